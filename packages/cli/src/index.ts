@@ -1,0 +1,2 @@
+/** skein train, generate, score, export, doctor, setup: start, watch, drain a run. */
+export {}

@@ -1,0 +1,2 @@
+/** Process groups and the executor of collective plans. */
+export {}

@@ -1,0 +1,2 @@
+/** The process around membership: commit log, control links, HTTP status and events. */
+export {}

@@ -1,0 +1,2 @@
+/** Documents, packing, held-out split, sample order as a keyed permutation. */
+export {}

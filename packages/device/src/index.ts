@@ -1,0 +1,2 @@
+/** The only owner of TensorFlow.js: runtime, backends, kernels, memory ledger. */
+export {}

@@ -1,0 +1,2 @@
+/** The job file: schema, helpers, loading, resolved form. */
+export {}

@@ -1,0 +1,2 @@
+/** Join, ready, vote, commit, abort: (state, event) to (state, effects, reason). */
+export {}

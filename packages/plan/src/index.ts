@@ -1,0 +1,2 @@
+/** Plans as data: collective step lists, validator, simulator, drawing. */
+export {}

@@ -1,0 +1,2 @@
+/** Logger with fixed fields, counters and spans. */
+export {}

@@ -1,0 +1,2 @@
+/** The step: batch, gradients, reduce, update, vote. */
+export {}

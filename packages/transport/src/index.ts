@@ -1,0 +1,2 @@
+/** Sockets: control links and tensor lanes; the receiver dials. */
+export {}

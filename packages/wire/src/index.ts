@@ -1,0 +1,2 @@
+/** Frames and control messages to bytes and back. */
+export {}

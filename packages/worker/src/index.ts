@@ -1,0 +1,2 @@
+/** The process that owns one device: device thread and comm thread. */
+export {}
