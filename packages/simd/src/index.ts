@@ -1,2 +1,15 @@
-/** WebAssembly SIMD kernels over one shared memory, each with a plain TypeScript twin. */
-export {}
+/**
+ * WebAssembly SIMD kernels over one shared memory, each with a plain TypeScript twin.
+ *
+ * @example
+ * const arena = new SharedArena(createSharedMemory(2 * 4096))
+ * const [sum, part] = [arena.alloc('sum', 4096), arena.alloc('part', 4096)]
+ * createSimd(arena.memory).add(sum.byteOffset, part.byteOffset, 1024)
+ */
+export { type AdamwOptions, adamwScalars } from './adamw-scalars.ts'
+export { SimdErrors } from './errors.ts'
+export { formatHash, hashBytes } from './lanes16.ts'
+export { type ArenaRegion, arenaAlignment, type Region, SharedArena } from './shared-arena.ts'
+export { createSharedMemory, maxMemoryBytes, pageBytes, type SharedMemory } from './shared-memory.ts'
+export { type AdamwStep, createSimd, type Hash64, type Simd } from './simd.ts'
+export { adamwTwin, addTwin, hasNonFiniteTwin, scaleTwin, sumSquaresTwin } from './twins.ts'
