@@ -1,8 +1,6 @@
 // The hash "lanes16": sixteen uint32 lanes over 64-byte blocks, folded to 64 bits. Specified in this package's README.
 
 /** acc = rotl(acc ^ word, 13) · 0x9E3779B1 in each lane. */
-// @ts-ignore: decorator
-@inline
 function round(acc: v128, words: v128): v128 {
   const x = v128.xor(acc, words)
   return i32x4.mul(v128.or(i32x4.shl(x, 13), i32x4.shr_u(x, 19)), i32x4.splat(0x9e3779b1))
@@ -15,15 +13,13 @@ function loadPartial(p: usize, left: isize): v128 {
   let hi: u64 = 0
   for (let i: isize = 0; i < left; i++) {
     const byte = <u64>load<u8>(p + i)
-    if (i < 8) lo |= byte << (<u64>i << 3)
+    if (i < 8) lo |= byte << ((<u64>i) << 3)
     else hi |= byte << ((<u64>i - 8) << 3)
   }
   return i64x2.replace_lane(i64x2.splat(lo), 1, hi)
 }
 
 /** The finalizer of MurmurHash3 (Appleby). */
-// @ts-ignore: decorator
-@inline
 function fmix(x: u32): u32 {
   x = (x ^ (x >>> 16)) * 0x85ebca6b
   x = (x ^ (x >>> 13)) * 0xc2b2ae35
@@ -31,16 +27,12 @@ function fmix(x: u32): u32 {
 }
 
 /** Mixes one lane into h1 (high half) and h2 (low half of the result). */
-// @ts-ignore: decorator
-@inline
 function fold(h: u64, lane: u32): u64 {
   const h1 = fmix(<u32>(h >>> 32) ^ lane)
   const h2 = fmix((<u32>h ^ rotl<u32>(lane, 16)) + h1)
-  return (<u64>h1 << 32) | <u64>h2
+  return ((<u64>h1) << 32) | <u64>h2
 }
 
-// @ts-ignore: decorator
-@inline
 function foldVector(h: u64, v: v128): u64 {
   h = fold(h, i32x4.extract_lane(v, 0))
   h = fold(h, i32x4.extract_lane(v, 1))
@@ -71,7 +63,7 @@ export function hash(ptr: usize, bytes: usize, seed: u32): u64 {
     d = round(d, loadPartial(p + 48, left - 48))
   }
   const length = <u32>bytes
-  let h: u64 = (<u64>length << 32) | <u64>(length ^ 0x9e3779b9)
+  let h: u64 = ((<u64>length) << 32) | <u64>(length ^ 0x9e3779b9)
   h = foldVector(h, a)
   h = foldVector(h, b)
   h = foldVector(h, c)
