@@ -14,10 +14,21 @@ export {
   type WheelPin,
 } from './config.ts'
 export { DeviceErrors } from './errors.ts'
+export { type OpenOptions, openTfjs } from './runtime/backends.ts'
 export type { OpAttribute, TensorFlowBinding, TensorHandle } from './runtime/binding.ts'
+export {
+  type ChooseOptions,
+  chooseDevice,
+  type DeviceChoice,
+  type DeviceFacts,
+  decideDevice,
+  type Refusal,
+} from './runtime/choose-device.ts'
 export { mallocEnvironment, setTensorFlowEnvironment } from './runtime/environment.ts'
-export { type LoadOptions, loadBinding, loadTfjs } from './runtime/load.ts'
+export { type LoadOptions, loadBinding, loadTfjs, type Tfjs } from './runtime/load.ts'
+export { type InspectOptions, inspectMachine, type MachineFacts } from './runtime/machine.ts'
 export { type RuntimePlaces, runtimePlaces, userCacheDir } from './runtime/places.ts'
 export { type ProgressPrinter, type ProgressSink, progressLine, progressPrinter } from './runtime/print-progress.ts'
 export type { SetupProgress, SetupStage } from './runtime/progress.ts'
-export { type SetupOptions, type SetupResult, setupRuntime } from './runtime/setup.ts'
+export { type SetupOptions, type SetupResult, setupBestRuntime, setupRuntime } from './runtime/setup.ts'
+export type { Fact } from './runtime/tools.ts'

@@ -10,7 +10,7 @@ import { downloadWheel } from './download.ts'
 import { describeFiles, type RuntimeManifest } from './manifest.ts'
 import { bindingName, libraryFolder, libraryNames, manifestName, type RuntimePlaces } from './places.ts'
 import { type OnProgress, stageReporter } from './progress.ts'
-import type { Tools } from './requirements.ts'
+import type { SetupPrograms } from './requirements.ts'
 import { mustRun } from './run-command.ts'
 import { extractZipEntry, listZip } from './zip.ts'
 
@@ -31,7 +31,7 @@ export const temporaryPrefix = (key: string) => `.${key}.`
  */
 export async function buildRuntime(
   places: RuntimePlaces,
-  tools: Tools,
+  tools: SetupPrograms,
   options: BuildOptions,
 ): Promise<RuntimeManifest> {
   const temporary = path.join(places.root, temporaryPrefix(places.key) + randomBytes(6).toString('hex'))
@@ -54,7 +54,7 @@ export async function buildRuntime(
   }
 }
 
-async function download(pin: WheelPin, tools: Tools, work: string, options: BuildOptions): Promise<string> {
+async function download(pin: WheelPin, tools: SetupPrograms, work: string, options: BuildOptions): Promise<string> {
   const what = `${pin.name} ${pin.version} (with pip)`
   const report = stageReporter('download', what, options, pin.bytes)
   report(0)
@@ -66,7 +66,7 @@ async function download(pin: WheelPin, tools: Tools, work: string, options: Buil
 /** The two libraries are inflated one after the other (the disk is one); the compile needs 14 headers and runs beside. */
 async function unpackAndCompile(
   wheel: string,
-  tools: Tools,
+  tools: SetupPrograms,
   work: string,
   runtime: string,
   options: BuildOptions,

@@ -42,7 +42,7 @@ export async function downloadRequirement(
   fs.mkdirSync(partial, { recursive: true })
   const list = path.join(folder, 'requirements.txt')
   fs.writeFileSync(list, `${requirement}${hash}\n`)
-  const watch = setInterval(() => options.onBytes?.(bytesUnder(partial) + bytesUnder(target)), WATCH_EVERY_MS)
+  const watch = setInterval(() => options.onBytes?.(largestUnder(partial)), WATCH_EVERY_MS)
   try {
     // No cache: pip would keep a second copy of a quarter gigabyte that only this cache needs.
     const args = ['-m', 'pip', 'download', '--no-cache-dir', '--disable-pip-version-check', '--no-input']
@@ -67,14 +67,13 @@ export async function downloadRequirement(
   return path.join(target, wheel)
 }
 
-/** Bytes of the regular files below a folder; files that vanish meanwhile count as nothing. */
-function bytesUnder(folder: string): number {
-  let total = 0
-  const entries = fs.existsSync(folder) ? fs.readdirSync(folder, { withFileTypes: true }) : []
-  for (const entry of entries) {
-    const where = path.join(folder, entry.name)
-    if (entry.isDirectory()) total += bytesUnder(where)
-    else total += fs.statSync(where, { throwIfNoEntry: false })?.size ?? 0
+/** Bytes of the largest file below a folder: the wheel as it grows, and not the copy that pip makes of it at the end. */
+function largestUnder(folder: string): number {
+  let largest = 0
+  for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue
+    const stat = fs.statSync(path.join(entry.parentPath, entry.name), { throwIfNoEntry: false })
+    largest = Math.max(largest, stat?.size ?? 0)
   }
-  return total
+  return largest
 }

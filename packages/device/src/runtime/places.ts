@@ -83,3 +83,9 @@ export function addonSource(): AddonSource {
 export function packageFolder(name: string): string {
   return path.dirname(require.resolve(`${name}/package.json`))
 }
+
+/** Version of an installed npm package that this package depends on. */
+export function packageVersion(name: string): string {
+  const { version } = require(`${name}/package.json`) as { version: string }
+  return version
+}

@@ -69,6 +69,11 @@ export function judgePlatform(facts: PlatformFacts): PlatformVerdict {
   return { ok: true }
 }
 
+/** Whether the NVIDIA driver shows a device. */
+export function hasNvidia(): boolean {
+  return fs.existsSync('/dev/nvidia0')
+}
+
 /** Compares dotted numbers: negative when a < b. */
 export function compareVersions(a: string, b: string): number {
   const left = a.split('.').map(Number)

@@ -1,11 +1,13 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { cpuWheel, type WheelPin } from '../config.ts'
+import { asSkeinError, type SkeinError } from '@skein/core'
+import { cpuWheel, cudaWheel, type WheelPin } from '../config.ts'
 import { buildRuntime, temporaryPrefix } from './build.ts'
 import { type HeldLock, takeLock } from './lock.ts'
 import { checkRuntime, type RuntimeManifest } from './manifest.ts'
 import { type RuntimePlaces, runtimePlaces } from './places.ts'
 import type { OnProgress } from './progress.ts'
+import { hasNvidia } from './platform.ts'
 import { requireTools } from './requirements.ts'
 
 export interface SetupOptions {
@@ -53,6 +55,24 @@ export async function setupRuntime(options: SetupOptions = {}): Promise<SetupRes
     return done(await buildRuntime(places, tools, options), true)
   } finally {
     lock.release()
+  }
+}
+
+/**
+ * The runtime of the best device that this machine shows: the CUDA one where there is an NVIDIA device, and the CPU one where
+ * there is none or where the CUDA one cannot be had (`onFallback` is told why).
+ * @throws as setupRuntime
+ */
+export async function setupBestRuntime(
+  options: Omit<SetupOptions, 'wheel'> & { readonly onFallback?: (why: SkeinError) => void } = {},
+): Promise<SetupResult> {
+  if (!hasNvidia()) return setupRuntime({ ...options, wheel: cpuWheel })
+  try {
+    return await setupRuntime({ ...options, wheel: cudaWheel })
+  } catch (thrown) {
+    if (options.signal?.aborted === true) throw thrown
+    options.onFallback?.(asSkeinError(thrown))
+    return setupRuntime({ ...options, wheel: cpuWheel })
   }
 }
 

@@ -36,6 +36,33 @@ export async function findCompiler(signal?: AbortSignal): Promise<Fact & { reado
   return { ok: false, value: 'no g++', advice: install('g++') }
 }
 
+/** The programs of a set-up, and everything that is missing in one list, so that one `apt-get install` mends it. */
+export interface Tools {
+  readonly python?: string
+  readonly compiler?: string
+  /** Such as `pip for python3`. */
+  readonly missing: readonly string[]
+  /** Debian packages that bring what is missing. */
+  readonly packages: readonly string[]
+}
+
+export async function findTools(signal?: AbortSignal): Promise<Tools> {
+  const [python, compiler] = await Promise.all([findPython(signal), findCompiler(signal)])
+  const pip = await findPip(python.program, signal)
+  const rows: readonly (readonly [boolean, string, string])[] = [
+    [python.ok, 'python3', 'python3'],
+    [pip.ok, 'pip for python3', 'python3-pip'],
+    [compiler.ok, 'g++', 'g++'],
+  ]
+  const wanting = rows.filter(([ok]) => !ok)
+  return {
+    ...(python.program === undefined ? {} : { python: python.program }),
+    ...(compiler.program === undefined ? {} : { compiler: compiler.program }),
+    missing: wanting.map(row => row[1]),
+    packages: wanting.map(row => row[2]),
+  }
+}
+
 const install = (packages: string) =>
   `install it: \`apt-get install ${packages}\` (Debian, Ubuntu), or your system's packages of the same names`
 
