@@ -1,0 +1,143 @@
+import { type CollectivePlan, type PlanOp } from './plan.ts'
+import { lanesOf, opAt, PlanProgress, type Transfer } from './progress.ts'
+import { assertValidPlan } from './validate.ts'
+
+/** What links cost. A message of b bytes holds its sender's port for `msPerMessage + b · msPerByte` and arrives `latencyMs` later. */
+export interface LinkCosts {
+  /** α: time on the way. */
+  readonly latencyMs: number
+  /** β: 1 / bandwidth; 1e-6 is 1 GB/s. */
+  readonly msPerByte: number
+  /** Time that every message costs its sender whatever its size; default 0. */
+  readonly msPerMessage?: number
+  /** Time to add a byte that has arrived; default 0. */
+  readonly reduceMsPerByte?: number
+  /** Default 4. */
+  readonly bytesPerElem?: number
+}
+
+/** One op of one rank as it ran. */
+export interface SimulatedOp {
+  readonly rank: number
+  readonly index: number
+  readonly op: PlanOp
+  readonly startMs: number
+  readonly endMs: number
+}
+
+export interface Simulation {
+  /** When the last rank is done. */
+  readonly totalMs: number
+  readonly ops: readonly SimulatedOp[]
+  /** Payload bytes that each rank sends. */
+  readonly bytesSent: readonly number[]
+}
+
+/**
+ * Runs a plan in an α-β model: every rank sends one message at a time and receives one at a time, both at once (full duplex);
+ * every pair is linked alike. Each sender takes the first of its list that may start. @throws SKEIN_PLAN_INVALID
+ */
+export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation {
+  assertValidPlan(plan)
+  const matched = lanesOf(plan)
+  const lanes = 'lanes' in matched ? matched.lanes : []
+  const { latencyMs, msPerByte, msPerMessage = 0, reduceMsPerByte = 0, bytesPerElem = 4 } = costs
+  const progress = new PlanProgress(plan, lanes)
+  const lanesFrom = plan.ops.map((_, rank) => [...lanes.keys()].filter(lane => lanes[lane]?.[0]?.src === rank))
+  const outFreeMs = plan.ops.map(() => 0)
+  const inFreeMs = plan.ops.map(() => 0)
+  const bytesSent = plan.ops.map(() => 0)
+  const ops: SimulatedOp[] = []
+  const agenda = new Agenda()
+  let nowMs = 0
+
+  const start = (t: Transfer) => {
+    const bytes = t.elems * bytesPerElem
+    const busyMs = msPerMessage + bytes * msPerByte
+    const sentMs = nowMs + busyMs
+    const arrivedMs = Math.max(sentMs + latencyMs, (inFreeMs[t.dst] as number) + busyMs)
+    const into = opAt(plan, t.dst, t.recv)
+    const doneMs = arrivedMs + (into.op === 'recvReduce' ? bytes * reduceMsPerByte : 0)
+    outFreeMs[t.src] = sentMs
+    inFreeMs[t.dst] = arrivedMs
+    bytesSent[t.src] = (bytesSent[t.src] as number) + bytes
+    ops.push({ rank: t.src, index: t.send, op: opAt(plan, t.src, t.send), startMs: nowMs, endMs: sentMs })
+    ops.push({ rank: t.dst, index: t.recv, op: into, startMs: arrivedMs - busyMs, endMs: doneMs })
+    agenda.add(sentMs, t.src, t.send)
+    agenda.add(doneMs, t.dst, t.recv)
+  }
+
+  for (;;) {
+    for (const [rank, own] of lanesFrom.entries()) {
+      while ((outFreeMs[rank] as number) <= nowMs) {
+        let lane: number | undefined
+        let first: Transfer | undefined
+        for (const candidate of own) {
+          const t = progress.startable(candidate)
+          if (t === undefined || (first !== undefined && first.send < t.send)) continue
+          lane = candidate
+          first = t
+        }
+        if (lane === undefined || first === undefined) break
+        progress.start(lane)
+        start(first)
+      }
+    }
+    const due = agenda.take()
+    if (due === undefined) break
+    nowMs = due.atMs
+    for (const { rank, index } of due.ends) progress.finish(rank, index)
+  }
+  return { totalMs: nowMs, ops, bytesSent }
+}
+
+/** Rounds of a plan: its time when a message costs one unit and nothing else costs anything. */
+export function countRounds(plan: CollectivePlan): number {
+  return simulatePlan(plan, { latencyMs: 0, msPerByte: 0, msPerMessage: 1 }).totalMs
+}
+
+/** What ends when; a binary heap by time. */
+class Agenda {
+  readonly #heap: { readonly atMs: number; readonly rank: number; readonly index: number }[] = []
+
+  add(atMs: number, rank: number, index: number): void {
+    const heap = this.#heap
+    let i = heap.length
+    heap.push({ atMs, rank, index })
+    for (let up = (i - 1) >> 1; i > 0 && this.#at(up) > this.#at(i); i = up, up = (i - 1) >> 1) this.#swap(i, up)
+  }
+
+  /** Everything that ends at the earliest time. */
+  take(): { readonly atMs: number; readonly ends: readonly { rank: number; index: number }[] } | undefined {
+    const first = this.#heap[0]
+    if (first === undefined) return undefined
+    const ends: { rank: number; index: number }[] = []
+    while (this.#heap[0]?.atMs === first.atMs) ends.push(this.#pop())
+    return { atMs: first.atMs, ends }
+  }
+
+  #pop() {
+    const heap = this.#heap
+    this.#swap(0, heap.length - 1)
+    const popped = heap.pop() as { atMs: number; rank: number; index: number }
+    for (let i = 0; ; ) {
+      let least = i
+      for (const child of [2 * i + 1, 2 * i + 2])
+        if (child < heap.length && this.#at(child) < this.#at(least)) least = child
+      if (least === i) return popped
+      this.#swap(i, least)
+      i = least
+    }
+  }
+
+  #at(i: number): number {
+    return this.#heap[i]?.atMs ?? Number.POSITIVE_INFINITY
+  }
+
+  #swap(i: number, j: number): void {
+    const [a, b] = [this.#heap[i], this.#heap[j]]
+    if (a === undefined || b === undefined) return
+    this.#heap[i] = b
+    this.#heap[j] = a
+  }
+}

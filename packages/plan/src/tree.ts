@@ -1,0 +1,57 @@
+import { checkOptions, checkRoot } from './options.ts'
+import { type CollectivePlan, type PlanOp, type PlanOptions, segmentsOf } from './plan.ts'
+
+/**
+ * Binomial-tree all-reduce: reduce to rank 0, then broadcast; ⌈lg N⌉ rounds each, 2(N-1) · elems sent by all ranks together,
+ * at most ⌈lg N⌉ · elems by one. Error ≤ ⌈lg N⌉ u Σ|x|. For small buffers, where rounds count and bytes do not.
+ */
+export function treeAllReduce(options: PlanOptions): CollectivePlan {
+  checkOptions(options)
+  const { ranks, elems } = options
+  const segments = segmentsOf([0, elems], options.segmentElems)
+  const ops = Array.from({ length: ranks }, (_, r) => {
+    const { parent, children } = binomialPlace(r, ranks)
+    const list: PlanOp[] = []
+    for (const [from, to] of segments) {
+      // The smallest subtree is complete first.
+      for (const child of children) list.push({ op: 'recvReduce', peer: child, from, to })
+      if (parent !== undefined) list.push({ op: 'send', peer: parent, from, to })
+    }
+    list.push(...downwards(r, ranks, segments))
+    return list
+  })
+  return { name: 'tree-all-reduce', collective: { kind: 'all-reduce' }, ranks, elems, ops }
+}
+
+/** Binomial-tree broadcast: ⌈lg N⌉ rounds; each rank but the root receives the buffer once. */
+export function binomialBroadcast(options: PlanOptions & { readonly root: number }): CollectivePlan {
+  checkOptions(options)
+  const { ranks, elems, root } = options
+  checkRoot(root, ranks)
+  const segments = segmentsOf([0, elems], options.segmentElems)
+  // Virtual rank 0 is the root.
+  const actual = (virtual: number) => (virtual + root) % ranks
+  const ops = Array.from({ length: ranks }, (_, r) =>
+    downwards((r + ranks - root) % ranks, ranks, segments).map(op => ({ ...op, peer: actual(op.peer) })),
+  )
+  return { name: 'binomial-broadcast', collective: { kind: 'broadcast', root }, ranks, elems, ops }
+}
+
+/** Each piece from the parent, and on to the children, the one with the largest subtree first. */
+function downwards(r: number, ranks: number, segments: readonly (readonly [number, number])[]): PlanOp[] {
+  const { parent, children } = binomialPlace(r, ranks)
+  const list: PlanOp[] = []
+  for (const [from, to] of segments) {
+    if (parent !== undefined) list.push({ op: 'recv', peer: parent, from, to })
+    for (const child of children.toReversed()) list.push({ op: 'send', peer: child, from, to })
+  }
+  return list
+}
+
+/** In the binomial tree over 0 … ranks-1: the parent clears the lowest set bit; children set one below it, smallest first. */
+function binomialPlace(r: number, ranks: number): { readonly parent: number | undefined; readonly children: number[] } {
+  const lowest = r === 0 ? ranks : r & -r
+  const children: number[] = []
+  for (let bit = 1; bit < lowest; bit *= 2) if (r + bit < ranks) children.push(r + bit)
+  return { parent: r === 0 ? undefined : r - lowest, children }
+}

@@ -1,0 +1,89 @@
+import { SkeinError } from '@skein/core'
+import { PlanErrors } from './errors.ts'
+import { type CollectivePlan, describeOp } from './plan.ts'
+import { lanesOf, opAt, PlanProgress } from './progress.ts'
+import { Hearsay, SymbolicBuffers } from './symbols.ts'
+
+/** Why a plan is wrong. */
+export interface PlanProblem {
+  /** A range or peer that cannot be; a message without its partner; a circle of waits; a buffer that ends wrong. */
+  readonly kind: 'malformed' | 'unmatched' | 'deadlock' | 'wrong-result'
+  readonly message: string
+}
+
+/** Runs the plan on symbols: which ranks' values each element of each rank is the sum of, and how often. */
+export function checkPlan(plan: CollectivePlan): PlanProblem | undefined {
+  const malformed = findMalformed(plan)
+  if (malformed !== undefined) return { kind: 'malformed', message: malformed }
+  const matched = lanesOf(plan)
+  if ('unmatched' in matched) return { kind: 'unmatched', message: matched.unmatched }
+  const progress = new PlanProgress(plan, matched.lanes)
+  const symbols = plan.collective.kind === 'barrier' ? new Hearsay(plan) : new SymbolicBuffers(plan)
+  const running = new Set(matched.lanes.keys())
+  for (let moved = true; moved; ) {
+    moved = false
+    for (const lane of running) {
+      for (let next = progress.startable(lane); next !== undefined; next = progress.startable(lane)) {
+        symbols.apply(next)
+        progress.start(lane)
+        progress.finish(next.src, next.send)
+        progress.finish(next.dst, next.recv)
+        moved = true
+      }
+      if (progress.head(lane) === undefined) running.delete(lane)
+    }
+  }
+  if (!progress.isComplete) return { kind: 'deadlock', message: describeCircle(progress, [...running]) }
+  const wrong = symbols.findWrong()
+  return wrong === undefined ? undefined : { kind: 'wrong-result', message: wrong }
+}
+
+/** @throws SKEIN_PLAN_INVALID with the problem's message. */
+export function assertValidPlan(plan: CollectivePlan): void {
+  const problem = checkPlan(plan)
+  if (problem === undefined) return
+  throw new SkeinError(PlanErrors.INVALID, {
+    what: `the plan ${plan.name} for ${plan.ranks} ranks and ${plan.elems} elements is invalid (${problem.kind}): ${problem.message}`,
+    todo: 'correct its generator',
+    details: { name: plan.name, ranks: plan.ranks, elems: plan.elems, ...problem },
+  })
+}
+
+function findMalformed(plan: CollectivePlan): string | undefined {
+  if (plan.ops.length !== plan.ranks) return `there are ${plan.ops.length} lists for ${plan.ranks} ranks`
+  for (const [rank, ops] of plan.ops.entries()) {
+    for (const [index, op] of ops.entries()) {
+      const where = `op ${index} of rank ${rank}, "${describeOp(op)}",`
+      const { peer, from, to } = op
+      if (!Number.isInteger(peer) || peer < 0 || peer >= plan.ranks) return `${where} names a rank that is not there`
+      if (peer === rank) return `${where} is addressed to itself`
+      if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || from > to || to > plan.elems) {
+        return `${where} leaves the buffer [0,${plan.elems})`
+      }
+      if (from === to && op.op === 'recvReduce') return `${where} adds nothing`
+    }
+  }
+  return undefined
+}
+
+/** Follows who waits for whom until it closes: "rank 0 waits in op 0 "…", rank 1 waits in …". */
+function describeCircle(progress: PlanProgress, stuckLanes: readonly number[]): string {
+  const heads = stuckLanes.map(lane => progress.head(lane)).filter(head => head !== undefined)
+  // The first unfinished op of a rank may start as far as this rank goes, so it is the head of its lane: one of these.
+  const waitOf = (rank: number) => {
+    for (const t of heads) {
+      if (t.src === rank && progress.isReady(rank, t.send)) return { index: t.send, peer: t.dst }
+      if (t.dst === rank && progress.isReady(rank, t.recv)) return { index: t.recv, peer: t.src }
+    }
+    return undefined
+  }
+  const steps: string[] = []
+  const seen = new Set<number>()
+  let rank = heads[0]?.src as number
+  for (let wait = waitOf(rank); wait !== undefined && !seen.has(rank); wait = waitOf(rank)) {
+    seen.add(rank)
+    steps.push(`rank ${rank} waits in op ${wait.index} "${describeOp(opAt(progress.plan, rank, wait.index))}"`)
+    rank = wait.peer
+  }
+  return `${steps.join(', ')}, and so back to rank ${rank}`
+}
