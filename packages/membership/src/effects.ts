@@ -1,0 +1,52 @@
+import type { CoordinatorMessage, DeviceFacts, LaneAddress } from './messages.ts'
+import type { RunEvent } from './run-events.ts'
+import type { LinkId, MembershipState } from './state.ts'
+
+/** What the commit log keeps, in order. */
+export type LogRecord =
+  | {
+      readonly type: 'generation'
+      readonly generation: number
+      readonly startStep: number
+      readonly members: readonly {
+        readonly workerId: string
+        readonly incarnation: string
+        readonly rank: number
+        readonly lane: LaneAddress
+        readonly device: DeviceFacts
+      }[]
+    }
+  | { readonly type: 'started'; readonly generation: number; readonly step: number; readonly digest: string }
+  | {
+      readonly type: 'commit'
+      readonly generation: number
+      readonly step: number
+      readonly samplesFrom: number
+      readonly samplesTo: number
+      readonly digest: string
+      readonly loss: number
+    }
+  | { readonly type: 'checkpoint'; readonly generation: number; readonly step: number; readonly path: string }
+  | { readonly type: 'ended'; readonly status: 'finished' | 'stopped' | 'failed'; readonly reason: string }
+
+/**
+ * What the process must do, in this order. An `append` or `emit` must be durable before any `send` or `broadcast` of the same
+ * decision leaves.
+ */
+export type Effect =
+  | { readonly type: 'append'; readonly record: LogRecord }
+  | { readonly type: 'emit'; readonly event: RunEvent }
+  | { readonly type: 'send'; readonly link: LinkId; readonly message: CoordinatorMessage }
+  | { readonly type: 'broadcast'; readonly links: readonly LinkId[]; readonly message: CoordinatorMessage }
+  /** Ends the link after what was sent on it is flushed. */
+  | { readonly type: 'close'; readonly link: LinkId; readonly reason: string }
+
+export interface Decision {
+  readonly state: MembershipState
+  readonly effects: readonly Effect[]
+  /** Why, in words for people; logged when it changes. */
+  readonly reason: string
+}
+
+/** Nothing changes. */
+export const keep = (state: MembershipState, reason: string): Decision => ({ state, effects: [], reason })

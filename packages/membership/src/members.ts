@@ -1,0 +1,45 @@
+import type { LinkId, Member, MembershipState } from './state.ts'
+
+export const memberOfLink = (state: MembershipState, link: LinkId): Member | undefined =>
+  state.members.find(member => member.link === link)
+
+export const linksOf = (members: readonly Member[]): LinkId[] =>
+  members.flatMap(member => (member.link === undefined ? [] : [member.link]))
+
+/** The state with one member's facts changed. */
+export function withMember(state: MembershipState, workerId: string, change: Partial<Member>): MembershipState {
+  return {
+    ...state,
+    members: state.members.map(member => (member.workerId === workerId ? { ...member, ...change } : member)),
+  }
+}
+
+/** "worker w2 (rank 1)" */
+export const nameOf = (member: Member): string =>
+  member.rank === undefined ? `worker ${member.workerId}` : `worker ${member.workerId} (rank ${member.rank})`
+
+/** "w1, w2 and 7 more" */
+export function listNames(names: readonly string[], limit = 8): string {
+  if (names.length <= limit) return names.join(', ')
+  return `${names.slice(0, limit).join(', ')} and ${names.length - limit} more`
+}
+
+/**
+ * Order of ranks: by workerId, numbers in it compared as numbers (w2 before w10).
+ *
+ * Not by order of arrival: gradients are summed in rank order, so the same workers on the same job give the same bits in every
+ * run, however their starts race.
+ */
+export function compareWorkerIds(a: string, b: string): number {
+  const partsA = a.split(/(\d+)/)
+  const partsB = b.split(/(\d+)/)
+  for (let i = 0; i < Math.min(partsA.length, partsB.length); i++) {
+    const x = partsA[i] as string
+    const y = partsB[i] as string
+    if (x === y) continue
+    // Odd parts are digits. Longer numbers than a double can tell apart fall through to the text order below.
+    if (i % 2 === 1 && Number(x) !== Number(y)) return Number(x) - Number(y)
+    return x < y ? -1 : 1
+  }
+  return partsA.length === partsB.length ? 0 : partsA.length - partsB.length
+}

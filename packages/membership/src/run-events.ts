@@ -1,0 +1,111 @@
+import type { DeviceFacts } from './messages.ts'
+
+/** How a worker's membership changed. */
+export type MemberChange = 'joined' | 'ready' | 'finished' | 'left' | 'lost' | 'failed' | 'fenced'
+
+/** What the outside sees of a run, one JSON object each: the `--json` lines and the /events stream. */
+export type RunEvent =
+  | {
+      readonly event: 'run'
+      readonly runId: string
+      readonly runDir: string
+      /** Of the job, where it has one. */
+      readonly name?: string
+      readonly numWorkers: number
+      readonly totalSteps: number
+      readonly startStep: number
+    }
+  | {
+      readonly event: 'member'
+      readonly workerId: string
+      readonly change: MemberChange
+      readonly reason: string
+      readonly rank?: number
+      readonly device?: DeviceFacts
+    }
+  | {
+      readonly event: 'generation'
+      readonly generation: number
+      readonly members: readonly { readonly workerId: string; readonly rank: number }[]
+      readonly startStep: number
+    }
+  | { readonly event: 'start'; readonly generation: number; readonly step: number; readonly digest: string }
+  | StepEvent
+  | {
+      readonly event: 'eval'
+      readonly step: number
+      readonly loss: number
+      readonly phase: 'untrained' | 'during' | 'final'
+    }
+  | { readonly event: 'checkpoint'; readonly step: number; readonly path: string }
+  | { readonly event: 'stopping'; readonly afterStep: number; readonly reason: string }
+  | DoneEvent
+  | ErrorEvent
+
+/** A committed step. Times are the slowest worker's, bytes are summed over workers, memory is the largest worker's. */
+export interface StepEvent {
+  readonly event: 'step'
+  readonly step: number
+  readonly totalSteps: number
+  readonly loss: number
+  readonly tokens: number
+  readonly samples: readonly [number, number]
+  readonly generation: number
+  readonly workers: number
+  readonly digest: string
+  readonly stepMs: number
+  readonly computeMs: number
+  readonly commMs: number
+  readonly waitMs: number
+  readonly bytesSent: number
+  readonly rssBytes: number
+  readonly liveTensors: number
+  /** Since the members started training. */
+  readonly elapsedMs: number
+  /** Each worker's own part, by rank; left out in runs of more than `maxMembersShown` workers. */
+  readonly members?: readonly StepMember[]
+}
+
+export interface StepMember {
+  readonly workerId: string
+  readonly rank: number
+  readonly stepMs: number
+  readonly computeMs: number
+  readonly commMs: number
+  readonly waitMs: number
+  readonly bytesSent: number
+  readonly rssBytes: number
+}
+
+export const maxMembersShown = 64
+
+export interface DoneEvent {
+  readonly event: 'done'
+  /** 'finished' after the job's last step, 'stopped' after a stop request. */
+  readonly status: 'finished' | 'stopped'
+  readonly reason: string
+  /** The last committed step. */
+  readonly steps: number
+  readonly checkpoint: string | null
+  readonly valLoss: number | null
+  readonly untrainedLoss: number | null
+  readonly baselineLoss: number | null
+  /** Committed tokens over the time from start to last commit. */
+  readonly tokensPerSecond: number
+  /** From the coordinator's start to here. */
+  readonly wallMs: number
+  readonly peakRssBytes: number
+  readonly sample: string | null
+}
+
+export interface ErrorEvent {
+  readonly event: 'error'
+  readonly code: string
+  readonly message: string
+  readonly todo: string
+  /** The last committed step; the log and the last checkpoint are kept. */
+  readonly steps: number
+  readonly checkpoint: string | null
+  /** Who caused it, where that is known. */
+  readonly workerId?: string
+}

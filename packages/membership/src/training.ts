@@ -1,0 +1,164 @@
+import type { ErrorRecord, Ms } from '@skein/core'
+import { type Decision, type Effect, keep } from './effects.ts'
+import { MembershipErrors } from './errors.ts'
+import { endFailed } from './failing.ts'
+import { linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
+import type { Vote } from './messages.ts'
+import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
+import { maxMembersShown, type StepEvent, type StepMember } from './run-events.ts'
+import type { LinkId, Member, MembershipState } from './state.ts'
+
+/** A member reports what it holds after a step. A step exists when all have reported one digest for it. */
+export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs: Ms): Decision {
+  const member = memberOfLink(state, link)
+  if (member === undefined) return refuseStranger(state, link, `a vote for step ${vote.step}`)
+  if (state.phase === 'ended' || state.phase === 'aborting') {
+    return keep(state, `${nameOf(member)} voted for step ${vote.step} after the end of the run`)
+  }
+  const wrong = whyWrong(state, member, vote)
+  if (wrong !== undefined) {
+    return refuseMessage(state, member, `a vote for step ${vote.step} of generation ${vote.generation}`, wrong)
+  }
+  if (vote.step === state.committed.step) return keep(state, `step ${vote.step} is committed already`)
+  if (member.vote !== undefined) return keep(state, `${nameOf(member)} voted for step ${vote.step} already`)
+  const next = withMember(state, member.workerId, { vote })
+  const votes = next.members.flatMap(other => (other.vote === undefined ? [] : [other.vote]))
+  if (votes.length < next.members.length) {
+    return { state: next, effects: [], reason: `${votes.length} of ${next.members.length} votes for step ${vote.step}` }
+  }
+  const disagreement = digestDisagreement(next, vote.step) ?? samplesDisagreement(next, vote.step)
+  if (disagreement !== undefined) return endFailed(next, disagreement)
+  return commit(next, votes, nowMs)
+}
+
+/** Why this vote cannot be taken; undefined when it can, or repeats what is known. */
+function whyWrong(state: MembershipState, member: Member, vote: Vote): string | undefined {
+  if (vote.generation !== state.generation) return `this is generation ${state.generation}`
+  const { step, digest } = state.committed
+  if (vote.step === step && state.startedMs !== undefined && vote.step > state.startStep) {
+    return vote.digest === digest ? undefined : `step ${step} is committed with digest ${digest}`
+  }
+  if (state.phase !== 'training' && state.phase !== 'stopping') return `the run is ${state.phase}`
+  if (vote.step !== step + 1) return `the next step to commit is ${step + 1}`
+  if (member.vote !== undefined && member.vote.digest !== vote.digest) {
+    return `it has voted for this step with digest ${member.vote.digest}`
+  }
+  return undefined
+}
+
+function commit(state: MembershipState, votes: readonly Vote[], nowMs: Ms): Decision {
+  const { generation, config } = state
+  // All agree on step, digest, samples and tokens; ranks are in order, so the first is rank 0.
+  const { step, digest, samples, tokens, loss } = votes[0] as Vote
+  const max = (value: (vote: Vote) => number) => votes.reduce((most, vote) => Math.max(most, value(vote)), 0)
+  const event: StepEvent = {
+    event: 'step',
+    step,
+    totalSteps: config.totalSteps,
+    loss,
+    tokens,
+    samples,
+    generation,
+    workers: votes.length,
+    digest,
+    stepMs: max(vote => vote.stepMs),
+    computeMs: max(vote => vote.computeMs),
+    commMs: max(vote => vote.commMs),
+    waitMs: max(vote => vote.waitMs),
+    bytesSent: votes.reduce((sum, vote) => sum + vote.bytesSent, 0),
+    rssBytes: max(vote => vote.rssBytes),
+    liveTensors: max(vote => vote.liveTensors),
+    elapsedMs: nowMs - (state.startedMs ?? nowMs),
+    ...(votes.length > maxMembersShown ? {} : { members: state.members.flatMap(shownMember) }),
+  }
+  const effects: Effect[] = [
+    {
+      type: 'append',
+      record: { type: 'commit', generation, step, samplesFrom: samples[0], samplesTo: samples[1], digest, loss },
+    },
+    { type: 'emit', event },
+    ...state.pendingEvaluations.map(
+      (evaluation): Effect => ({ type: 'emit', event: { event: 'eval', ...evaluation } }),
+    ),
+    { type: 'broadcast', links: linksOf(state.members), message: { type: 'commit', generation, step, digest } },
+  ]
+  const isLast = step >= Math.min(config.totalSteps, state.stop?.afterStep ?? config.totalSteps)
+  const next: MembershipState = {
+    ...state,
+    phase: isLast ? 'finishing' : state.phase,
+    members: state.members.map(member => ({ ...member, vote: undefined })),
+    committed: { step, digest, samplesTo: samples[1] },
+    pendingEvaluations: [],
+    tokens: state.tokens + tokens,
+    peakRssBytes: Math.max(state.peakRssBytes, event.rssBytes),
+    lastCommitMs: nowMs,
+    deadlineMs: nowMs + (isLast ? config.deadlines.finishMs : config.deadlines.stallMs),
+  }
+  return { state: next, effects, reason: `step ${step} committed${isLast ? ', the last one' : ''}` }
+}
+
+function shownMember({ workerId, rank, vote }: Member): StepMember[] {
+  if (rank === undefined || vote === undefined) return []
+  const { stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes } = vote
+  return [{ workerId, rank, stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes }]
+}
+
+function digestDisagreement(state: MembershipState, step: number): ErrorRecord | undefined {
+  const groups = groupVotes(state.members, vote => vote.digest)
+  if (groups.size <= 1) return undefined
+  const largest = Math.max(...[...groups.values()].map(names => names.length))
+  const leaders = [...groups].filter(([, names]) => names.length === largest)
+  const minority = [...groups].filter(([, names]) => leaders.length > 1 || names.length < largest)
+  const [majority] = leaders.length > 1 ? [] : leaders
+  const said = minority.map(([digest, names]) => `${listNames(names)} with ${digest}`).join('; ')
+  return errorRecord(MembershipErrors.DIGEST_MISMATCH, {
+    what:
+      majority === undefined
+        ? `after step ${step} the workers hold different parameters, and none has a majority: ${said}`
+        : `after step ${step} these workers differ from the majority's digest ${majority[0]}: ${said}`,
+    why: 'memory or frames were corrupted, or a computation is not deterministic across these machines',
+    todo: 'the step was not committed: resume from the last checkpoint, without the workers named here if it happens again',
+    details: { step, digests: Object.fromEntries(groups), minority: minority.flatMap(([, names]) => names) },
+  })
+}
+
+/** Each sample once: all votes name the same range, and it begins where the last commit ended. */
+function samplesDisagreement(state: MembershipState, step: number): ErrorRecord | undefined {
+  const groups = groupVotes(state.members, vote => `[${vote.samples[0]}, ${vote.samples[1]}) of ${vote.tokens} tokens`)
+  const [from, to] = state.members[0]?.vote?.samples ?? [0, 0]
+  const cursor = state.committed.samplesTo
+  if (groups.size === 1 && to > from && (cursor === undefined || cursor === from)) return undefined
+  const said = [...groups].map(([samples, names]) => `${samples} from ${listNames(names)}`).join('; ')
+  return errorRecord(MembershipErrors.SAMPLES_MISMATCH, {
+    what: `votes for step ${step} name samples ${said}; the next sample is ${cursor ?? from}`,
+    why: 'the workers run jobs with different batch sizes, or the job was changed between checkpoint and resume',
+    todo: 'give all workers the same job; resume with the batch size that the checkpoint was made with',
+    details: { step, samplesTo: cursor },
+  })
+}
+
+function groupVotes(members: readonly Member[], key: (vote: Vote) => string): Map<string, string[]> {
+  const groups = new Map<string, string[]>()
+  for (const { workerId, vote } of members) {
+    if (vote === undefined) continue
+    const names = groups.get(key(vote))
+    if (names === undefined) groups.set(key(vote), [workerId])
+    else names.push(workerId)
+  }
+  return groups
+}
+
+/** No commit for too long although every link is alive. */
+export function stallTimeout(state: MembershipState): Decision {
+  const step = state.committed.step + 1
+  const missing = state.members.filter(member => member.vote === undefined).map(nameOf)
+  return endFailed(
+    state,
+    errorRecord(MembershipErrors.STALLED, {
+      what: `step ${step} has no vote of ${listNames(missing)} after ${state.config.deadlines.stallMs} ms`,
+      why: 'these workers are connected but their training does not move: a collective hangs, or a step takes longer than that',
+      todo: 'see the logs of these workers; raise the limit if a step may take this long',
+      details: { step, generation: state.generation },
+    }),
+  )
+}

@@ -1,0 +1,226 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { decide } from './decide.ts'
+import { whyWaiting } from './describe.ts'
+import type { Effect } from './effects.ts'
+import type { MembershipEvent } from './events.ts'
+import { defaultDeadlines, initialState, type MembershipState } from './state.ts'
+
+/**
+ * Runs test/protocol/*.txt. A block is commands (name key=value …), `----`, and what they must cause; blank lines part the
+ * blocks, `#` begins a remark. In values `_` stands for a blank. `UPDATE_TRANSCRIPTS=1` rewrites what is expected: read the diff.
+ */
+const folder = path.resolve(import.meta.dirname, '../../../test/protocol')
+
+class Machine {
+  #state: MembershipState | undefined
+  #nowMs = 0
+
+  run(line: string): string[] {
+    const [name = '', ...words] = line.split(/\s+/)
+    const args = new Map(words.map(word => [word.slice(0, word.indexOf('=')), word.slice(word.indexOf('=') + 1)]))
+    const text = (key: string, otherwise: string) => (args.get(key) ?? otherwise).replaceAll('_', ' ')
+    const number = (key: string, otherwise: number) => Number(args.get(key) ?? otherwise)
+    if (name === 'run') {
+      const config = {
+        runId: 'r1',
+        runDir: '/runs/r1',
+        job: {},
+        numWorkers: number('workers', 2),
+        totalSteps: number('steps', 2),
+        laneSecret: 'secret',
+        deadlines: defaultDeadlines,
+      }
+      this.#state = initialState(config, this.#nowMs)
+      return [whyWaiting(this.#state)]
+    }
+    const before = this.#state
+    if (before === undefined) throw new Error('a transcript begins with the command run')
+    if (name === 'after') {
+      this.#nowMs += number('ms', 0)
+      return this.#apply({ type: 'tick' })
+    }
+    const link = text('link', '')
+    const step = number('step', before.committed.step + 1)
+    const generation = number('generation', before.generation)
+    switch (name) {
+      case 'members': {
+        // All join over links a, b, … and are ready: the shared beginning of many stories.
+        const names = text('names', '').split(',')
+        const linkOf = (i: number) => String.fromCharCode(97 + i)
+        for (const [i, worker] of names.entries()) this.run(`join link=${linkOf(i)} worker=${worker}`)
+        for (const i of names.keys()) this.run(`ready link=${linkOf(i)}`)
+        const now = this.#state as MembershipState
+        return [`${now.phase}: ${now.members.map(m => `${m.workerId} is rank ${m.rank} on ${m.link}`).join(', ')}`]
+      }
+      case 'recover':
+        return this.#apply({
+          type: 'recovered',
+          generation: number('generation', 1),
+          step,
+          digest: args.get('digest'),
+          samplesTo: args.has('samplesTo') ? number('samplesTo', 0) : undefined,
+          resume: args.get('resume'),
+          untrainedLoss: undefined,
+        })
+      case 'join':
+        return this.#apply({
+          type: 'joined',
+          link,
+          workerId: text('worker', 'w1'),
+          incarnation: text('incarnation', `${args.get('worker')}-first`),
+          protocol: number('protocol', 1),
+          lane: { host: 'h', port: number('port', 1) },
+          pid: number('pid', 100),
+          device: { backend: 'cpu', version: '1', threads: 1 },
+        })
+      case 'ready':
+        return this.#apply({
+          type: 'ready',
+          link,
+          generation,
+          digest: text('digest', 'd0'),
+          dataFingerprint: text('data', 'f'),
+          numParams: number('params', 10),
+        })
+      case 'vote': {
+        const [from = 0, to = 0] = text('samples', `${(step - 1) * 8}:${step * 8}`)
+          .split(':')
+          .map(Number)
+        const vote = {
+          generation,
+          step,
+          digest: text('digest', `d${step}`),
+          loss: number('loss', 2),
+          samples: [from, to] as const,
+          tokens: 64,
+          stepMs: number('stepMs', 10),
+          computeMs: 8,
+          commMs: 3,
+          waitMs: 1,
+          bytesSent: number('bytesSent', 100),
+          rssBytes: 1000,
+          liveTensors: 5,
+        }
+        return this.#apply({ type: 'voted', link, vote })
+      }
+      case 'evaluated': {
+        const phase = text('phase', 'during') as 'untrained' | 'during' | 'final'
+        return this.#apply({ type: 'evaluated', link, generation, step, loss: number('loss', 2), phase })
+      }
+      case 'checkpointed':
+        return this.#apply({ type: 'checkpointed', link, generation, step, path: text('path', `/c/${step}`) })
+      case 'finished':
+        return this.#apply({
+          type: 'finished',
+          link,
+          generation,
+          step,
+          peakRssBytes: number('rss', 2000),
+          ...(args.has('sample') ? { sampleText: text('sample', '') } : {}),
+          ...(args.has('baseline') ? { baselineLoss: number('baseline', 0) } : {}),
+        })
+      case 'fail':
+        return this.#apply({
+          type: 'failed',
+          link,
+          error: {
+            code: args.get('code') ?? 'SKEIN_X',
+            retry: 'never',
+            what: text('what', 'it broke'),
+            todo: text('todo', 'mend it'),
+            details: {},
+          },
+          ...(args.has('peer') ? { peerRank: number('peer', 0) } : {}),
+        })
+      case 'leave':
+        return this.#apply({ type: 'left', link, reason: text('reason', 'told to') })
+      case 'lost':
+        return this.#apply({ type: 'linkLost', link, reason: text('reason', 'connection reset') })
+      case 'stop':
+        return this.#apply({ type: 'stopRequested', reason: text('reason', 'interrupted') })
+      default:
+        throw new Error(`no such command: ${name}`)
+    }
+  }
+
+  #apply(event: MembershipEvent): string[] {
+    const before = this.#state as MembershipState
+    const decision = decide(before, event, this.#nowMs)
+    this.#state = decision.state
+    const phase = decision.state.phase === before.phase ? [] : [`  ${before.phase} -> ${decision.state.phase}`]
+    return [
+      `because ${decision.reason}`,
+      ...phase,
+      ...decision.effects.map(effect => `  ${formatEffect(effect)}`),
+      `  now ${whyWaiting(decision.state)}`,
+    ]
+  }
+}
+
+function formatEffect(effect: Effect): string {
+  switch (effect.type) {
+    case 'append': {
+      const { type, ...rest } = effect.record
+      return `append ${type} ${formatFields(rest)}`
+    }
+    case 'emit': {
+      const { event, ...rest } = effect.event
+      return `emit ${event} ${formatFields(rest)}`
+    }
+    case 'send': {
+      const { type, ...rest } = effect.message
+      return `send ${effect.link}: ${type} ${formatFields(rest)}`
+    }
+    case 'broadcast': {
+      const { type, ...rest } = effect.message
+      return `send ${effect.links.join(' ')}: ${type} ${formatFields(rest)}`
+    }
+    case 'close':
+      return `close ${effect.link}: ${effect.reason}`
+  }
+}
+
+const formatFields = (fields: object): string =>
+  Object.entries(fields)
+    .map(([key, value]) => {
+      if (key === 'error') return `${value.code} "${value.what}${value.why === undefined ? '' : ` (${value.why})`}"`
+      if (key === 'device' || key === 'job') return ''
+      if (key === 'members') return `members=${(value as { workerId: string }[]).map(m => m.workerId).join(',')}`
+      return `${key}=${typeof value === 'string' && !value.includes(' ') ? value : JSON.stringify(value)}`
+    })
+    .filter(field => field !== '')
+    .join(' ')
+
+/** The transcript with the output that the machine really gives. */
+function replay(source: string): string {
+  const machine = new Machine()
+  const blocks = source.trimEnd().split(/\n{2,}/)
+  return `${blocks
+    .map(block => {
+      const lines = block.split('\n')
+      const end = lines.indexOf('----')
+      const head = end < 0 ? lines : lines.slice(0, end)
+      const commands = head.filter(line => !line.startsWith('#'))
+      if (commands.length === 0) return block
+      return [...head, '----', ...commands.flatMap(line => machine.run(line))].join('\n')
+    })
+    .join('\n\n')}\n`
+}
+
+describe('transcripts', () => {
+  const files = fs.readdirSync(folder).filter(name => name.endsWith('.txt'))
+
+  test('there are some', () => {
+    expect(files.length).toBeGreaterThan(5)
+  })
+
+  test.each(files)('%s', name => {
+    const file = path.join(folder, name)
+    const source = fs.readFileSync(file, 'utf8')
+    const actual = replay(source)
+    if (process.env['UPDATE_TRANSCRIPTS'] === '1') fs.writeFileSync(file, actual)
+    expect(actual).toBe(process.env['UPDATE_TRANSCRIPTS'] === '1' ? actual : source)
+  })
+})
