@@ -103,11 +103,12 @@ async function installPackages({ root, cache, tools, board, env }) {
     (await task(board, `pnpm ${version}`, one => installPnpm(one, { cache, version })))
   const fingerprint = installFingerprint(root)
   await task(board, 'packages', async one => {
-    // The check of `engines` is for the Node that will run them, which may still be on its way.
+    // `engines` is checked for the Node that will run them, which may still be on its way; which pnpm this is, is our affair.
     const args = [
       pnpm,
       'install',
       '--frozen-lockfile',
+      '--pm-on-fail=ignore',
       '--reporter=append-only',
       `--config.node-version=${defaultNode}`,
     ]
