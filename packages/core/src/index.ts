@@ -32,6 +32,7 @@ export {
   type WorkerId,
   workerId,
 } from './ids.ts'
+export { type Lanes16, lanes16 } from './lanes16.ts'
 export { nearestName } from './nearest.ts'
 export { mixKeys, type Random, seededRandom } from './random.ts'
 export { abortedError, type Deferred, deferred, sleep, type WaitOptions, within } from './waiting.ts'
