@@ -1,5 +1,4 @@
 import { byteVocabSize } from './byte-tokenizer.ts'
-import type { TextDataset } from './text-dataset.ts'
 
 /** A byte bigram model: the simplest thing that a trained model must beat. */
 export interface Bigram {
@@ -67,8 +66,15 @@ export function trainBigram(stream: Uint8Array): Bigram {
   return { smoothing, logProbs }
 }
 
+/** Where held-out samples lie; a TextDataset has this form. */
+export interface HeldOutText {
+  readonly context: number
+  readonly valStream: Uint8Array
+  valOffset(sampleNumber: number): number
+}
+
 /** Mean loss in nats a token over the first `valSamples` held-out samples: exactly the targets an evaluation of them sees. */
-export function bigramLoss(bigram: Bigram, dataset: TextDataset, valSamples: number): number {
+export function bigramLoss(bigram: Bigram, dataset: HeldOutText, valSamples: number): number {
   const { context, valStream } = dataset
   let sum = 0
   for (let sampleNumber = 0; sampleNumber < valSamples; sampleNumber++) {

@@ -41,6 +41,14 @@ export interface Dataset {
    */
   batch(split: SplitName, sampleNumbers: readonly number[]): Batch
   describe(): DatasetFacts
+  /** What a simple model reaches on the first `valSamples` held-out samples, the ones an evaluation uses; where there is one. */
+  readonly baseline?: (valSamples: number) => Baseline
+}
+
+/** A loss to beat, in the unit of the model's loss. */
+export interface Baseline {
+  readonly name: string
+  readonly loss: number
 }
 
 /** @throws SKEIN_DATA_SAMPLE_RANGE unless the number is a whole one that the split has. */

@@ -5,10 +5,10 @@
  * const dataset = textDataset(readFolders(['./corpus']), { context: 128, seed: 1, globalBatch: 32, heldOut: 0.05, splitSeed: 0 })
  * const batch = dataset.batch('train', [0, 1, 2, 3]) // inputs and targets, int32 [4, 128]
  */
-export { type Bigram, bigramLoss, trainBigram } from './bigram.ts'
+export { type Bigram, bigramLoss, type HeldOutText, trainBigram } from './bigram.ts'
 export { byteVocabSize, decodeTokens, encodeText, type TokenDecoder, tokenDecoder } from './byte-tokenizer.ts'
 export { type CustomData, type CustomSamples, customDataset, openCustomDataset } from './custom-dataset.ts'
-export type { Batch, Dataset, DatasetFacts, NamedArray, SplitName } from './dataset.ts'
+export type { Baseline, Batch, Dataset, DatasetFacts, NamedArray, SplitName } from './dataset.ts'
 export { type Document, type DocumentSet, textBytes } from './documents.ts'
 export { DataErrors } from './errors.ts'
 export { globMatcher } from './glob.ts'

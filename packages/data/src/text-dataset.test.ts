@@ -166,6 +166,7 @@ describe('bigram', () => {
       sum -= bigram.logProbs[token * 256 + (targets[i] as number)] as number
     })
     expect(bigramLoss(bigram, dataset, count)).toBeCloseTo(sum / inputs.length, 12)
+    expect(dataset.baseline(count)).toEqual({ name: 'byte bigram', loss: bigramLoss(bigram, dataset, count) })
   })
 
   test('finds the entropy of a chain it can represent', () => {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { SkeinError } from '@skein/core'
+import { bigramLoss, trainBigram } from './bigram.ts'
 import { checkSampleNumber, type Dataset, type SplitName } from './dataset.ts'
 import type { DocumentSet } from './documents.ts'
 import { DataErrors } from './errors.ts'
@@ -18,6 +19,7 @@ export interface TextDatasetOptions extends SplitOptions {
 
 /** Text as byte tokens. The streams are there for baselines and sampling; do not write to them. */
 export interface TextDataset extends Dataset {
+  readonly baseline: NonNullable<Dataset['baseline']>
   readonly context: number
   readonly trainStream: Uint8Array
   readonly valStream: Uint8Array
@@ -50,6 +52,7 @@ export function textDataset(source: DocumentSet, options: TextDatasetOptions): T
     .update(valStream)
     .digest('hex')
 
+  const heldOut = { context, valStream, valOffset }
   return {
     fingerprint,
     numSamples,
@@ -59,6 +62,7 @@ export function textDataset(source: DocumentSet, options: TextDatasetOptions): T
     trainStream,
     valStream,
     valOffset,
+    baseline: valSamples => ({ name: 'byte bigram', loss: bigramLoss(trainBigram(trainStream), heldOut, valSamples) }),
     batch(splitName, sampleNumbers) {
       const stream = splitName === 'train' ? trainStream : valStream
       const inputs = new Int32Array(sampleNumbers.length * context)
