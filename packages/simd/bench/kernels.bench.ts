@@ -2,7 +2,8 @@
  * Speed of each kernel in GiB/s of memory read and written, beside its plain TypeScript twin and a memcpy as the floor.
  * `node packages/simd/bench/kernels.bench.ts [elems]` after a build; medians of 15 rounds.
  */
-import { adamwTwin, addTwin, createSharedMemory, createSimd, hashBytes, SharedArena, sumSquaresTwin } from '@skein/simd'
+import { lanes16 } from '@skein/core'
+import { adamwTwin, addTwin, createSharedMemory, createSimd, SharedArena, sumSquaresTwin } from '@skein/simd'
 
 const elems = Number(process.argv[2] ?? 65_536)
 const arena = new SharedArena(createSharedMemory(4 * elems * 4 + 64))
@@ -25,7 +26,7 @@ const cases: readonly [string, number, () => void, (() => void) | undefined][] =
   ['scale', 2, () => simd.scale(at.m, elems, 1), undefined],
   ['sumSquares', 1, () => simd.sumSquares(at.g, elems), () => sumSquaresTwin(view.g)],
   ['hasNonFinite', 1, () => simd.hasNonFinite(at.g, elems), undefined],
-  ['hash', 1, () => simd.hash(at.p, elems * 4), () => hashBytes(bytes)],
+  ['hash', 1, () => simd.hash(at.p, elems * 4), () => lanes16(bytes)],
   [
     'adamw',
     7,

@@ -8,7 +8,7 @@
  */
 export { type AdamwOptions, adamwScalars } from './adamw-scalars.ts'
 export { SimdErrors } from './errors.ts'
-export { formatHash, hashBytes } from './lanes16.ts'
+export { formatHash } from './format-hash.ts'
 export { type ArenaRegion, arenaAlignment, type Region, SharedArena } from './shared-arena.ts'
 export { createSharedMemory, maxMemoryBytes, pageBytes, type SharedMemory } from './shared-memory.ts'
 export { type AdamwStep, createSimd, type Hash64, type Simd } from './simd.ts'

@@ -1,7 +1,8 @@
+import { lanes16 } from '@skein/core'
 import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { formatHash, hashBytes } from './lanes16.ts'
+import { formatHash } from './format-hash.ts'
 
 useTestSeed()
 
@@ -17,19 +18,19 @@ const vectors: readonly (readonly [string, Uint8Array, number, string])[] = [
 ]
 
 test.each(vectors)('the hash of %s is as documented', (_, bytes, seed, expected) => {
-  expect(formatHash(hashBytes(bytes, seed))).toBe(expected)
+  expect(formatHash(lanes16(bytes, seed))).toBe(expected)
 })
 
 test('one changed bit changes both halves, and trailing zeros count', () => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 1, maxLength: 200 }), fc.nat(), fc.nat(7), (bytes, where, bit) => {
-      const before = hashBytes(bytes)
+      const before = lanes16(bytes)
       const changed = bytes.slice()
       const at = where % bytes.length
       changed[at] = (changed[at] ?? 0) ^ (1 << bit)
-      const after = hashBytes(changed)
+      const after = lanes16(changed)
       expect(after.lo).not.toBe(before.lo)
-      expect(formatHash(hashBytes(Uint8Array.from([...bytes, 0])))).not.toBe(formatHash(before))
+      expect(formatHash(lanes16(Uint8Array.from([...bytes, 0])))).not.toBe(formatHash(before))
     }),
   )
 })
@@ -40,7 +41,7 @@ test('halves of 20,000 counters spread evenly over 256 cells', () => {
     for (const shift of [0, 12, 24]) {
       const cells = new Float64Array(256)
       for (let i = 0; i < 20_000; i++) {
-        const cell = (hashBytes(new Uint8Array(new Uint32Array([i]).buffer))[pick] >>> shift) & 255
+        const cell = (lanes16(new Uint8Array(new Uint32Array([i]).buffer))[pick] >>> shift) & 255
         cells[cell] = (cells[cell] ?? 0) + 1
       }
       const expected = 20_000 / 256

@@ -52,7 +52,7 @@ export interface Simd {
   hasNonFinite(ptr: number, n: number): boolean
   /** torch.optim.AdamW: decoupled decay, bias-corrected moments, eps outside the corrected root. @see Loshchilov & Hutter 2019 */
   adamw(step: AdamwStep): void
-  /** Checksum and digest "lanes16" of `bytes` bytes; see the README for its definition. */
+  /** Checksum and digest "lanes16" of `bytes` bytes, as `lanes16` of @skein/core; defined in the README. */
   hash(ptr: number, bytes: number, seed?: number): Hash64
   /** The low half of `hash` alone, as unsigned 32 bits: the payload checksum of a frame. */
   checksum(ptr: number, bytes: number, seed?: number): number
