@@ -5,7 +5,7 @@
 import path from 'node:path'
 import { SetupError } from './lib/npm-tools.mjs'
 import { root } from './lib/places.mjs'
-import { prepare } from './lib/prepare.mjs'
+import { compileCache, prepare } from './lib/prepare.mjs'
 import { Interrupted, runProgram } from './lib/run.mjs'
 import { readReport, removeReport, reportLines, testStatus } from './lib/test-report.mjs'
 
@@ -67,6 +67,7 @@ async function main([name, ...args]) {
   const runtime = typeof verb.runtime === 'function' ? verb.runtime(args) : verb.runtime
   const { node } = await prepare(root, { runtime })
   process.env.PATH = `${path.dirname(node)}${path.delimiter}${process.env.PATH ?? ''}`
+  process.env.NODE_COMPILE_CACHE ??= compileCache(root)
   return verb.run(node, args)
 }
 

@@ -51,6 +51,9 @@ export async function prepare(root, { runtime, env = process.env, sink = process
 const isInstalled = root => readStamp(root, 'install')?.fingerprint === installFingerprint(root)
 const isBuilt = root => hasOutput(root) && readStamp(root, 'build')?.fingerprint === sourceFingerprint(root)
 
+/** Where Node keeps compiled JavaScript between runs (a worker starts 0.1 s sooner); emptied by every build, so that it does not grow. */
+export const compileCache = root => path.join(root, 'node_modules', '.skein', 'compile-cache')
+
 /** The runtime of this build of @skein/device, in the cache of this user. */
 function hasRuntime(root, cache) {
   const stamp = readStamp(root, 'runtime')
@@ -132,6 +135,7 @@ async function buildAll(setup) {
   const fingerprint = sourceFingerprint(root)
   await build({ ...setup, title: `build of ${packageFolders(root).length} packages`, projects: [] })
   pruneOutput(root)
+  fs.rmSync(compileCache(root), { recursive: true, force: true })
   writeStamp(root, 'build', { fingerprint })
 }
 
