@@ -94,7 +94,7 @@ class TerminalBoard {
   }
   draw() {
     this.clear()
-    const width = (this.sink.columns ?? 80) - 1
+    const width = (this.sink.columns || 80) - 1
     for (const task of this.tasks) {
       const line = `  ${task.title}  ${seconds(performance.now() - task.since)}  ${task.text}`
       this.sink.write(`${line.slice(0, width)}\n`)
