@@ -1,0 +1,208 @@
+import { seededRandom, SkeinError } from '@skein/core'
+import { useTestSeed } from '@skein/testkit'
+import fc from 'fast-check'
+import { pack } from 'msgpackr'
+import { expect, test } from 'vitest'
+import {
+  decodeCoordinatorMessage,
+  decodeWorkerMessage,
+  encodeCoordinatorMessage,
+  encodeWorkerMessage,
+} from './control-codec.ts'
+import type { CoordinatorMessage } from './coordinator-messages.ts'
+import { WireErrors } from './errors.ts'
+import { scanMsgpack } from './scan-msgpack.ts'
+import type { WorkerMessage } from './worker-messages.ts'
+
+const seed = useTestSeed()
+const digest = '0123456789abcdef'
+const lane = { host: '10.0.0.7', port: 4321 }
+const error = {
+  code: 'SKEIN_X',
+  retry: 'never',
+  what: 'w',
+  why: 'y',
+  todo: 't',
+  details: { step: 3, of: [1, null] },
+} as const
+
+const fromWorker: readonly WorkerMessage[] = [
+  {
+    type: 'join',
+    workerId: 'w-0.a_b',
+    incarnation: 'ff00',
+    protocol: 1,
+    lane,
+    pid: 77,
+    device: { backend: 'node', version: '2.15', threads: 2 },
+  },
+  { type: 'ready', generation: 1, digest, dataFingerprint: 'abc', numParams: 3_000_000 },
+  {
+    type: 'vote',
+    generation: 1,
+    step: 12,
+    digest,
+    loss: 2.25,
+    samples: [352, 384],
+    tokens: 4096,
+    stepMs: 310.5,
+    computeMs: 250.25,
+    commMs: 60,
+    waitMs: 0.125,
+    bytesSent: 2 ** 40,
+    rssBytes: 5e9,
+    liveTensors: 12,
+  },
+  { type: 'evaluated', generation: 1, step: 12, loss: Number.POSITIVE_INFINITY, phase: 'during' },
+  { type: 'checkpointed', generation: 1, step: 12, path: '/runs/a/step-12' },
+  { type: 'finished', generation: 1, step: 12, peakRssBytes: 1, sampleText: 'the ünïcode 🪿', baselineLoss: 2.5 },
+  { type: 'heartbeat', progress: 9, step: 12 },
+  { type: 'failed', error, peerRank: 2 },
+  { type: 'leave', reason: 'drained' },
+]
+const fromCoordinator: readonly CoordinatorMessage[] = [
+  { type: 'welcome', runId: 'r', runDir: '/runs/r', job: { steps: 5, mesh: { dp: 2 }, tags: ['a', null, true, 1.5] } },
+  { type: 'generation', generation: 1, members: [{ workerId: 'w0', rank: 0, lane }], laneToken: 's', startStep: 0 },
+  { type: 'start', generation: 1, step: 0 },
+  { type: 'commit', generation: 1, step: 1, digest },
+  { type: 'stop', generation: 1, afterStep: 9, reason: 'asked' },
+  { type: 'abort', generation: 1, error },
+  { type: 'refuse', error },
+  { type: 'finish' },
+]
+
+test.each(fromWorker)('$type goes to the coordinator and arrives as it was', message => {
+  expect(decodeWorkerMessage(encodeWorkerMessage(message))).toEqual({ ok: true, message })
+  expect(decodeCoordinatorMessage(encodeWorkerMessage(message)).ok).toBe(false)
+})
+
+test.each(fromCoordinator)('$type goes to the worker and arrives as it was', message => {
+  expect(decodeCoordinatorMessage(encodeCoordinatorMessage(message))).toEqual({ ok: true, message })
+  expect(decodeWorkerMessage(encodeCoordinatorMessage(message)).ok).toBe(false)
+})
+
+/** JSON as a job can be: no -0 (JSON knows none), no key "__proto__" (refused). */
+const jobs = fc
+  .jsonValue({ maxDepth: 8 })
+  .map(value => JSON.parse(JSON.stringify(value).replaceAll('__proto__', 'proto')) as unknown)
+
+test('any JSON job arrives as it was', () => {
+  fc.assert(
+    fc.property(jobs, job => {
+      const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', job }
+      expect(decodeCoordinatorMessage(encodeCoordinatorMessage(message))).toEqual({ ok: true, message })
+    }),
+  )
+})
+
+test('a loss that diverged still arrives', () => {
+  const message = { type: 'evaluated', generation: 1, step: 2, loss: Number.NaN, phase: 'final' } as const
+  expect(decodeWorkerMessage(encodeWorkerMessage(message))).toEqual({ ok: true, message })
+})
+
+test.each([
+  ['a tensor', { weights: new Float32Array([1, 2]) }, /weights is a Float32Array/],
+  ['bytes', [new Uint8Array(3)], /\[0\] is a Uint8Array/],
+  ['a BigInt', { n: 1n }, /n is of type bigint/],
+  ['NaN', { lr: Number.NaN }, /lr is NaN/],
+  ['a Map', new Map(), /is a Map/],
+  ['a key "__proto__"', JSON.parse('{"a":{"__proto__":1}}'), /a has a key "__proto__"/],
+])('%s in a job is refused at the sender, with its place', (_, job, message) => {
+  expect(() => encodeCoordinatorMessage({ type: 'welcome', runId: 'r', runDir: 'd', job })).toThrow(message)
+})
+
+test('a circular job is refused, not followed for ever', () => {
+  const job: Record<string, unknown> = {}
+  job['self'] = job
+  expect(() => encodeCoordinatorMessage({ type: 'welcome', runId: 'r', runDir: 'd', job })).toThrow(
+    /nested over 32 deep/,
+  )
+})
+
+test('the report of a failure arrives whatever the error carries', () => {
+  const details: Record<string, unknown> = {
+    tensor: new Float32Array(8),
+    nan: Number.NaN,
+    cause: new Error('inner'),
+    big: 5n,
+    gone: undefined,
+    long: 'x'.repeat(100_000),
+    many: Array.from({ length: 10_000 }, (_, i) => i),
+  }
+  details['self'] = details
+  const failure = new SkeinError(WireErrors.FRAME_GARBAGE, { what: 'w'.repeat(1e6), todo: 't', details })
+  const decoded = decodeWorkerMessage(encodeWorkerMessage({ type: 'failed', error: failure.toJSON() }), 20_000)
+  expect(decoded).toMatchObject({
+    ok: true,
+    message: { error: { code: failure.code, details: { tensor: 'Float32Array of 32 B', nan: 'NaN', cause: 'inner' } } },
+  })
+  const hostile = Object.defineProperty({}, 'x', { enumerable: true, get: () => expect.fail('a getter') })
+  const odd = { ...failure.toJSON(), details: hostile }
+  expect(decodeWorkerMessage(encodeWorkerMessage({ type: 'failed', error: odd })).ok).toBe(true)
+})
+
+test('undefined optional fields are left out', () => {
+  const message = { type: 'finished', generation: 1, step: 2, peakRssBytes: 3, sampleText: undefined }
+  const decoded = decodeWorkerMessage(encodeWorkerMessage(message as unknown as WorkerMessage))
+  expect(decoded).toEqual({ ok: true, message: { type: 'finished', generation: 1, step: 2, peakRssBytes: 3 } })
+})
+
+const bytesOf = (...codes: readonly number[]) => Uint8Array.from(codes)
+test.each([
+  ['nothing', bytesOf()],
+  ['an array that claims 30 million items', bytesOf(0xdd, 0x01, 0xc9, 0xc3, 0x80)],
+  ['a map that claims 4 billion', bytesOf(0xdf, 0xff, 0xff, 0xff, 0xff)],
+  ['a string that claims 4 GiB', bytesOf(0xdb, 0xff, 0xff, 0xff, 0xff, 0x41)],
+  ['a binary', bytesOf(0xc4, 0x01, 0x00)],
+  ['an extension', bytesOf(0xc7, 0x01, 0x62, 0x00)],
+  ['a key that is no string', bytesOf(0x81, 0x01, 0x01)],
+  ['bytes after the value', bytesOf(0xc0, 0xc0)],
+  ['arrays 10,000 deep', new Uint8Array(10_000).fill(0x91)],
+])('%s is garbage, found before anything is built', (_, bytes) => {
+  const decoded = decodeWorkerMessage(bytes)
+  expect(decoded.ok ? 'ok' : decoded.error.code).toBe(WireErrors.MESSAGE_GARBAGE.code)
+})
+
+test.each([
+  ['an unknown type', { type: 'heartbeet' }, /type "heartbeet".*"heartbeat" is the nearest/],
+  ['no type', { step: 1 }, /type none/],
+  ['an unknown key', { type: 'leave', reason: 'x', extra: 1 }, /leave.*extra/],
+  ['a missing field', { type: 'leave' }, /reason/],
+  ['a negative step', { type: 'heartbeat', progress: 1, step: -1 }, /step/],
+  ['a digest of another form', { ...fromWorker[1], digest: 'XYZ' }, /digest: not 16 hex digits/],
+  ['a worker name that is a path', { ...fromWorker[0], workerId: '../../etc' }, /workerId/],
+  ['not an object', 5, /type none/],
+])('%s is refused with its place', (_, value, message) => {
+  const decoded = decodeWorkerMessage(pack(value))
+  expect(decoded.ok ? 'ok' : decoded.error.code).toBe(WireErrors.MESSAGE_INVALID.code)
+  expect(decoded.ok ? '' : decoded.error.message).toMatch(message)
+})
+
+test('a message over the limit is refused on both sides', () => {
+  const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', job: 'x'.repeat(2000) }
+  expect(() => encodeCoordinatorMessage(message, 1000)).toThrow(/at most 1000 B/)
+  const decoded = decodeCoordinatorMessage(encodeCoordinatorMessage(message), 1000)
+  expect(decoded.ok ? 'ok' : decoded.error.code).toBe(WireErrors.MESSAGE_TOO_LARGE.code)
+})
+
+test('20,000 mutated messages never throw, and what passes can be sent again', () => {
+  const random = seededRandom(seed)
+  const originals = fromWorker.map(message => encodeWorkerMessage(message))
+  for (let round = 0; round < 20_000; round++) {
+    const bytes = (originals[round % originals.length] ?? bytesOf()).slice()
+    for (let change = random.nextInt(4); change >= 0; change--)
+      bytes[random.nextInt(bytes.length)] = random.nextInt(256)
+    const cut = random.nextInt(4) === 0 ? bytes.subarray(0, random.nextInt(bytes.length)) : bytes
+    const decoded = decodeWorkerMessage(cut)
+    if (decoded.ok) expect(decodeWorkerMessage(encodeWorkerMessage(decoded.message)).ok).toBe(true)
+  }
+})
+
+test('the scan takes whatever msgpackr writes for plain JSON', () => {
+  fc.assert(
+    fc.property(jobs, job => {
+      const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', job }
+      expect(scanMsgpack(encodeCoordinatorMessage(message))).toBeUndefined()
+    }),
+  )
+})

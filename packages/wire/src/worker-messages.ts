@@ -1,0 +1,84 @@
+import { z } from 'zod'
+import {
+  count,
+  digest,
+  errorRecord,
+  laneAddress,
+  loss,
+  ms,
+  name,
+  path,
+  rank,
+  text,
+  uint32,
+  workerName,
+} from './fields.ts'
+
+/** Version of the control protocol; `join` carries it and membership refuses another. */
+export const protocolVersion = 1
+
+export const workerMessages = [
+  /** First message on a control link. `lane` is where peers dial for tensor lanes. */
+  z.strictObject({
+    type: z.literal('join'),
+    workerId: workerName,
+    incarnation: workerName,
+    protocol: uint32,
+    lane: laneAddress,
+    pid: count,
+    device: z.strictObject({ backend: name, version: name, threads: count }),
+  }),
+  /** Parameters and data are loaded and every lane is open. `digest` is of the parameters. */
+  z.strictObject({
+    type: z.literal('ready'),
+    generation: uint32,
+    digest,
+    dataFingerprint: name,
+    numParams: count,
+  }),
+  /** The end of one step here. `digest` is of the parameters after it, `samples` is [from, to) of the whole step, `loss` its mean. */
+  z.strictObject({
+    type: z.literal('vote'),
+    generation: uint32,
+    step: count,
+    digest,
+    loss,
+    samples: z.tuple([count, count]).readonly(),
+    tokens: count,
+    stepMs: ms,
+    computeMs: ms,
+    commMs: ms,
+    waitMs: ms,
+    bytesSent: count,
+    rssBytes: count,
+    liveTensors: count,
+  }),
+  /** Rank 0 only: mean loss over the held-out samples. */
+  z.strictObject({
+    type: z.literal('evaluated'),
+    generation: uint32,
+    step: count,
+    loss,
+    phase: z.enum(['untrained', 'during', 'final']),
+  }),
+  /** Rank 0 only: the checkpoint after `step` is complete on disk. */
+  z.strictObject({ type: z.literal('checkpointed'), generation: uint32, step: count, path }),
+  /** The last step is made; the last message of a worker. */
+  z.strictObject({
+    type: z.literal('finished'),
+    generation: uint32,
+    step: count,
+    peakRssBytes: count,
+    sampleText: z.string().max(65_536).exactOptional(),
+    baselineLoss: loss.exactOptional(),
+  }),
+  /** Progress of the device thread; `progress` rises whenever it moved. That the link lives is shown by its own pings. */
+  z.strictObject({ type: z.literal('heartbeat'), progress: count, step: count }),
+  /** The worker cannot go on; `peerRank` is whom it lost, where that is the reason. */
+  z.strictObject({ type: z.literal('failed'), error: errorRecord, peerRank: rank.exactOptional() }),
+  /** The worker goes, by its operator's wish. */
+  z.strictObject({ type: z.literal('leave'), reason: text }),
+] as const
+
+export const workerMessage = z.discriminatedUnion('type', workerMessages)
+export type WorkerMessage = z.infer<typeof workerMessage>
