@@ -13,7 +13,10 @@ export type RunEvent =
       readonly name?: string
       readonly numWorkers: number
       readonly totalSteps: number
+      /** The last step already made. */
       readonly startStep: number
+      /** The checkpoint the run goes on from. */
+      readonly resume?: string
     }
   | {
       readonly event: 'member'
@@ -101,8 +104,12 @@ export interface DoneEvent {
 export interface ErrorEvent {
   readonly event: 'error'
   readonly code: string
+  /** `what (why)` */
   readonly message: string
+  readonly what: string
+  readonly why?: string
   readonly todo: string
+  readonly details: Readonly<Record<string, unknown>>
   /** The last committed step; the log and the last checkpoint are kept. */
   readonly steps: number
   readonly checkpoint: string | null

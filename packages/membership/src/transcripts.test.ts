@@ -186,7 +186,7 @@ const formatFields = (fields: object): string =>
   Object.entries(fields)
     .map(([key, value]) => {
       if (key === 'error') return `${value.code} "${value.what}${value.why === undefined ? '' : ` (${value.why})`}"`
-      if (key === 'device' || key === 'job') return ''
+      if (['device', 'job', 'details', 'what', 'why'].includes(key)) return ''
       if (key === 'members') return `members=${(value as { workerId: string }[]).map(m => m.workerId).join(',')}`
       return `${key}=${typeof value === 'string' && !value.includes(' ') ? value : JSON.stringify(value)}`
     })
