@@ -1,0 +1,167 @@
+import { nearestName } from '@skein/core'
+import { defaultExclude, defaultInclude } from '@skein/data'
+import { z } from 'zod'
+
+/*
+ * The job's schema: default, unit and range of each value, with a line of why. Cross-field rules are in rules.ts, defaults
+ * that follow from other values in resolve-job.ts.
+ */
+
+/** An object without other keys; an unknown key is answered with the nearest of its own. */
+function section<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.strictObject(shape, {
+    error: issue => {
+      if (issue.code !== 'unrecognized_keys') return undefined
+      const known = Object.keys(shape)
+      return issue.keys
+        .map(key => {
+          const nearest = nearestName(key, known)
+          return nearest === undefined
+            ? `\`${key}\` (known here: ${known.join(', ')})`
+            : `\`${key}\` (did you mean \`${nearest}\`?)`
+        })
+        .join(', ')
+    },
+  })
+}
+
+const whole = (min: number, max: number) => z.int().min(min).max(max)
+const paths = z.preprocess(value => (typeof value === 'string' ? [value] : value), z.array(z.string().min(1)).min(1))
+const code = <T>(what: string) =>
+  z.custom<T>(value => typeof value === 'function', `must be ${what}, so the job must be TypeScript or JavaScript`)
+
+const gpt2 = section({
+  kind: z.literal('gpt2'),
+  layers: whole(1, 512).describe('Transformer blocks.'),
+  width: whole(8, 65_536).describe('Size of the residual stream; a multiple of heads.'),
+  heads: whole(1, 1024).describe('Attention heads of a block.'),
+  context: whole(2, 1_048_576).describe('Tokens of one sample: what the model can look back on.'),
+  vocab: whole(256, 16_777_216).default(256).describe('Tokens it knows. 256: byte tokens.'),
+})
+
+const layers = section({
+  kind: z.literal('layers'),
+  name: z.string().min(1).default('model'),
+  build: code('a function (tf) => tf.LayersModel'),
+  loss: code('a function ({ tf, output, arrays }) => tf.Tensor'),
+  inputs: z.array(z.string().min(1)).min(1).default(['inputs']),
+})
+
+const split = {
+  heldOut: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .default(0.05)
+    .describe('Share of the documents to hold out. 5 % measures well and costs little.'),
+  splitSeed: whole(0, 2 ** 31 - 1)
+    .default(0)
+    .describe('Apart from `seed`: runs with other seeds are measured on the same text.'),
+  context: whole(2, 1_048_576).optional().describe("Tokens of one sample. Default: the model's context, else 128."),
+}
+
+const text = section({
+  kind: z.literal('text'),
+  paths: paths.describe('Folders or files, relative to the job file.'),
+  include: z
+    .array(z.string().min(1))
+    .min(1)
+    .default([...defaultInclude])
+    .describe('Patterns of files to take.'),
+  exclude: z
+    .array(z.string().min(1))
+    .default([...defaultExclude])
+    .describe('Patterns of files to leave out.'),
+  ...split,
+})
+
+const jsonl = section({
+  kind: z.literal('jsonl'),
+  paths: paths.describe('Files with {"text": "…"} a line, relative to the job file.'),
+  ...split,
+})
+
+const custom = section({ kind: z.literal('custom'), open: code('made by customDataset(…)') })
+
+const adamw = section({
+  kind: z.literal('adamw'),
+  lr: z.number().gt(0).max(10).default(1e-3).describe('Peak learning rate. Small models bear more than large ones.'),
+  betas: z
+    .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
+    .default([0.9, 0.95])
+    .describe('Decay of the moments. 0.95: language models have rare large gradients, to be forgotten soon.'),
+  eps: z.number().gt(0).max(1).default(1e-8).describe('Added to the root of the second moment.'),
+  weightDecay: z.number().min(0).max(10).default(0.1).describe('Decoupled; on matrices only, not on biases and norms.'),
+  clipNorm: z.number().min(0).default(1).describe('Largest L2 norm of the mean gradient; 0 leaves it as it is.'),
+  warmupSteps: whole(0, 2 ** 31 - 1)
+    .optional()
+    .describe('Linear rise to lr. Default: a twentieth of the steps, at most 100.'),
+  schedule: z.enum(['cosine', 'constant']).default('cosine').describe('After the warm-up.'),
+  minLr: z.number().min(0).optional().describe('Where the cosine ends. Default: lr / 10.'),
+})
+
+const everyStep = section({ kind: z.literal('every-step') })
+
+/** One of several sections, told apart by `kind`; an unknown kind is answered with the nearest. */
+function oneOf<const Options extends readonly [z.ZodObject, ...z.ZodObject[]]>(options: Options, helpers: string) {
+  const kinds = options.map(option => String((option.shape['kind'] as z.ZodLiteral).value))
+  return z.discriminatedUnion('kind', options, {
+    error: issue => {
+      if (issue.code !== 'invalid_union') return undefined
+      const kind = (issue.input as { readonly kind?: unknown } | null)?.kind
+      const nearest = typeof kind === 'string' ? nearestName(kind, kinds) : undefined
+      const hint = nearest === undefined ? '' : `; did you mean ${JSON.stringify(nearest)}?`
+      return `must have a \`kind\` of ${kinds.map(k => JSON.stringify(k)).join(', ')} (in TypeScript: ${helpers})${hint}`
+    },
+  })
+}
+
+export const jobSchema = section({
+  name: z
+    .string()
+    .regex(/^[\w.-]{1,80}$/, 'may have letters, digits, `_`, `.` and `-`: it becomes a folder')
+    .optional()
+    .describe('Names the run. Default: the file name.'),
+  model: oneOf([gpt2, layers], 'gpt2(…), layersModel(…)'),
+  data: z.preprocess(
+    value => (typeof value === 'string' ? { kind: 'text', paths: [value] } : value),
+    oneOf([text, jsonl, custom], 'textFolder(…), jsonl(…), customDataset(…)'),
+  ),
+  optimizer: z.preprocess(
+    value => (typeof value === 'object' && value !== null && !('kind' in value) ? { kind: 'adamw', ...value } : value),
+    oneOf([adamw], 'adamw(…)').prefault({ kind: 'adamw' }),
+  ),
+  sync: oneOf([everyStep], 'everyStep()').default({ kind: 'every-step' }),
+  batch: section({
+    global: whole(1, 16_777_216).describe('Samples of one step over all workers; does not change with their number.'),
+    micro: whole(1, 65_536)
+      .optional()
+      .describe(
+        'Samples of one forward and backward pass: more is faster, less takes less memory. Default: at most 8.',
+      ),
+  }),
+  mesh: section({ dp: whole(1, 4096).default(1).describe('Workers that share a batch (data parallel).') }).prefault({}),
+  steps: whole(1, 2 ** 31 - 1).describe('Optimizer steps.'),
+  eval: section({
+    every: whole(0, 2 ** 31 - 1)
+      .optional()
+      .describe('Steps between evaluations; 0: only before and after. Default: a tenth of the steps.'),
+    samples: whole(1, 16_777_216).default(256).describe('Held-out samples, at most. 256 of 128 tokens: ±1 % or so.'),
+  }).prefault({}),
+  checkpoint: section({
+    every: whole(0, 2 ** 31 - 1)
+      .default(100)
+      .describe('Steps between checkpoints; 0: only at the end.'),
+    to: z.string().min(1).default('./runs').describe('Folder of the runs, relative to the current folder.'),
+    keep: whole(0, 100_000).default(3).describe('Checkpoints of a run that stay; 0: all.'),
+  }).prefault({}),
+  seed: whole(0, 2 ** 31 - 1)
+    .default(1)
+    .describe('Of first weights and order of samples. Same seed, same run.'),
+  precision: z.enum(['f32', 'bf16']).default('f32').describe('Of matrix products; parameters are always float32.'),
+  elastic: section({ min: whole(1, 4096), max: whole(1, 4096) })
+    .optional()
+    .describe('Workers the run may shrink and grow to.'),
+})
+
+export type ParsedJob = z.infer<typeof jobSchema>

@@ -1,0 +1,127 @@
+import type { CustomData } from '@skein/data'
+import type { LayersModelSpec } from './layers-model.ts'
+
+/** GPT-2: learned positions, pre-norm blocks, tanh GELU, tied embeddings. */
+export interface Gpt2Model {
+  readonly kind: 'gpt2'
+  readonly layers: number
+  readonly width: number
+  readonly heads: number
+  /** Tokens of one sample, T. */
+  readonly context: number
+  readonly vocab: number
+}
+
+/** A model of the job file's own code; the worker imports `moduleFile` of the job for it. */
+export interface CodeModel {
+  readonly kind: 'layers'
+  readonly name: string
+}
+
+export interface TextData {
+  readonly kind: 'text'
+  /** Folders or single files, absolute. */
+  readonly paths: readonly string[]
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+  /** Share of the documents to hold out. */
+  readonly heldOut: number
+  readonly splitSeed: number
+  /** Tokens of one sample: the model's context. */
+  readonly context: number
+}
+
+export interface JsonlData {
+  readonly kind: 'jsonl'
+  /** Absolute. */
+  readonly paths: readonly string[]
+  readonly heldOut: number
+  readonly splitSeed: number
+  /** Tokens of one sample: the model's context. */
+  readonly context: number
+}
+
+/** Data of the job file's own code. */
+export interface CodeData {
+  readonly kind: 'custom'
+}
+
+export interface AdamW {
+  readonly kind: 'adamw'
+  /** Peak learning rate. */
+  readonly lr: number
+  readonly betas: readonly [number, number]
+  readonly eps: number
+  readonly weightDecay: number
+  /** Largest L2 norm of the mean gradient; 0 leaves it as it is. */
+  readonly clipNorm: number
+  readonly warmupSteps: number
+  readonly schedule: 'cosine' | 'constant'
+  /** Where the cosine ends. */
+  readonly minLr: number
+}
+
+/** Gradients are summed over all workers at every step. */
+export interface EveryStep {
+  readonly kind: 'every-step'
+}
+
+export type Precision = 'f32' | 'bf16'
+/** Where a value came from. */
+export type ValueSource = 'default' | 'job' | 'flag'
+
+/** A job with nothing left open: plain JSON, the same on every worker. */
+export interface ResolvedJob {
+  /** Names the run; file-name safe. */
+  readonly name: string
+  readonly model: Gpt2Model | CodeModel
+  readonly data: TextData | JsonlData | CodeData
+  readonly optimizer: AdamW
+  readonly sync: EveryStep
+  /** Samples of one step over all workers, and of one forward and backward pass. */
+  readonly batch: { readonly global: number; readonly micro: number }
+  readonly mesh: { readonly dp: number }
+  readonly steps: number
+  /** Held-out samples to measure, every so many steps; 0 only before and after. */
+  readonly eval: { readonly every: number; readonly samples: number }
+  /** Steps between checkpoints (0: only at the end), absolute folder, how many stay. */
+  readonly checkpoint: { readonly every: number; readonly to: string; readonly keep: number }
+  readonly seed: number
+  readonly precision: Precision
+  readonly elastic?: { readonly min: number; readonly max: number }
+  /** The job file, absolute. */
+  readonly jobFile: string
+  /** The module with the code of model or data, absolute; only for jobs that have such. Workers import the same file. */
+  readonly moduleFile?: string
+  /** Source of each value, by dotted path ("optimizer.lr"). */
+  readonly sources: Readonly<Record<string, ValueSource>>
+}
+
+type Optional<T, Required extends keyof T> = Partial<Omit<T, Required>> & Pick<T, Required>
+
+/** What a job file says: everything but model, data, batch.global and steps has a default. */
+export interface JobInput {
+  readonly name?: string
+  readonly model: Optional<Gpt2Model, 'kind' | 'layers' | 'width' | 'heads' | 'context'> | LayersModelSpec
+  /** A path alone is a folder of text. */
+  readonly data: string | TextDataInput | JsonlDataInput | CustomData
+  readonly optimizer?: Optional<AdamW, 'kind'>
+  readonly sync?: EveryStep
+  readonly batch: { readonly global: number; readonly micro?: number }
+  readonly mesh?: { readonly dp?: number }
+  readonly steps: number
+  readonly eval?: { readonly every?: number; readonly samples?: number }
+  readonly checkpoint?: { readonly every?: number; readonly to?: string; readonly keep?: number }
+  readonly seed?: number
+  readonly precision?: Precision
+  readonly elastic?: { readonly min: number; readonly max: number }
+}
+
+/** Paths are relative to the job file. */
+export interface TextDataInput extends Optional<Omit<TextData, 'paths'>, 'kind'> {
+  readonly paths: string | readonly string[]
+}
+
+export interface JsonlDataInput extends Optional<Omit<JsonlData, 'paths'>, 'kind'> {
+  readonly paths: string | readonly string[]
+}

@@ -1,0 +1,92 @@
+import path from 'node:path'
+import { SkeinError } from '@skein/core'
+import { JobErrors } from './errors.ts'
+import type { Precision } from './job-types.ts'
+
+/** Values given for one run, on the command line: they win over the job file. */
+export interface JobOverrides {
+  readonly name?: string
+  readonly steps?: number
+  /** Folder, file or .jsonl file, relative to the current folder; instead of the job's data. */
+  readonly data?: string | readonly string[]
+  /** Number of workers: mesh.dp. */
+  readonly workers?: number
+  readonly seed?: number
+  readonly precision?: Precision
+  readonly lr?: number
+  /** batch.global. */
+  readonly batch?: number
+  /** batch.micro. */
+  readonly micro?: number
+  readonly evalEvery?: number
+  readonly evalSamples?: number
+  readonly checkpointEvery?: number
+  /** checkpoint.to, relative to the current folder. */
+  readonly checkpointTo?: string
+  readonly keep?: number
+}
+
+const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data'>, string>> = {
+  name: 'name',
+  steps: 'steps',
+  workers: 'mesh.dp',
+  seed: 'seed',
+  precision: 'precision',
+  lr: 'optimizer.lr',
+  batch: 'batch.global',
+  micro: 'batch.micro',
+  evalEvery: 'eval.every',
+  evalSamples: 'eval.samples',
+  checkpointEvery: 'checkpoint.every',
+  checkpointTo: 'checkpoint.to',
+  keep: 'checkpoint.keep',
+}
+
+/** A copy of a job value with overrides put in, and their dotted paths. @throws SKEIN_JOB_CONFLICT for text to a model of code */
+export function applyOverrides(
+  value: unknown,
+  overrides: JobOverrides,
+  cwd: string,
+): { readonly value: unknown; readonly flagged: ReadonlySet<string> } {
+  const flagged = new Set<string>()
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { value, flagged }
+  let job = value as Readonly<Record<string, unknown>>
+  for (const [name, target] of Object.entries(targets)) {
+    const given = overrides[name as keyof typeof targets]
+    if (given === undefined) continue
+    job = withValue(job, target.split('.'), given)
+    flagged.add(target)
+  }
+  if (overrides.data !== undefined) {
+    job = { ...job, data: dataFrom(job, [overrides.data].flat(), cwd) }
+    flagged.add('data.paths')
+  }
+  return { value: job, flagged }
+}
+
+function withValue(section: unknown, keys: readonly string[], value: unknown): Readonly<Record<string, unknown>> {
+  const [key = '', ...rest] = keys
+  const copy = typeof section === 'object' && section !== null ? { ...section } : {}
+  const inner = (copy as Readonly<Record<string, unknown>>)[key]
+  return { ...copy, [key]: rest.length === 0 ? value : withValue(inner, rest, value) }
+}
+
+function dataFrom(job: Readonly<Record<string, unknown>>, given: readonly string[], cwd: string): object {
+  const model = job['model'] as { readonly kind?: unknown } | undefined
+  if (model?.kind === 'layers') {
+    throw new SkeinError(JobErrors.CONFLICT, {
+      what: `--data ${given.join(' ')} gives text, but the job's model is of kind "layers" with data of its own`,
+      why: 'text comes as byte tokens in `inputs` and `targets`, which a model of your own does not expect',
+      todo: 'leave --data out, or change `data` in the job file',
+      details: { fields: ['data', 'model'] },
+    })
+  }
+  const former = job['data'] as Readonly<Record<string, unknown>> | string | undefined
+  // The split stays as the job has it; its patterns were made for its own folders and go.
+  const split =
+    typeof former === 'object'
+      ? Object.fromEntries(Object.entries(former).filter(([key]) => key === 'heldOut' || key === 'splitSeed'))
+      : {}
+  const paths = given.map(one => path.resolve(cwd, one))
+  return { kind: paths.every(one => one.endsWith('.jsonl')) ? 'jsonl' : 'text', paths, ...split }
+}
