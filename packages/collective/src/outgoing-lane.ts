@@ -1,0 +1,71 @@
+import { asSkeinError, type SkeinError } from '@skein/core'
+import type { LaneWriter } from './lane-types.ts'
+import type { OpRun, Track } from './op-run.ts'
+
+/** What an outgoing lane needs from its group. */
+export interface OutgoingHost {
+  /** Hands one op to the writer; settles when it is flushed. */
+  transmit(writer: LaneWriter, run: OpRun, index: number): Promise<void>
+  flushed(run: OpRun, index: number): void
+  outgoingFailed(peer: number, error: SkeinError): void
+}
+
+/** Frames that may be handed to a writer before the first is flushed: keeps the socket fed, and bounds what a copying lane holds. */
+export const maxUnflushedFrames = 16
+
+/** The sends to one peer, op after op, each as soon as what it sends is complete. Next hop: the writer's socket. */
+export class OutgoingLane {
+  readonly peer: number
+  readonly #host: OutgoingHost
+  readonly #queue: Track[] = []
+  #writer: LaneWriter | undefined
+  #unflushed = 0
+
+  constructor(peer: number, host: OutgoingHost) {
+    this.peer = peer
+    this.#host = host
+  }
+
+  attach(writer: LaneWriter): void {
+    this.#writer = writer
+  }
+
+  push(run: OpRun, indexes: Int32Array): void {
+    this.#queue.push({ run, indexes, next: 0 })
+  }
+
+  pump(): void {
+    const writer = this.#writer
+    if (writer === undefined) return
+    for (;;) {
+      const track = this.#queue[0]
+      if (track === undefined) return
+      if (track.next === track.indexes.length) {
+        this.#queue.shift()
+        continue
+      }
+      const { run } = track
+      const index = track.indexes[track.next] as number
+      if (run.pending[index] !== 0 || this.#unflushed === maxUnflushedFrames) return
+      track.next++
+      this.#unflushed++
+      try {
+        this.#host.transmit(writer, run, index).then(
+          () => {
+            this.#unflushed--
+            this.#host.flushed(run, index)
+          },
+          thrown => this.#host.outgoingFailed(this.peer, asSkeinError(thrown)),
+        )
+      } catch (thrown) {
+        this.#host.outgoingFailed(this.peer, asSkeinError(thrown))
+        return
+      }
+    }
+  }
+
+  close(): void {
+    this.#queue.length = 0
+    this.#writer?.close()
+  }
+}

@@ -1,0 +1,77 @@
+import { type CollectivePlan, dependenciesOf, type PlanOp } from '@skein/plan'
+
+/** One rank's list of a plan, made ready to run many times: shared by all runs, never written. */
+export interface RankProgram {
+  readonly ops: readonly PlanOp[]
+  /** Per op: how many earlier ops it waits for. */
+  readonly waits: Int32Array
+  /** Per op: the later ops that wait for it. */
+  readonly unlocks: readonly (readonly number[])[]
+  /** Per op: its number among the sends, or the receives, of its peer. The `chunk` of its frame. */
+  readonly chunks: Int32Array
+  /** Per send: the receive whose payload it passes on unchanged, else -1. Its checksum is known already. */
+  readonly forwards: Int32Array
+  /** Per peer the sends, and the receives, in order. */
+  readonly sends: ReadonlyMap<number, Int32Array>
+  readonly receives: ReadonlyMap<number, Int32Array>
+}
+
+export function compileProgram(ops: readonly PlanOp[]): RankProgram {
+  const dependencies = dependenciesOf(ops)
+  const unlocks: number[][] = ops.map(() => [])
+  const waits = new Int32Array(ops.length)
+  const chunks = new Int32Array(ops.length)
+  const forwards = new Int32Array(ops.length).fill(-1)
+  const sends = new Map<number, number[]>()
+  const receives = new Map<number, number[]>()
+  for (const [index, op] of ops.entries()) {
+    const before = dependencies[index] as readonly number[]
+    waits[index] = before.length
+    for (const earlier of before) unlocks[earlier]?.push(index)
+    const side = op.op === 'send' ? sends : receives
+    const lane = side.get(op.peer) ?? []
+    side.set(op.peer, lane)
+    chunks[index] = lane.length
+    lane.push(index)
+    if (op.op === 'send' && before.length === 1 && isSameStore(ops[before[0] as number], op)) {
+      forwards[index] = before[0] as number
+    }
+  }
+  const frozen = (lanes: Map<number, number[]>) =>
+    new Map([...lanes].map(([peer, list]) => [peer, Int32Array.from(list)]))
+  return { ops, waits, unlocks, chunks, forwards, sends: frozen(sends), receives: frozen(receives) }
+}
+
+function isSameStore(earlier: PlanOp | undefined, send: PlanOp): boolean {
+  return earlier?.op === 'recv' && earlier.from === send.from && earlier.to === send.to
+}
+
+/** The programs of one rank, compiled at their first use; the least recently used of more than `limit` is forgotten. */
+export class ProgramCache {
+  readonly #rank: number
+  readonly #limit: number
+  readonly #programs = new Map<string, RankProgram>()
+
+  constructor(rank: number, limit = 128) {
+    this.#rank = rank
+    this.#limit = limit
+  }
+
+  get(key: string, plan: () => CollectivePlan): RankProgram {
+    const known = this.#programs.get(key)
+    if (known !== undefined) {
+      this.#programs.delete(key)
+      this.#programs.set(key, known)
+      return known
+    }
+    const program = compileProgram(plan().ops[this.#rank] ?? [])
+    this.#programs.set(key, program)
+    if (this.#programs.size > this.#limit) {
+      for (const oldest of this.#programs.keys()) {
+        this.#programs.delete(oldest)
+        break
+      }
+    }
+    return program
+  }
+}
