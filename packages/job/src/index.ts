@@ -10,6 +10,8 @@
  *   steps: 500,
  * })
  */
+// A custom data set must be a pure function of its index: this is randomness that is one.
+export { type Random, seededRandom } from '@skein/core'
 export { type CustomData, type CustomSamples, customDataset } from '@skein/data'
 export { type ParsedJob, jobSchema } from './config.ts'
 export { JobErrors } from './errors.ts'
