@@ -1,0 +1,21 @@
+/** What Skein reads from the environment, here and nowhere below: flags win over it. */
+export interface Environment {
+  /** SKEIN_TOKEN: the shared secret of a run. */
+  readonly token: string | undefined
+  /** SKEIN_DEVICE: the device to use instead of the best one. */
+  readonly device: string | undefined
+  /** SKEIN_LOG_LEVEL: trace, debug, info (default), warn, error. */
+  readonly logLevel: string
+}
+
+export function readEnvironment(env: NodeJS.ProcessEnv = process.env): Environment {
+  return {
+    token: notEmpty(env['SKEIN_TOKEN']),
+    device: notEmpty(env['SKEIN_DEVICE']),
+    logLevel: notEmpty(env['SKEIN_LOG_LEVEL']) ?? 'info',
+  }
+}
+
+function notEmpty(value: string | undefined): string | undefined {
+  return value === undefined || value === '' ? undefined : value
+}
