@@ -1,0 +1,73 @@
+import type { Environment } from '../environment.ts'
+import { SkeinError } from '@skein/core'
+import { endingOf } from '../launch/ending.ts'
+import { watchParent } from '../launch/parent.ts'
+import { loadForRun, type JobOptions } from '../load-for-run.ts'
+import { reportError } from '../report-error.ts'
+
+export interface CoordinatorCommandOptions extends JobOptions {
+  readonly job: string
+  readonly workers: number
+  readonly host: string
+  readonly port: number
+  readonly token?: string
+  readonly json: boolean
+  readonly exitWithParent: boolean
+  readonly environment: Environment
+}
+
+/** Time to stop with a checkpoint before the process is ended hard; a container's grace is 10 s unless told. */
+const endGraceMs = 30_000
+
+/**
+ * `skein coordinator`: says where it listens, and runs until the run is over. The first signal stops the run with a
+ * checkpoint, the second ends the process. Status: 0 finished, or stopped by Ctrl-C · 1 failed · 128+n ended by signal n.
+ */
+export async function coordinator(options: CoordinatorCommandOptions): Promise<number> {
+  const { json, token, environment } = options
+  const parent = options.exitWithParent ? watchParent() : undefined
+  using ending = endingOf(endGraceMs)
+  const say = (facts: Readonly<Record<string, unknown>>, text: string) =>
+    process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${text}\n`)
+  try {
+    const [{ startCoordinator }, run] = await Promise.all([
+      import('@skein/coordinator'),
+      loadForRun(options.job, options),
+    ])
+    const running = await startCoordinator({
+      job: run.job,
+      jobFile: run.jobFile,
+      numWorkers: run.numWorkers,
+      host: options.host,
+      port: options.port,
+      runDir: run.runDir,
+      logLevel: environment.logLevel,
+      signal: ending.signal,
+      ...(token === undefined ? {} : { token }),
+      ...(run.resume === undefined ? {} : { resume: run.resume }),
+    })
+    void parent?.gone.then(() => running.close())
+    try {
+      const { url, port } = running
+      // A drawn token must be told; a given one is known to who gave it.
+      const join = token === undefined ? ` --token ${running.token}` : ''
+      say(
+        { event: 'listening', url, port, runDir: run.runDir, ...(token === undefined ? { token: running.token } : {}) },
+        `listening on ${url}; the run's folder is ${run.runDir}\nwaiting for ${run.numWorkers} workers: skein worker --join ${url}${join}`,
+      )
+      const outcome = await running.finished
+      if (outcome.error !== undefined) throw SkeinError.fromJSON(outcome.error)
+      const { status, reason, steps, checkpoint } = outcome
+      say(
+        { event: 'ended', status, reason, steps, checkpoint },
+        `${status} after step ${steps}; the checkpoint is ${checkpoint ?? 'none'}`,
+      )
+      return ending.stoppedStatus()
+    } finally {
+      await running.close()
+    }
+  } catch (thrown) {
+    reportError(thrown, { json })
+    return ending.status() ?? 1
+  }
+}

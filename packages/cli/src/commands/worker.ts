@@ -1,0 +1,72 @@
+import os from 'node:os'
+import { SkeinError } from '@skein/core'
+import type { Environment } from '../environment.ts'
+import { CliErrors } from '../errors.ts'
+import { endingOf } from '../launch/ending.ts'
+import { watchParent } from '../launch/parent.ts'
+import { reportError } from '../report-error.ts'
+
+export interface WorkerCommandOptions {
+  /** http URL of the coordinator; "-": the first line of stdin. */
+  readonly join: string
+  readonly token?: string
+  readonly id?: string
+  readonly threads?: number
+  readonly device?: string
+  readonly host: string
+  readonly advertise?: string
+  readonly lane: 'raw' | 'ws'
+  readonly logDir?: string
+  /** Seconds. */
+  readonly joinTimeout: number
+  readonly json: boolean
+  readonly exitWithParent: boolean
+  readonly environment: Environment
+}
+
+/** Listening on all addresses, a worker is dialled by its host's name: in a container network that name resolves. */
+const anyAddress: ReadonlySet<string> = new Set(['0.0.0.0', '::', ''])
+
+/** Time for the worker to tell the coordinator that it leaves. */
+const endGraceMs = 5000
+
+/** `skein worker`: one device in one run, from join to the end. Status 0 when the coordinator ended the run well. */
+export async function worker(options: WorkerCommandOptions): Promise<number> {
+  const parent = options.exitWithParent || options.join === '-' ? watchParent() : undefined
+  using ending = endingOf(endGraceMs, parent?.gone)
+  // Loading the worker overlaps waiting for the address.
+  const { runWorker } = await import('@skein/worker')
+  const url = options.join === '-' ? await parent?.firstLine : options.join
+  if (url === undefined) throw noAddress()
+  const { token, id, threads, device, host, logDir, json } = options
+  try {
+    const outcome = await runWorker({
+      join: url,
+      listenHost: host,
+      advertiseHost: options.advertise ?? (anyAddress.has(host) ? os.hostname() : host),
+      laneKind: options.lane,
+      logLevel: options.environment.logLevel,
+      joinTimeoutMs: options.joinTimeout * 1000,
+      signal: ending.signal,
+      ...(token === undefined ? {} : { token }),
+      ...(id === undefined ? {} : { workerId: id }),
+      ...(threads === undefined ? {} : { threads }),
+      ...(device === undefined ? {} : { device }),
+      ...(logDir === undefined ? {} : { logFolder: logDir }),
+    })
+    if (json) process.stdout.write(`${JSON.stringify({ event: 'ended', ...outcome })}\n`)
+    else process.stdout.write(`worker ${outcome.workerId} finished after step ${outcome.lastStep}\n`)
+    return 0
+  } catch (thrown) {
+    reportError(thrown, { json })
+    return ending.status() ?? 1
+  }
+}
+
+function noAddress(): SkeinError {
+  return new SkeinError(CliErrors.USAGE, {
+    what: '--join - found no address on stdin',
+    why: 'stdin ended before its first line, so the launcher is gone',
+    todo: 'pass the address itself: --join http://HOST:PORT',
+  })
+}

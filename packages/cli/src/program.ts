@@ -1,0 +1,250 @@
+import { Command, CommanderError, Option } from 'commander'
+import { nearestName, SkeinError } from '@skein/core'
+import { readEnvironment } from './environment.ts'
+import { CliErrors } from './errors.ts'
+import { endingOf } from './launch/ending.ts'
+import { oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
+import { reportError } from './report-error.ts'
+
+const deviceNames = ['tensorflow-cuda', 'tensorflow-cpu', 'wasm', 'cpu'] as const
+
+/** What a command's action leaves for the process. */
+interface Outcome {
+  status: number
+}
+
+/**
+ * Parses the arguments, runs the command and tells about its failure. Never throws.
+ * Status: 0 it went well · 1 it failed · 2 the command line is wrong · 128+n ended by signal n.
+ */
+export async function runCommandLine(args: readonly string[]): Promise<number> {
+  const json = args.includes('--json')
+  const outcome: Outcome = { status: 0 }
+  const program = buildProgram(outcome)
+  if (args.length === 0) {
+    program.outputHelp()
+    return 2
+  }
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+    return outcome.status
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) {
+      if (thrown.exitCode === 0) return 0
+      reportError(usageOf(thrown, program, args), { json })
+      return 2
+    }
+    reportError(thrown, { json })
+    if (thrown instanceof SkeinError && thrown.code === CliErrors.USAGE.code) return 2
+    return outcome.status === 0 ? 1 : outcome.status
+  }
+}
+
+function buildProgram(outcome: Outcome): Command {
+  const program = new Command('skein')
+    .description('Trains one model across many ordinary machines, in TypeScript, over plain sockets.')
+    .version('0.1.0')
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
+    .showSuggestionAfterError(false)
+  const environment = readEnvironment()
+  const command = (name: string, description: string) =>
+    program.command(name).description(description).exitOverride().showSuggestionAfterError(false)
+  const tokenOption = () =>
+    new Option('--token <secret>', 'shared secret of the run (also by SKEIN_TOKEN)').env('SKEIN_TOKEN')
+  const jsonOption = () => new Option('--json', 'one JSON object a line on stdout').default(false)
+
+  jobOptions(command('train', 'train a job on this machine: a coordinator and N workers, with a live view'))
+    .argument('<job>', 'job file, TypeScript or YAML')
+    .option('--workers <n>', 'worker processes (default: dp of the mesh in the job)', wholeNumber('--workers', 1, 1024))
+    .option('--resume [path]', 'go on from a checkpoint; without a path from the newest of this job')
+    .option('--run-dir <dir>', 'folder of the run: log, commits, checkpoints (default: checkpoint.to/NAME-TIME)')
+    .option('--port <port>', 'port of the coordinator (default: a free one)', wholeNumber('--port', 0, 65535))
+    .addOption(deviceOption())
+    .addOption(jsonOption())
+    .option('--plain', 'plain lines also in a terminal', false)
+    .action(async (job: string, options) => {
+      const { train } = await import('./commands/train.ts')
+      outcome.status = await train({ ...options, jobFile: job })
+    })
+
+  jobOptions(command('coordinator', 'run the coordinator of a job; workers join it'))
+    .requiredOption('--job <file>', 'job file, TypeScript or YAML')
+    .requiredOption('--workers <n>', 'workers to wait for', wholeNumber('--workers', 1, 1024))
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--port <port>', 'port to listen on; 0 takes a free one', wholeNumber('--port', 0, 65535), 0)
+    .addOption(tokenOption())
+    .option('--run-dir <dir>', 'folder of the run (default: checkpoint.to/NAME-TIME)')
+    .option('--resume [path]', 'go on from a checkpoint')
+    .addOption(jsonOption())
+    .addOption(new Option('--exit-with-parent', 'end when stdin ends').default(false).hideHelp())
+    .action(async options => {
+      const { coordinator } = await import('./commands/coordinator.ts')
+      outcome.status = await coordinator({ ...options, environment })
+    })
+
+  command('worker', 'join a run with this machine’s device')
+    .requiredOption('--join <url>', 'http URL of the coordinator; "-" reads it from stdin')
+    .addOption(tokenOption())
+    .option('--id <name>', 'lasting name of this worker (default: host, process and a random part)')
+    .option('--threads <n>', 'threads of its kernels (default: all cores)', wholeNumber('--threads', 1, 4096))
+    .addOption(deviceOption())
+    .option('--host <address>', 'address to listen on for other workers', '127.0.0.1')
+    .option('--advertise <address>', 'address that other workers dial (default: --host; this host’s name for 0.0.0.0)')
+    .addOption(new Option('--lane <kind>', 'frames between workers').choices(['raw', 'ws']).default('raw'))
+    .option('--log-dir <dir>', 'folder for this worker’s log files')
+    .option(
+      '--join-timeout <s>',
+      'seconds to wait for a coordinator that does not answer',
+      positiveNumber('--join-timeout'),
+      20,
+    )
+    .addOption(jsonOption())
+    .addOption(new Option('--exit-with-parent', 'end when stdin ends').default(false).hideHelp())
+    .action(async options => {
+      const { worker } = await import('./commands/worker.ts')
+      outcome.status = await worker({ ...options, environment })
+    })
+
+  command('generate', 'continue a text with a trained model')
+    .requiredOption('--checkpoint <path>', 'checkpoint, folder of checkpoints, run folder or Hugging Face folder')
+    .requiredOption('--prompt <text>', 'the text to continue')
+    .option('--tokens <n>', 'tokens to generate', wholeNumber('--tokens', 1, 1_000_000), 200)
+    .option(
+      '--temperature <t>',
+      'below 1 safer, above 1 wilder; 0 takes the likeliest token',
+      nonNegative('--temperature'),
+      0.8,
+    )
+    .option('--top-k <k>', 'draw from the k likeliest tokens (default: all)', wholeNumber('--top-k', 1))
+    .option('--seed <n>', 'same seed, same text', wholeNumber('--seed', 0), 0)
+    .addOption(deviceOption())
+    .addOption(jsonOption())
+    .action(async options => {
+      const { generate } = await import('./commands/generate.ts')
+      outcome.status = await generate({ ...options, environment })
+    })
+
+  command('score', 'log-probability of each token of a text: {"tokens": […], "logprobs": […]}')
+    .requiredOption('--checkpoint <path>', 'checkpoint, folder of checkpoints, run folder or Hugging Face folder')
+    .requiredOption('--text <text>', 'the text')
+    .addOption(deviceOption())
+    .addOption(jsonOption())
+    .action(async options => {
+      const { score } = await import('./commands/score.ts')
+      outcome.status = await score({ ...options, environment })
+    })
+
+  command('export', 'write a checkpoint in a format that other tools read')
+    .requiredOption('--checkpoint <path>', 'checkpoint, folder of checkpoints or run folder')
+    .requiredOption('--out <dir>', 'folder to write')
+    .option(
+      '--format <name>',
+      'hf: Hugging Face (config.json, safetensors, tokenizer)',
+      oneOf('--format', ['hf']),
+      'hf',
+    )
+    .addOption(jsonOption())
+    .action(async options => {
+      const { exportModel } = await import('./commands/export.ts')
+      outcome.status = await exportModel(options)
+    })
+
+  command('doctor', 'what this machine has, which device is chosen and why, what would make it better')
+    .addOption(jsonOption())
+    .action(async ({ json }: { json: boolean }) => {
+      const { doctor } = await import('./commands/doctor.ts')
+      using ending = endingOf(3000)
+      outcome.status = await doctor({ json, signal: ending.signal })
+    })
+
+  command('setup', 'put the TensorFlow runtime into this user’s cache')
+    .option('--force', 'build it anew', false)
+    .option('--verify', 'compare what is cached by hash', false)
+    .option('--cuda', 'the runtime for NVIDIA devices')
+    .addOption(new Option('--cpu', 'the runtime for CPUs').conflicts('cuda'))
+    .addOption(jsonOption())
+    .action(
+      async ({ cuda, cpu, ...rest }: { cuda?: true; cpu?: true; json: boolean; force: boolean; verify: boolean }) => {
+        const { setup } = await import('./commands/setup.ts')
+        using ending = endingOf(10_000)
+        const kind = cuda ? 'cuda' : cpu ? 'cpu' : undefined
+        try {
+          outcome.status = await setup({ ...rest, signal: ending.signal, ...(kind === undefined ? {} : { kind }) })
+        } catch (thrown) {
+          outcome.status = ending.status() ?? 0
+          throw thrown
+        }
+      },
+    )
+
+  command('status', 'the state of a run, from its coordinator')
+    .argument('[url]', 'http URL of the coordinator', 'http://127.0.0.1:7070')
+    .addOption(tokenOption())
+    .addOption(jsonOption())
+    .action(async (url: string, options: { token?: string; json: boolean }) => {
+      const { status } = await import('./commands/status.ts')
+      outcome.status = await status({ ...options, url: checkedUrl(url) })
+    })
+
+  command('watch', 'the live view of a run that was started elsewhere')
+    .argument('<url>', 'http URL of the coordinator')
+    .addOption(tokenOption())
+    .addOption(jsonOption())
+    .option('--plain', 'plain lines also in a terminal', false)
+    .action(async (url: string, options: { token?: string; json: boolean; plain: boolean }) => {
+      const { watch } = await import('./commands/watch.ts')
+      using ending = endingOf(2000)
+      outcome.status = await watch({ ...options, url: checkedUrl(url), signal: ending.signal })
+    })
+
+  return program
+}
+
+/** The options that change a job from outside; the same for `train` and `coordinator`. */
+function jobOptions(command: Command): Command {
+  return command
+    .option('--steps <n>', 'optimizer steps in all', wholeNumber('--steps', 1))
+    .option('--data <dir>', 'folder of text to train on')
+    .option('--seed <n>', 'seed of the parameters and of the order of samples', wholeNumber('--seed', 0, 0xffff_ffff))
+    .addOption(
+      new Option('--precision <kind>', 'arithmetic of the kernels').argParser(oneOf('--precision', ['f32', 'bf16'])),
+    )
+    .option('--lr <rate>', 'peak learning rate', positiveNumber('--lr'))
+}
+
+function deviceOption(): Option {
+  return new Option('--device <kind>', `the device to use: ${deviceNames.join(', ')} (default: the best)`)
+    .env('SKEIN_DEVICE')
+    .argParser(oneOf('--device', deviceNames))
+}
+
+function nonNegative(option: string) {
+  const positive = positiveNumber(option)
+  return (text: string): number => (Number(text) === 0 && text.trim() !== '' ? 0 : positive(text))
+}
+
+function checkedUrl(text: string): string {
+  if (/^https?:\/\//u.test(text) && URL.canParse(text)) return text
+  throw usage(
+    `${JSON.stringify(text)} is not an http URL`,
+    'pass the address that `skein coordinator` printed, such as http://127.0.0.1:7070',
+  )
+}
+
+/** What commander refused, as an error of ours that names the nearest known word. */
+function usageOf(error: CommanderError, program: Command, args: readonly string[]): SkeinError {
+  const chosen = program.commands.find(command => command.name() === args.find(arg => !arg.startsWith('-')))
+  const help = chosen === undefined ? '`skein --help`' : `\`skein ${chosen.name()} --help\``
+  const quoted = /'([^']+)'/u.exec(error.message)?.[1]
+  const what = error.message.replace(/^error: /u, '')
+  const word = quoted?.split(/[ =]/u)[0]
+  const known =
+    error.code === 'commander.unknownCommand'
+      ? program.commands.map(command => command.name())
+      : error.code === 'commander.unknownOption'
+        ? (chosen ?? program).options.flatMap(option => option.long ?? [])
+        : []
+  const nearest = word === undefined ? undefined : nearestName(word, known)
+  return usage(what, nearest === undefined ? `see ${help}` : `did you mean ${nearest}? See ${help}`)
+}
