@@ -46,6 +46,7 @@ export class Executor implements OutgoingHost, IncomingHost {
   readonly #toPump = new Set<number>()
   readonly #toWake = new Set<number>()
   #isSettling = false
+  #hasReported = false
   #failure: SkeinError | undefined
 
   constructor(options: ExecutorOptions) {
@@ -83,7 +84,7 @@ export class Executor implements OutgoingHost, IncomingHost {
 
   attachWriter(lane: OutgoingLane, writer: LaneWriter): void {
     lane.attach(writer)
-    this.#watch(writer, `to rank ${lane.peer}`)
+    this.#watch(lane, writer, `to rank ${lane.peer}`)
     if (this.isOver) writer.close()
     this.#toPump.add(lane.peer)
     this.#settle()
@@ -91,7 +92,7 @@ export class Executor implements OutgoingHost, IncomingHost {
 
   attachReader(lane: IncomingLane, reader: LaneReader): void {
     lane.attach(reader)
-    this.#watch(reader, `from rank ${lane.peer}`)
+    this.#watch(lane, reader, `from rank ${lane.peer}`)
     if (this.isOver) reader.close()
   }
 
@@ -120,6 +121,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     }
     // A lane that waits for this op may be one the op does not receive from here: that mismatch has to be seen, too.
     for (const peer of this.#incoming.keys()) this.#toWake.add(peer)
+    this.#checkLanes(run)
     this.#settle()
     return run.promise
   }
@@ -226,20 +228,37 @@ export class Executor implements OutgoingHost, IncomingHost {
     )
   }
 
-  #watch(end: LaneReader | LaneWriter, which: string): void {
+  /**
+   * A lane that breaks ends the group at once. One that the peer closed in good order does so when something is still to pass,
+   * now or in a later op: at the end of a run one rank is the first to go, and the others need not mind.
+   */
+  #watch(lane: IncomingLane | OutgoingLane, end: LaneReader | LaneWriter, which: string): void {
     void end.closed.then(reason => {
-      const { peer } = end
-      this.#fail(peer, this.#lost(peer, `the lane ${which} closed: ${reason.what}`, reason))
+      if (reason.kind === 'closed-by-peer' && !lane.isBusy) lane.ended = reason
+      else this.#fail(lane.peer, this.#lost(lane.peer, `the lane ${which} closed: ${reason.what}`, reason.error))
     })
   }
 
-  #lost(peer: number, what: string, reason: { readonly code: string }): SkeinError {
+  /** Fails the group when the op needs a lane that is gone. */
+  #checkLanes(run: OpRun): void {
+    const lanes = [
+      ...[...run.program.sends.keys()].map(peer => this.#outgoing.get(peer)),
+      ...[...run.program.receives.keys()].map(peer => this.#incoming.get(peer)),
+    ]
+    for (const lane of lanes) {
+      if (lane?.ended === undefined) continue
+      const { what, error } = lane.ended
+      this.#fail(lane.peer, this.#lost(lane.peer, `the lane with rank ${lane.peer} is gone: ${what}`, error))
+    }
+  }
+
+  #lost(peer: number, what: string, cause: SkeinError): SkeinError {
     return new SkeinError(CollectiveErrors.PEER_LOST, {
       what: `${what}, during ${this.#describeRunning()}`,
       why: `rank ${peer} died, was stopped, or the network between broke`,
       todo: "read that worker's log; a new generation goes on without it",
-      details: { peer, ...this.#oldest(), reason: reason.code },
-      ...(reason instanceof SkeinError ? { cause: reason } : {}),
+      details: { peer, ...this.#oldest(), reason: cause.code },
+      cause,
     })
   }
 
@@ -255,9 +274,11 @@ export class Executor implements OutgoingHost, IncomingHost {
   }
 
   #fail(peer: number, error: SkeinError): void {
-    if (this.isOver) return
-    this.end(error)
+    if (this.isOver || this.#hasReported) return
+    this.#hasReported = true
+    // Told before the lanes close: so the cause is on its way before the neighbours notice its effect.
     this.#options.onFailure(error, peer)
+    this.end(error)
   }
 
   #finish(run: OpRun, index: number): void {

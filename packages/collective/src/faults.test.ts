@@ -231,9 +231,27 @@ test('abort rejects what is under way and what comes later with its error, once,
   expect(failures).toEqual([])
   expect(group.flightLog().map(entry => entry.outcome)).toEqual(Array(3).fill('SKEIN_ABORTED'))
   await world.scheduler.run()
-  // Its lanes were attached after the abort: they are closed all the same, and the others notice.
+  // Its lanes were attached after the abort: they are closed all the same, and the others notice when they need them.
   expect(world.lane(0, 1).isClosed && world.lane(2, 0).isClosed).toBe(true)
-  expect(world.member(1).failures).toHaveLength(1)
+  await expect(world.member(1).group.barrier()).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_PEER_LOST' })
+})
+
+test('a rank that closes in good order hurts only who still needs it', async () => {
+  const world = new World({ ranks: 3, seed: 4, coordinated: false })
+  await world.each(rank => world.member(rank).group.barrier())
+  world.member(2).group.close()
+  await world.scheduler.run()
+  expect(world.reports).toEqual([])
+  const [zero, one] = [world.member(0).group, world.member(1).group]
+  const [out, into] = [world.region(0, normals(5, 1)), world.region(1, new Float32Array(5))]
+  const message = [zero.send(out, 1), one.recv(into, 0)]
+  await world.scheduler.run()
+  await Promise.all(message)
+  const late = zero.barrier()
+  await expect(late).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_PEER_LOST', details: { peer: 2 } })
+  expect(zero.failure?.message).toContain('the lane with rank 2 is gone')
+  await world.scheduler.run()
+  expect(world.member(0).failures).toHaveLength(1)
 })
 
 test('an idle group reports a lost lane, too', async () => {

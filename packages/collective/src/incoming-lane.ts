@@ -2,7 +2,7 @@ import { type ErrorCode, SkeinError } from '@skein/core'
 import type { PlanOp } from '@skein/plan'
 import type { FrameHeader } from '@skein/wire'
 import { CollectiveErrors } from './errors.ts'
-import type { LaneReader, LaneSink } from './lane-types.ts'
+import type { CloseReason, LaneReader, LaneSink } from './lane-types.ts'
 import { describeOpCode, encodeOpCode } from './op-kind.ts'
 import type { OpRun, Track } from './op-run.ts'
 
@@ -30,6 +30,8 @@ export class IncomingLane implements LaneSink {
   readonly peer: number
   /** Byte offset of this lane's segment of scratch, where what is to be added arrives. */
   readonly scratchOffset: number
+  /** Why the lane is gone, when the peer closed it in good order: a failure only for who still wants to use it. */
+  ended: CloseReason | undefined
   readonly #host: IncomingHost
   readonly #queue: Track[] = []
   /** Messages that are waited for, in the order of the calls; matched by tag. */
@@ -54,6 +56,11 @@ export class IncomingLane implements LaneSink {
 
   push(run: OpRun, indexes: Int32Array): void {
     ;(run.kind === 'message' ? this.#messages : this.#queue).push({ run, indexes, next: 0 })
+  }
+
+  /** Whether something is still to arrive. */
+  get isBusy(): boolean {
+    return this.#queue.length + this.#messages.length > 0
   }
 
   /** To be called when something may have changed that the lane waits for. */

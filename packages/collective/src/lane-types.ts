@@ -2,6 +2,8 @@ import type { SkeinError } from '@skein/core'
 import type { FrameHeader } from '@skein/wire'
 
 export interface CloseReason {
+  readonly kind: 'closed-by-us' | 'closed-by-peer' | 'reset' | 'heartbeat-lost' | 'protocol-error'
+  readonly error: SkeinError
   readonly code: string
   readonly what: string
 }

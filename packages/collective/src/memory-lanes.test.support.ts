@@ -79,7 +79,7 @@ export class MemoryLane {
       get bytesSent() {
         return bytesSent()
       },
-      close: () => this.close('closed by its sender'),
+      close: () => this.close('closed by its sender', 'closed-by-peer'),
       closed: this.#closed.promise,
     }
     this.reader = {
@@ -88,7 +88,7 @@ export class MemoryLane {
         this.#isPaused = false
         this.#deliverLater()
       },
-      close: () => this.close('closed by its receiver'),
+      close: () => this.close('closed by its receiver', 'closed-by-peer'),
       closed: this.#closed.promise,
     }
   }
@@ -97,11 +97,11 @@ export class MemoryLane {
     return this.#isClosed
   }
 
-  close(what: string): void {
+  close(what: string, kind: CloseReason['kind'] = 'reset'): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#closed.resolve({ code: 'TEST_CUT', what })
-    const error = new SkeinError(CoreErrors.ABORTED, { what: 'the lane closed before the flush', todo: 'nothing' })
+    const error = new SkeinError(CoreErrors.ABORTED, { what, todo: 'nothing' })
+    this.#closed.resolve({ kind, error, code: error.code, what })
     for (const frame of this.#frames) if (!frame.isFlushed) frame.flush.reject(error)
   }
 

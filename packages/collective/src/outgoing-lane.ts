@@ -1,5 +1,5 @@
 import { asSkeinError, type SkeinError } from '@skein/core'
-import type { LaneWriter } from './lane-types.ts'
+import type { CloseReason, LaneWriter } from './lane-types.ts'
 import type { OpRun, Track } from './op-run.ts'
 
 /** What an outgoing lane needs from its group. */
@@ -16,6 +16,8 @@ export const maxUnflushedFrames = 16
 /** The sends to one peer, op after op, each as soon as what it sends is complete. Next hop: the writer's socket. */
 export class OutgoingLane {
   readonly peer: number
+  /** Why the lane is gone, when the peer closed it in good order: a failure only for who still wants to use it. */
+  ended: CloseReason | undefined
   readonly #host: OutgoingHost
   readonly #queue: Track[] = []
   #writer: LaneWriter | undefined
@@ -62,6 +64,11 @@ export class OutgoingLane {
         return
       }
     }
+  }
+
+  /** Whether something is still to be sent or flushed. */
+  get isBusy(): boolean {
+    return this.#unflushed > 0 || this.#queue.some(track => track.next < track.indexes.length)
   }
 
   close(): void {
