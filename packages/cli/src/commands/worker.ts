@@ -37,7 +37,7 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
   // Loading the worker overlaps waiting for the address.
   const { runWorker } = await import('@skein/worker')
   const url = options.join === '-' ? await parent?.firstLine : options.join
-  if (url === undefined) throw noAddress()
+  if (url === undefined || url === '') throw noAddress()
   const { token, id, threads, device, host, logDir, json } = options
   try {
     const outcome = await runWorker({
