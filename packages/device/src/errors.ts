@@ -37,4 +37,14 @@ export const DeviceErrors = {
     retry: 'never',
     meaning: 'The device that was asked for by name cannot be used on this machine.',
   },
+  KERNEL_SHAPE: {
+    code: 'SKEIN_DEVICE_KERNEL_SHAPE',
+    retry: 'never',
+    meaning: 'An op of a pass was given tensors whose shapes do not fit together: a defect of the model.',
+  },
+  PRECISION_UNSUPPORTED: {
+    code: 'SKEIN_DEVICE_PRECISION_UNSUPPORTED',
+    retry: 'never',
+    meaning: 'The chosen kernels cannot compute products in the precision that was asked for.',
+  },
 } as const satisfies Record<string, ErrorCode>

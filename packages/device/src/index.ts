@@ -32,3 +32,21 @@ export { type ProgressPrinter, type ProgressSink, progressLine, progressPrinter 
 export type { SetupProgress, SetupStage } from './runtime/progress.ts'
 export { type SetupOptions, type SetupResult, setupBestRuntime, setupRuntime } from './runtime/setup.ts'
 export type { Fact } from './runtime/tools.ts'
+export {
+  type DeviceTensor,
+  type KernelDevice,
+  type KernelsKind,
+  type Pass,
+  type PassFunction,
+  releaseAll,
+  type TensorSpec,
+} from './kernels/kernel-device.ts'
+export type { KernelDType, Kernels, KernelTensor, Precision, ProductOptions } from './kernels/kernels.ts'
+export {
+  defaultKernels,
+  type OpenKernelDeviceOptions,
+  openKernelDevice,
+} from './kernels/open-kernel-device.ts'
+export { createPortableDevice } from './kernels/portable-device.ts'
+export { createTensorFlowDevice, type TensorFlowDeviceOptions } from './kernels/tensorflow-device.ts'
+export { type LedgerReading, MemoryLedger } from './memory-ledger.ts'

@@ -1,2 +1,16 @@
-/** Layers with forward, inputGrad and weightGrad; GPT-2; the tf.LayersModel adapter. */
-export {}
+/**
+ * Models whose gradients the trainer asks for: GPT-2 by hand-written passes, and the flat layout of their parameters.
+ */
+export {
+  type ElementRange,
+  type FlatLayout,
+  flatLayout,
+  type ParamPlace,
+  type ParamSpec,
+  placeOf,
+} from './flat-layout.ts'
+export { drawToken, type GenerateOptions, generate, score } from './generate.ts'
+export { type Gpt2Config, type SegmentRange, segmentRanges } from './gpt2/config.ts'
+export { Gpt2, type Gpt2Options } from './gpt2/gpt2-model.ts'
+export { type Accumulates, Gpt2Stage, type StageInput } from './gpt2/model-stage.ts'
+export type { Batch, LossSum, MicrobatchOptions, TrainableModel } from './trainable-model.ts'

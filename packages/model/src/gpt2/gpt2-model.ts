@@ -1,0 +1,173 @@
+import { type DeviceTensor, type KernelDevice, type Pass, releaseAll } from '@skein/device'
+import { type FlatLayout, flatLayout } from '../flat-layout.ts'
+import type { Batch, LossSum, MicrobatchOptions, TrainableModel } from '../trainable-model.ts'
+import { type Gpt2Config, gpt2Params, names, segmentRanges } from './config.ts'
+import { evaluationPass, logitsPass } from './inference-passes.ts'
+import { initialiseGpt2 } from './initialise.ts'
+import { Gpt2Stage, readGradients, uploadParams } from './model-stage.ts'
+import { wholeStep } from './segment-passes.ts'
+
+export interface Gpt2Options {
+  /** Pieces of the backward pass, and buckets of gradients. Default: one a block, at most 4. */
+  readonly numSegments?: number
+}
+
+/** A GPT-2 on one device, trained by hand-written passes. Passes are compiled per number of samples, at their first use. */
+export class Gpt2 implements TrainableModel {
+  readonly config: Gpt2Config
+  readonly layout: FlatLayout
+  readonly initialIsRandom = false
+  readonly #device: KernelDevice
+  readonly #paramNames: readonly string[]
+  readonly #stages = new Map<number, Gpt2Stage[]>()
+  readonly #passes = new Map<string, Pass>()
+  readonly #numSegments: number | undefined
+
+  constructor(config: Gpt2Config, device: KernelDevice, options: Gpt2Options = {}) {
+    this.config = config
+    this.#device = device
+    this.#numSegments = options.numSegments
+    this.layout = flatLayout(gpt2Params(config, this.#ranges()))
+    this.#paramNames = this.layout.tensors.map(tensor => tensor.name)
+  }
+
+  initialise(params: Float32Array, seed: number): void {
+    initialiseGpt2(params, this.layout, this.config, seed)
+  }
+
+  trainMicrobatch(batch: Batch, params: Float32Array, grads: Float32Array, options: MicrobatchOptions): LossSum {
+    return options.onBucket === undefined
+      ? this.#whole(batch, params, grads, options.accumulate)
+      : this.#bySegments(batch, params, grads, options.accumulate, options.onBucket)
+  }
+
+  evaluate(batch: Batch, params: Float32Array): LossSum {
+    const { samples } = batch
+    const pass = this.#pass(`evaluate ${samples}`, () =>
+      evaluationPass(this.#device, this.config, this.#paramSpecs(), samples),
+    )
+    const { lossSum } = this.#runWith(pass, batch, params)
+    return { lossSum: this.#scalar(lossSum), samples }
+  }
+
+  /** Logits after each of `tokens` (at most context), float32 [tokens.length, vocab]. */
+  logits(tokens: readonly number[], params: Float32Array): Float32Array {
+    const { context, vocab } = this.config
+    const ids = new Int32Array(context)
+    ids.set(tokens)
+    const pass = this.#pass('logits', () => logitsPass(this.#device, this.config, this.#paramSpecs()))
+    const batch: Batch = { samples: 1, arrays: { inputs: { data: ids, shape: [1, context] } } }
+    const { logits } = this.#runWith(pass, batch, params)
+    const values = this.#device.read(logits as DeviceTensor) as Float32Array
+    this.#device.release(logits as DeviceTensor)
+    return values.subarray(0, tokens.length * vocab)
+  }
+
+  /** The stages for microbatches of this many samples, first to last; owned by the model. */
+  stages(samples: number): readonly Gpt2Stage[] {
+    let stages = this.#stages.get(samples)
+    if (stages === undefined) {
+      stages = this.#ranges().map(range => new Gpt2Stage(this.#device, this.layout, this.config, range, samples))
+      this.#stages.set(samples, stages)
+    }
+    return stages
+  }
+
+  ledger() {
+    return this.#device.ledger()
+  }
+
+  dispose(): void {
+    for (const stages of this.#stages.values()) for (const stage of stages) stage.dispose()
+    for (const pass of this.#passes.values()) pass.dispose()
+    this.#stages.clear()
+    this.#passes.clear()
+  }
+
+  #whole(batch: Batch, params: Float32Array, grads: Float32Array, accumulate: boolean): LossSum {
+    const { samples } = batch
+    const { context } = this.config
+    const pass = this.#pass(`step ${samples}`, () =>
+      this.#device.compile(
+        `gpt2 step ${samples}`,
+        {
+          ...this.#paramSpecs(),
+          ids: { shape: [samples * context], dtype: 'int32' },
+          targets: { shape: [samples * context], dtype: 'int32' },
+        },
+        (k, inputs) => wholeStep(k, { ...this.config, samples, tokens: context }, inputs),
+      ),
+    )
+    const { lossSum, ...out } = this.#runWith(pass, batch, params)
+    readGradients(this.#device, this.layout, out, grads, () => accumulate)
+    return { lossSum: this.#scalar(lossSum), samples }
+  }
+
+  #bySegments(
+    batch: Batch,
+    params: Float32Array,
+    grads: Float32Array,
+    accumulate: boolean,
+    onBucket: (bucket: number) => void,
+  ): LossSum {
+    const stages = this.stages(batch.samples)
+    const { ids, targets } = this.#uploadBatch(batch)
+    let x: DeviceTensor | undefined
+    for (const stage of stages) {
+      const { isFirst, isLast } = stage.range
+      const input = { ...(isFirst ? { ids: ids as DeviceTensor } : { x: x as DeviceTensor }), ...(isLast && { targets: targets as DeviceTensor }) }
+      x = stage.forward(0, input, params)
+    }
+    releaseAll([ids as DeviceTensor, targets as DeviceTensor])
+    const lossSum = this.#scalar(x)
+    let dy: DeviceTensor | undefined
+    const hasTwoParts = stages.length > 1
+    for (const [bucket, stage] of stages.toReversed().entries()) {
+      // The tied embedding gets its gradient in two parts: from the head in the last stage, then from the lookup in the first.
+      const isSecondPart = (name: string) => hasTwoParts && stage.range.isFirst && name === names.wte
+      dy = stage.backward(0, grads, name => accumulate || isSecondPart(name), dy)
+      onBucket(bucket)
+    }
+    return { lossSum, samples: batch.samples }
+  }
+
+  #runWith(pass: Pass, batch: Batch, params: Float32Array): Record<string, DeviceTensor> {
+    const uploaded = { ...uploadParams(this.#device, this.layout, this.#paramNames, params), ...this.#uploadBatch(batch) }
+    try {
+      return pass.run(uploaded)
+    } finally {
+      releaseAll(uploaded)
+    }
+  }
+
+  #uploadBatch(batch: Batch): Record<string, DeviceTensor> {
+    const { inputs, targets } = batch.arrays
+    return {
+      ids: this.#device.upload(inputs?.data as Int32Array, [inputs?.data.length ?? 0]),
+      ...(targets && { targets: this.#device.upload(targets.data, [targets.data.length]) }),
+    }
+  }
+
+  #paramSpecs() {
+    return Object.fromEntries(this.layout.tensors.map(({ name, shape }) => [name, { shape }]))
+  }
+
+  #pass(key: string, compile: () => Pass): Pass {
+    let pass = this.#passes.get(key)
+    if (pass === undefined) {
+      pass = compile()
+      this.#passes.set(key, pass)
+    }
+    return pass
+  }
+
+  #scalar(tensor: DeviceTensor | undefined): number {
+    const value = this.#device.read(tensor as DeviceTensor)[0] as number
+    this.#device.release(tensor as DeviceTensor)
+    return value
+  }
+
+  #ranges() {
+    return segmentRanges(this.config.layers, this.#numSegments)
+  }
+}

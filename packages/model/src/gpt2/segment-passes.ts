@@ -1,0 +1,128 @@
+import type { Kernels, KernelTensor } from '@skein/device'
+import {
+  type BlockInnerGrads,
+  type BlockParams,
+  type BlockSaved,
+  blockForward,
+  blockInputGrad,
+  blockParamNames,
+  blockWeightGrad,
+} from '../layers/block.ts'
+import { embeddingForward, embeddingWeightGrad } from '../layers/embedding.ts'
+import { type HeadSaved, headForward, headInputGrad, headWeightGrad } from '../layers/head.ts'
+import { flattenTree, unflattenTree } from '../tensor-tree.ts'
+import { type Gpt2Config, names, type SegmentRange } from './config.ts'
+
+/*
+ * The passes of one segment over tensors by name: parameters under their own names, `ids`, `targets` int32 [N], `x`, `dy` [N,D]. What the
+ * forward pass saves is under "saved/", what the input gradient leaves for the weight gradient under "inner/", gradients under "grad/".
+ */
+
+export interface PassSizes extends Gpt2Config {
+  readonly samples: number
+  readonly tokens: number
+}
+
+type Tensors<T> = Readonly<Record<string, T>>
+const of = <T>(tensors: Tensors<T>, name: string) => tensors[name] as T
+
+function blockParams<T>(tensors: Tensors<T>, block: number): BlockParams<T> {
+  return Object.fromEntries(
+    blockParamNames.map(name => [name, of(tensors, names.block(block, name))]),
+  ) as unknown as BlockParams<T>
+}
+
+/** F: `ids` or `x` (and `targets` for the last segment) → `y` or `lossSum`, and "saved/…". */
+export function segmentForward<T extends KernelTensor>(
+  k: Kernels<T>,
+  range: SegmentRange,
+  sizes: PassSizes,
+  tensors: Tensors<T>,
+): Record<string, T> {
+  const out: Record<string, T> = {}
+  let x = range.isFirst
+    ? embeddingForward(k, of(tensors, 'ids'), of(tensors, names.wte), of(tensors, names.wpe), sizes)
+    : of(tensors, 'x')
+  for (let block = range.from; block < range.to; block++) {
+    const { y, saved } = blockForward(k, x, blockParams(tensors, block), sizes)
+    Object.assign(out, flattenTree<T>(`saved/h${block}`, saved))
+    x = y
+  }
+  if (!range.isLast) return { ...out, y: x }
+  const head = { gain: of(tensors, names.finalGain), bias: of(tensors, names.finalBias), wte: of(tensors, names.wte) }
+  const { lossSum, saved } = headForward(k, x, head, of(tensors, 'targets'), sizes.tokens)
+  return { ...out, ...flattenTree<T>('saved/head', saved), lossSum }
+}
+
+/** B: `dy` (none for the last segment, which starts from its loss) → `dx`, and "inner/…". */
+export function segmentInputGrad<T extends KernelTensor>(
+  k: Kernels<T>,
+  range: SegmentRange,
+  sizes: PassSizes,
+  tensors: Tensors<T>,
+): Record<string, T> {
+  const out: Record<string, T> = {}
+  let dy: T
+  if (range.isLast) {
+    const head = { gain: of(tensors, names.finalGain), wte: of(tensors, names.wte) }
+    const { dx, dNorm } = headInputGrad(k, head, unflattenTree<HeadSaved<T>>('saved/head', tensors))
+    out['inner/head/dNorm'] = dNorm
+    dy = dx
+  } else dy = of(tensors, 'dy')
+  for (let block = range.to - 1; block >= range.from; block--) {
+    const saved = unflattenTree<BlockSaved<T>>(`saved/h${block}`, tensors)
+    const { dx, inner } = blockInputGrad(k, dy, blockParams(tensors, block), saved, sizes)
+    Object.assign(out, flattenTree<T>(`inner/h${block}`, inner))
+    dy = dx
+  }
+  return { ...out, dx: dy }
+}
+
+/** W: "saved/…", "inner/…" and, in the first segment, `ids` and `dx` → "grad/<parameter>". */
+export function segmentWeightGrad<T extends KernelTensor>(
+  k: Kernels<T>,
+  range: SegmentRange,
+  sizes: PassSizes,
+  tensors: Tensors<T>,
+): Record<string, T> {
+  const out: Record<string, T> = {}
+  let wte: T | undefined
+  if (range.isLast) {
+    const saved = unflattenTree<HeadSaved<T>>('saved/head', tensors)
+    const head = headWeightGrad(k, saved, of(tensors, 'inner/head/dNorm'))
+    out[`grad/${names.finalGain}`] = head.gain
+    out[`grad/${names.finalBias}`] = head.bias
+    wte = head.wte
+  }
+  for (let block = range.to - 1; block >= range.from; block--) {
+    const saved = unflattenTree<BlockSaved<T>>(`saved/h${block}`, tensors)
+    const grads = blockWeightGrad(k, saved, unflattenTree<BlockInnerGrads<T>>(`inner/h${block}`, tensors))
+    for (const name of blockParamNames) out[`grad/${names.block(block, name)}`] = grads[name]
+  }
+  if (range.isFirst) {
+    const embedding = embeddingWeightGrad(k, of(tensors, 'dx'), of(tensors, 'ids'), sizes)
+    out[`grad/${names.wpe}`] = embedding.wpe
+    wte = wte === undefined ? embedding.wte : k.add(wte, embedding.wte)
+  }
+  if (wte !== undefined) out[`grad/${names.wte}`] = wte
+  return out
+}
+
+/** B and W of one segment together: the faster way where a schedule does not need them apart. */
+export function segmentBackward<T extends KernelTensor>(
+  k: Kernels<T>,
+  range: SegmentRange,
+  sizes: PassSizes,
+  tensors: Tensors<T>,
+): Record<string, T> {
+  const { dx, ...inner } = segmentInputGrad(k, range, sizes, tensors)
+  const gradients = segmentWeightGrad(k, range, sizes, { ...tensors, ...inner, dx: dx as T })
+  return range.isFirst ? gradients : { ...gradients, dx: dx as T }
+}
+
+/** Forward and backward of the whole model in one pass: `ids`, `targets` → `lossSum`, "grad/…". */
+export function wholeStep<T extends KernelTensor>(k: Kernels<T>, sizes: PassSizes, tensors: Tensors<T>): Record<string, T> {
+  const range: SegmentRange = { index: 0, from: 0, to: sizes.layers, isFirst: true, isLast: true }
+  const { lossSum, ...saved } = segmentForward(k, range, sizes, tensors)
+  return { lossSum: lossSum as T, ...segmentBackward(k, range, sizes, { ...tensors, ...saved }) }
+}
