@@ -1,0 +1,34 @@
+// HEALTHCHECK of the image, for whichever command the container runs. Healthy means: a coordinator answers on its port;
+// a worker has a connection that stands. Exit status 0 or 1, one line of reason.
+import fs from 'node:fs'
+
+const args = fs.readFileSync('/proc/1/cmdline', 'utf8').split('\0')
+const ESTABLISHED = '01'
+
+/** Value of `--name value` or `--name=value`. */
+function option(name) {
+  const joined = args.find(arg => arg.startsWith(`${name}=`))
+  return joined === undefined ? args[args.indexOf(name) + 1] : joined.slice(name.length + 1)
+}
+
+async function coordinatorAnswers() {
+  const response = await fetch(`http://127.0.0.1:${option('--port')}/healthz`, { signal: AbortSignal.timeout(3000) })
+  return { healthy: response.ok, reason: `/healthz answered ${response.status}` }
+}
+
+function workerIsConnected() {
+  const rows = ['/proc/net/tcp', '/proc/net/tcp6']
+    .filter(file => fs.existsSync(file))
+    .flatMap(file => fs.readFileSync(file, 'utf8').trim().split('\n').slice(1))
+  const standing = rows.filter(row => row.trim().split(/\s+/)[3] === ESTABLISHED).length
+  return { healthy: standing > 0, reason: `${standing} connections stand` }
+}
+
+try {
+  const { healthy, reason } = args.includes('coordinator') ? await coordinatorAnswers() : workerIsConnected()
+  console.log(reason)
+  process.exitCode = healthy ? 0 : 1
+} catch (error) {
+  console.log(error instanceof Error ? error.message : String(error))
+  process.exitCode = 1
+}
