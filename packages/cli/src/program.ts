@@ -48,10 +48,20 @@ function buildProgram(outcome: Outcome): Command {
     .configureOutput({ writeErr: () => undefined })
     .showSuggestionAfterError(false)
   const environment = readEnvironment()
+  // A value from the environment is no argument that commander would parse.
+  program.hook('preAction', (_, command) => {
+    if (typeof command.opts()['device'] === 'string') {
+      oneOf('--device (or SKEIN_DEVICE)', deviceNames)(command.opts()['device'])
+    }
+  })
+  const deviceOption = () =>
+    new Option('--device <kind>', `the device to use: ${deviceNames.join(', ')} (also by SKEIN_DEVICE)`)
+      .argParser(oneOf('--device', deviceNames))
+      .default(environment.device, 'the best')
   const command = (name: string, description: string) =>
     program.command(name).description(description).exitOverride().showSuggestionAfterError(false)
   const tokenOption = () =>
-    new Option('--token <secret>', 'shared secret of the run (also by SKEIN_TOKEN)').env('SKEIN_TOKEN')
+    new Option('--token <secret>', 'shared secret of the run (also by SKEIN_TOKEN)').default(environment.token, 'none')
   const jsonOption = () => new Option('--json', 'one JSON object a line on stdout').default(false)
 
   jobOptions(command('train', 'train a job on this machine: a coordinator and N workers, with a live view'))
@@ -211,12 +221,6 @@ function jobOptions(command: Command): Command {
       new Option('--precision <kind>', 'arithmetic of the kernels').argParser(oneOf('--precision', ['f32', 'bf16'])),
     )
     .option('--lr <rate>', 'peak learning rate', positiveNumber('--lr'))
-}
-
-function deviceOption(): Option {
-  return new Option('--device <kind>', `the device to use: ${deviceNames.join(', ')} (default: the best)`)
-    .env('SKEIN_DEVICE')
-    .argParser(oneOf('--device', deviceNames))
 }
 
 function nonNegative(option: string) {

@@ -1,13 +1,5 @@
 import { byteVocabSize } from '@skein/data'
-import {
-  chooseDevice,
-  cpuWheel,
-  createTensorFlowDevice,
-  cudaWheel,
-  type DeviceKind,
-  loadBinding,
-  runtimePlaces,
-} from '@skein/device'
+import { chooseDevice, type DeviceKind, openKernelDevice } from '@skein/device'
 import { type FlatLayout, Gpt2, placeOf } from '@skein/model'
 import { SkeinError } from '@skein/core'
 import { CliErrors } from './errors.ts'
@@ -30,8 +22,8 @@ export async function openTextModel(given: string, prefer?: string): Promise<Tex
     chooseDevice(prefer === undefined ? {} : { prefer: prefer as DeviceKind }),
   ])
   if (trained.sizes.vocab !== byteVocabSize) throw otherTokenizer(trained)
-  const places = runtimePlaces(choice.kind === 'tensorflow-cuda' ? cudaWheel : cpuWheel)
-  const device = createTensorFlowDevice({ binding: loadBinding({ places }), kind: 'graph', precision: 'f32' })
+  if (choice.warning !== undefined) process.stderr.write(`${choice.warning}\n`)
+  const device = await openKernelDevice(choice.kind)
   const model = new Gpt2(trained.sizes, device)
   return {
     model,

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import os from 'node:os'
 import { sleep } from '@skein/core'
-import { mallocEnvironment } from '@skein/device'
+import { chooseDevice, type DeviceKind, mallocEnvironment } from '@skein/device'
 import { errorOfEvent } from '../error-event.ts'
 import { followEvents } from '../follow-events.ts'
 import { childFailed, launchLocal, type LocalRun, threadsPerWorker } from '../launch/launch-local.ts'
@@ -33,7 +33,12 @@ const reasonMs = 4000
  */
 export async function train(options: TrainCommandOptions): Promise<number> {
   const { json } = options
-  const run = await loadForRun(options.jobFile, options)
+  const prefer = options.device as DeviceKind | undefined
+  const [run, choice] = await Promise.all([
+    loadForRun(options.jobFile, options),
+    chooseDevice(prefer === undefined ? {} : { prefer }),
+  ])
+  if (choice.warning !== undefined) process.stderr.write(`${choice.warning}\n`)
   const token = randomBytes(24).toString('base64url')
   const face = openFace({
     kind: faceKind(options, process.stdout.isTTY),

@@ -36,7 +36,7 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
   using ending = endingOf(endGraceMs, parent?.gone)
   // Loading the worker overlaps waiting for the address.
   const { runWorker } = await import('@skein/worker')
-  const url = options.join === '-' ? await parent?.firstLine : options.join
+  const url = options.join === '-' ? await Promise.race([parent?.firstLine, aborted(ending.signal)]) : options.join
   if (url === undefined || url === '') throw noAddress()
   const { token, id, threads, device, host, logDir, json } = options
   try {
@@ -61,6 +61,13 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
     reportError(thrown, { json })
     return ending.status() ?? 1
   }
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve(undefined)
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true })
+  })
 }
 
 function noAddress(): SkeinError {

@@ -97,10 +97,10 @@ describe('a local launch', () => {
 
   it('kills a child that does not heed SIGTERM', async () => {
     using folder = temporaryFolder('launch')
-    const run = await launchLocal(launchIn(folder.path, { w0: 'stubborn' }), () => undefined)
+    const run = await launchLocal(launchIn(folder.path, { coordinator: 'stubborn' }), () => undefined)
     await run.stop(200)
     await run.ended
-    expect(run.failures().find(failure => failure.name === 'w0')?.exit.signal).toBe('SIGKILL')
+    expect(run.failures().find(failure => failure.name === 'coordinator')?.exit.signal).toBe('SIGKILL')
     // Idempotent.
     await run.stop(200)
   })
