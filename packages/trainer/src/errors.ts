@@ -1,0 +1,14 @@
+import type { ErrorCode } from '@skein/core'
+
+export const TrainerErrors = {
+  NONFINITE: {
+    code: 'SKEIN_TRAINER_NONFINITE',
+    retry: 'never',
+    meaning: 'The reduced gradient or loss of a step is NaN or infinite; it is the same on every worker.',
+  },
+  CHECKPOINT_DIGEST: {
+    code: 'SKEIN_TRAINER_CHECKPOINT_DIGEST',
+    retry: 'never',
+    meaning: 'The parameters read from a checkpoint are not those its commit record names.',
+  },
+} as const satisfies Record<string, ErrorCode>

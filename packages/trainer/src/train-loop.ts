@@ -1,0 +1,90 @@
+import type { Clock } from '@skein/core'
+import type { Dataset } from '@skein/data'
+import type { ResolvedJob } from '@skein/job'
+import { lrAt } from '@skein/job'
+import type { TrainableModel } from '@skein/model'
+import type { Simd } from '@skein/simd'
+import { evaluate } from './evaluate.ts'
+import type { Peers } from './peers.ts'
+import { runStep, type StepResult } from './run-step.ts'
+import type { TrainingState } from './training-state.ts'
+
+/** Takes committed states to disk; rank 0 has one. */
+export interface CheckpointSink {
+  /** Copies the current state and writes it in the background; waits only for the write before it. */
+  save(step: number): Promise<void>
+  /** Settles when all that was saved is on disk; rejects with the first failure. */
+  flush(): Promise<void>
+}
+
+export interface TrainContext {
+  readonly job: ResolvedJob
+  readonly model: TrainableModel
+  readonly dataset: Dataset
+  readonly state: TrainingState
+  readonly simd: Simd
+  readonly peers: Peers
+  readonly clock: Clock
+  /** The last step already made; 0 for a new run. */
+  readonly startStep: number
+  readonly checkpoints?: CheckpointSink
+  /** Called after each step on this rank, before its commit is known. */
+  readonly onStep?: (result: StepResult) => void
+}
+
+export interface TrainOutcome {
+  readonly lastStep: number
+  /** True when the coordinator asked to stop before the job's last step. */
+  readonly stopped: boolean
+}
+
+/**
+ * The run of one worker from `startStep` to the end: steps, votes, evaluations and checkpoints.
+ *
+ * A step is made while the former one's vote is under way; nothing is overwritten, evaluated or saved before the state it
+ * came from is committed (decision 4 of the design).
+ */
+export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
+  const { job, peers, startStep, checkpoints } = context
+  const optimizer = job.optimizer
+  const evaluation = async (step: number, phase: 'untrained' | 'during' | 'final') => {
+    const loss = await evaluate({ ...context, batch: job.batch, samples: job.eval.samples })
+    if (peers.rank === 0) peers.evaluated({ step, loss, phase })
+  }
+
+  if (startStep === 0) await evaluation(0, 'untrained')
+  let lastStep = startStep
+  const lastWanted = () => Math.min(job.steps, peers.stopAfter() ?? job.steps)
+  for (let step = startStep + 1; step <= lastWanted(); step++) {
+    const result = await runStep(
+      { ...context, batch: job.batch },
+      {
+        step,
+        lr: lrAt(job, step),
+        beta1: optimizer.betas[0],
+        beta2: optimizer.betas[1],
+        eps: optimizer.eps,
+        weightDecay: optimizer.weightDecay,
+        clipNorm: optimizer.clipNorm,
+      },
+      async () => {
+        if (step - 1 > startStep) await peers.committed(step - 1)
+      },
+    )
+    peers.vote(result)
+    context.onStep?.(result)
+    lastStep = step
+    const evaluates = job.eval.every > 0 && step % job.eval.every === 0
+    const saves = job.checkpoint.every > 0 && step % job.checkpoint.every === 0
+    if (!evaluates && !saves) continue
+    await peers.committed(step)
+    if (step >= lastWanted()) break
+    if (evaluates) await evaluation(step, 'during')
+    if (saves) await checkpoints?.save(step)
+  }
+  if (lastStep > startStep) await peers.committed(lastStep)
+  await evaluation(lastStep, 'final')
+  await checkpoints?.save(lastStep)
+  await checkpoints?.flush()
+  return { lastStep, stopped: lastStep < job.steps }
+}
