@@ -1,2 +1,15 @@
-/** The process around membership: commit log, control links, HTTP status and events. */
-export {}
+/**
+ * The process around membership: commit log, control links, HTTP status and events.
+ *
+ * @example
+ * const coordinator = await startCoordinator({ job, numWorkers: 4, runDir: './runs/a' })
+ * console.log(coordinator.url, coordinator.token)
+ * const outcome = await coordinator.finished
+ * await coordinator.close()
+ */
+export type { CoordinatorConfig, CoordinatorConfigInput } from './config.ts'
+export type { RunOutcome } from './coordinator.ts'
+export { CoordinatorErrors } from './errors.ts'
+export { type CoordinatorOptions, type RunningCoordinator, startCoordinator } from './start-coordinator.ts'
+export type { MemberStatus, RunStatus } from './status.ts'
+export { type LoggedCommit, type LoggedPast, Store } from './store.ts'

@@ -1,4 +1,5 @@
-import { numElements, type Shape } from '@skein/core'
+import { nearestName, numElements, type Shape, SkeinError } from '@skein/core'
+import { ModelErrors } from './errors.ts'
 
 /** A parameter before it has a place. */
 export interface ParamSpec {
@@ -64,9 +65,18 @@ export function flatLayout(specs: readonly ParamSpec[]): FlatLayout {
   return { tensors, buckets, slabs, totalElems: offset, numParams }
 }
 
-/** The tensor of this name. */
+/** The tensor of this name. @throws SKEIN_MODEL_PARAMETER */
 export function placeOf(layout: FlatLayout, name: string): ParamPlace {
   const place = layout.tensors.find(tensor => tensor.name === name)
-  if (place === undefined) throw new Error(`the layout has no tensor ${name}`)
-  return place
+  if (place !== undefined) return place
+  const nearest = nearestName(
+    name,
+    layout.tensors.map(tensor => tensor.name),
+  )
+  throw new SkeinError(ModelErrors.PARAMETER, {
+    what: `the model has no parameter ${name}`,
+    why: nearest === undefined ? 'it is of another architecture or size' : `the nearest that it has is ${nearest}`,
+    todo: 'compare the sizes and the names of both models',
+    details: { name },
+  })
 }

@@ -14,7 +14,12 @@ export interface GenerateOptions {
 }
 
 /** Continues `prompt` (at least one token); looks back on at most the model's context. Same seed, same tokens. */
-export function generate(model: Gpt2, params: Float32Array, prompt: readonly number[], options: GenerateOptions): number[] {
+export function generate(
+  model: Gpt2,
+  params: Float32Array,
+  prompt: readonly number[],
+  options: GenerateOptions,
+): number[] {
   const { temperature = 0.8, topK = 40, seed = 1 } = options
   const { context, vocab } = model.config
   const random = seededRandom(seed, 0x67656e)
@@ -35,7 +40,9 @@ export function drawToken(logits: Float32Array, temperature: number, topK: numbe
   const best = ranked[0] as number
   if (temperature === 0) return best
   const candidates = topK > 0 ? ranked.slice(0, topK) : ranked
-  const weights = candidates.map(token => Math.exp(((logits[token] as number) - (logits[best] as number)) / temperature))
+  const weights = candidates.map(token =>
+    Math.exp(((logits[token] as number) - (logits[best] as number)) / temperature),
+  )
   let left = uniform * weights.reduce((sum, weight) => sum + weight, 0)
   for (const [i, weight] of weights.entries()) {
     left -= weight

@@ -71,7 +71,8 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
         if (step - 1 > startStep) await peers.committed(step - 1)
       },
     )
-    peers.vote(result)
+    const { gradNorm: _, ...report } = result
+    peers.vote(report)
     context.onStep?.(result)
     lastStep = step
     const evaluates = job.eval.every > 0 && step % job.eval.every === 0

@@ -15,9 +15,10 @@ export interface Gpt2Options {
 /** A GPT-2 on one device, trained by hand-written passes. Passes are compiled per number of samples, at their first use. */
 export class Gpt2 implements TrainableModel {
   readonly config: Gpt2Config
+  /** Owned by the caller, who disposes it after the model. */
+  readonly device: KernelDevice
   readonly layout: FlatLayout
   readonly initialIsRandom = false
-  readonly #device: KernelDevice
   readonly #paramNames: readonly string[]
   readonly #stages = new Map<number, Gpt2Stage[]>()
   readonly #passes = new Map<string, Pass>()
@@ -25,7 +26,7 @@ export class Gpt2 implements TrainableModel {
 
   constructor(config: Gpt2Config, device: KernelDevice, options: Gpt2Options = {}) {
     this.config = config
-    this.#device = device
+    this.device = device
     this.#numSegments = options.numSegments
     this.layout = flatLayout(gpt2Params(config, this.#ranges()))
     this.#paramNames = this.layout.tensors.map(tensor => tensor.name)
@@ -44,7 +45,7 @@ export class Gpt2 implements TrainableModel {
   evaluate(batch: Batch, params: Float32Array): LossSum {
     const { samples } = batch
     const pass = this.#pass(`evaluate ${samples}`, () =>
-      evaluationPass(this.#device, this.config, this.#paramSpecs(), samples),
+      evaluationPass(this.device, this.config, this.#paramSpecs(), samples),
     )
     const { lossSum } = this.#runWith(pass, batch, params)
     return { lossSum: this.#scalar(lossSum), samples }
@@ -55,11 +56,11 @@ export class Gpt2 implements TrainableModel {
     const { context, vocab } = this.config
     const ids = new Int32Array(context)
     ids.set(tokens)
-    const pass = this.#pass('logits', () => logitsPass(this.#device, this.config, this.#paramSpecs()))
+    const pass = this.#pass('logits', () => logitsPass(this.device, this.config, this.#paramSpecs()))
     const batch: Batch = { samples: 1, arrays: { inputs: { data: ids, shape: [1, context] } } }
     const { logits } = this.#runWith(pass, batch, params)
-    const values = this.#device.read(logits as DeviceTensor) as Float32Array
-    this.#device.release(logits as DeviceTensor)
+    const values = this.device.read(logits as DeviceTensor) as Float32Array
+    this.device.release(logits as DeviceTensor)
     return values.subarray(0, tokens.length * vocab)
   }
 
@@ -67,14 +68,14 @@ export class Gpt2 implements TrainableModel {
   stages(samples: number): readonly Gpt2Stage[] {
     let stages = this.#stages.get(samples)
     if (stages === undefined) {
-      stages = this.#ranges().map(range => new Gpt2Stage(this.#device, this.layout, this.config, range, samples))
+      stages = this.#ranges().map(range => new Gpt2Stage(this.device, this.layout, this.config, range, samples))
       this.#stages.set(samples, stages)
     }
     return stages
   }
 
   ledger() {
-    return this.#device.ledger()
+    return this.device.ledger()
   }
 
   dispose(): void {
@@ -88,7 +89,7 @@ export class Gpt2 implements TrainableModel {
     const { samples } = batch
     const { context } = this.config
     const pass = this.#pass(`step ${samples}`, () =>
-      this.#device.compile(
+      this.device.compile(
         `gpt2 step ${samples}`,
         {
           ...this.#paramSpecs(),
@@ -99,7 +100,7 @@ export class Gpt2 implements TrainableModel {
       ),
     )
     const { lossSum, ...out } = this.#runWith(pass, batch, params)
-    readGradients(this.#device, this.layout, out, grads, () => accumulate)
+    readGradients(this.device, this.layout, out, grads, () => accumulate)
     return { lossSum: this.#scalar(lossSum), samples }
   }
 
@@ -115,7 +116,10 @@ export class Gpt2 implements TrainableModel {
     let x: DeviceTensor | undefined
     for (const stage of stages) {
       const { isFirst, isLast } = stage.range
-      const input = { ...(isFirst ? { ids: ids as DeviceTensor } : { x: x as DeviceTensor }), ...(isLast && { targets: targets as DeviceTensor }) }
+      const input = {
+        ...(isFirst ? { ids: ids as DeviceTensor } : { x: x as DeviceTensor }),
+        ...(isLast && { targets: targets as DeviceTensor }),
+      }
       x = stage.forward(0, input, params)
     }
     releaseAll([ids as DeviceTensor, targets as DeviceTensor])
@@ -132,7 +136,10 @@ export class Gpt2 implements TrainableModel {
   }
 
   #runWith(pass: Pass, batch: Batch, params: Float32Array): Record<string, DeviceTensor> {
-    const uploaded = { ...uploadParams(this.#device, this.layout, this.#paramNames, params), ...this.#uploadBatch(batch) }
+    const uploaded = {
+      ...uploadParams(this.device, this.layout, this.#paramNames, params),
+      ...this.#uploadBatch(batch),
+    }
     try {
       return pass.run(uploaded)
     } finally {
@@ -143,8 +150,8 @@ export class Gpt2 implements TrainableModel {
   #uploadBatch(batch: Batch): Record<string, DeviceTensor> {
     const { inputs, targets } = batch.arrays
     return {
-      ids: this.#device.upload(inputs?.data as Int32Array, [inputs?.data.length ?? 0]),
-      ...(targets && { targets: this.#device.upload(targets.data, [targets.data.length]) }),
+      ids: this.device.upload(inputs?.data as Int32Array, [inputs?.data.length ?? 0]),
+      ...(targets && { targets: this.device.upload(targets.data, [targets.data.length]) }),
     }
   }
 
@@ -162,8 +169,8 @@ export class Gpt2 implements TrainableModel {
   }
 
   #scalar(tensor: DeviceTensor | undefined): number {
-    const value = this.#device.read(tensor as DeviceTensor)[0] as number
-    this.#device.release(tensor as DeviceTensor)
+    const value = this.device.read(tensor as DeviceTensor)[0] as number
+    this.device.release(tensor as DeviceTensor)
     return value
   }
 

@@ -1,7 +1,15 @@
+import { SkeinError } from '@skein/core'
 import { type DeviceTensor, type KernelDevice, type Pass, releaseAll, type TensorSpec } from '@skein/device'
+import { ModelErrors } from '../errors.ts'
 import { type FlatLayout, placeOf } from '../flat-layout.ts'
 import { type Gpt2Config, gpt2Params, names, type SegmentRange } from './config.ts'
-import { type PassSizes, segmentBackward, segmentForward, segmentInputGrad, segmentWeightGrad } from './segment-passes.ts'
+import {
+  type PassSizes,
+  segmentBackward,
+  segmentForward,
+  segmentInputGrad,
+  segmentWeightGrad,
+} from './segment-passes.ts'
 
 type Tensors = Record<string, DeviceTensor>
 type PassName = 'forward' | 'inputGrad' | 'weightGrad' | 'backward'
@@ -100,7 +108,11 @@ export class Gpt2Stage {
   }
 
   dispose(): void {
-    for (const microbatch of [...this.#inFlight.keys()]) this.#forget(microbatch)
+    for (const flight of this.#inFlight.values()) {
+      releaseAll(flight.params)
+      releaseAll(flight.tensors)
+    }
+    this.#inFlight.clear()
     for (const pass of this.#passes.values()) pass.dispose()
     this.#passes.clear()
   }
@@ -125,8 +137,13 @@ export class Gpt2Stage {
 
   #flight(microbatch: number): InFlight {
     const flight = this.#inFlight.get(microbatch)
-    if (flight === undefined) throw new Error(`stage ${this.range.index} has no microbatch ${microbatch} in flight`)
-    return flight
+    if (flight !== undefined) return flight
+    throw new SkeinError(ModelErrors.STAGE_ORDER, {
+      what: `stage ${this.range.index} has no microbatch ${microbatch} in flight`,
+      why: 'its forward pass was not run, or it is finished already',
+      todo: 'check the schedule: F before B before W, each once a microbatch',
+      details: { stage: this.range.index, microbatch },
+    })
   }
 
   #finish(microbatch: number, out: Tensors, grads: Float32Array, accumulates: Accumulates): void {

@@ -121,7 +121,11 @@ export function segmentBackward<T extends KernelTensor>(
 }
 
 /** Forward and backward of the whole model in one pass: `ids`, `targets` → `lossSum`, "grad/…". */
-export function wholeStep<T extends KernelTensor>(k: Kernels<T>, sizes: PassSizes, tensors: Tensors<T>): Record<string, T> {
+export function wholeStep<T extends KernelTensor>(
+  k: Kernels<T>,
+  sizes: PassSizes,
+  tensors: Tensors<T>,
+): Record<string, T> {
   const range: SegmentRange = { index: 0, from: 0, to: sizes.layers, isFirst: true, isLast: true }
   const { lossSum, ...saved } = segmentForward(k, range, sizes, tensors)
   return { lossSum: lossSum as T, ...segmentBackward(k, range, sizes, { ...tensors, ...saved }) }

@@ -21,9 +21,16 @@ export interface AttentionSaved<T> {
 
 const headSize = (sizes: AttentionSizes) => sizes.width / sizes.heads
 
+/** One array per length, so that devices upload it once. */
+const masks = new Map<number, Float32Array>()
+
 function causalMask<T extends KernelTensor>(k: Kernels<T>, tokens: number): T {
-  const mask = new Float32Array(tokens * tokens)
-  for (let row = 0; row < tokens; row++) mask.fill(-1e9, row * tokens + row + 1, (row + 1) * tokens)
+  let mask = masks.get(tokens)
+  if (mask === undefined) {
+    mask = new Float32Array(tokens * tokens)
+    for (let row = 0; row < tokens; row++) mask.fill(-1e9, row * tokens + row + 1, (row + 1) * tokens)
+    masks.set(tokens, mask)
+  }
   return k.constant(mask, [1, 1, tokens, tokens])
 }
 

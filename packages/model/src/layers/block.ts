@@ -1,10 +1,5 @@
 import type { Kernels, KernelTensor } from '@skein/device'
-import {
-  type AttentionSaved,
-  type AttentionSizes,
-  attentionForward,
-  attentionInputGrad,
-} from './attention.ts'
+import { type AttentionSaved, type AttentionSizes, attentionForward, attentionInputGrad } from './attention.ts'
 import { type GeluSaved, geluForward, geluInputGrad } from './gelu.ts'
 import { type LayerNormSaved, layerNormForward, layerNormInputGrad, layerNormWeightGrad } from './layer-norm.ts'
 import { linearForward, linearInputGrad, linearWeightGrad } from './linear.ts'

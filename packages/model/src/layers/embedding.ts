@@ -13,7 +13,13 @@ export function embeddingForward<T extends KernelTensor>(k: Kernels<T>, ids: T, 
   const positions =
     s.tokens === s.context
       ? wpe
-      : k.gatherRows(wpe, k.indices(Int32Array.from({ length: s.tokens }, (_, i) => i), [s.tokens]))
+      : k.gatherRows(
+          wpe,
+          k.indices(
+            Int32Array.from({ length: s.tokens }, (_, i) => i),
+            [s.tokens],
+          ),
+        )
   const tokens = k.reshape(k.gatherRows(wte, ids), [s.samples, s.tokens, s.width])
   return k.reshape(k.add(tokens, positions), [s.samples * s.tokens, s.width])
 }

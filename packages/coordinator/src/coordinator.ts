@@ -1,0 +1,258 @@
+import { asSkeinError, type Clock, type Deferred, deferred, type ErrorRecord, SkeinError, within } from '@skein/core'
+import {
+  type Decision,
+  type DoneEvent,
+  decide,
+  type ErrorEvent,
+  initialState,
+  type LinkId,
+  type MembershipConfig,
+  type MembershipEvent,
+  type MembershipState,
+  memberOfLink,
+  type RecoveredEvent,
+  type RunEvent,
+  type StepEvent,
+} from '@skein/membership'
+import type { Logger } from '@skein/telemetry'
+import type { WorkerMessage } from '@skein/wire'
+import { CoordinatorErrors } from './errors.ts'
+import type { EventFeed } from './event-feed.ts'
+import { type ControlPort, Links } from './links.ts'
+import { type RunStatus, statusOf } from './status.ts'
+import type { Store } from './store.ts'
+import { toEvent } from './worker-messages.ts'
+
+/** How a run ended. */
+export interface RunOutcome {
+  readonly status: 'finished' | 'stopped' | 'failed'
+  readonly reason: string
+  /** The last committed step. */
+  readonly steps: number
+  readonly checkpoint: string | null
+  /** The last event of the stream. */
+  readonly last: DoneEvent | ErrorEvent
+  /** Where status is 'failed'. */
+  readonly error?: ErrorRecord
+}
+
+export interface CoordinatorParts {
+  readonly config: MembershipConfig
+  readonly store: Store
+  readonly feed: EventFeed
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly joinTimeoutMs: number
+  readonly lingerMs: number
+}
+
+/**
+ * Carries out what membership decides: logs and shows first, in one durable transaction, then sends. Owns the control links;
+ * store and feed are the caller's.
+ */
+export class Coordinator {
+  readonly #parts: CoordinatorParts
+  readonly #links: Links
+  readonly #finished = deferred<RunOutcome>()
+  readonly #streams = new Set<Promise<void>>()
+  #linkGone: Deferred<void> = deferred()
+  #state: MembershipState
+  #lastStep: StepEvent | undefined
+  #lastEvent: DoneEvent | ErrorEvent | undefined
+  #lastReason = ''
+  #isEnding = false
+
+  constructor(parts: CoordinatorParts) {
+    this.#parts = parts
+    this.#links = new Links(parts.logger)
+    this.#state = initialState(parts.config, parts.clock.now())
+  }
+
+  /** Says what run this is and where it begins; once, before anything else. */
+  begin(recovered: RecoveredEvent, name: string | undefined): void {
+    const { runId, runDir, numWorkers, totalSteps } = this.#parts.config
+    const event: RunEvent = {
+      event: 'run',
+      runId,
+      runDir,
+      ...(name === undefined ? {} : { name }),
+      numWorkers,
+      totalSteps,
+      startStep: recovered.step,
+      ...(recovered.resume === undefined ? {} : { resume: recovered.resume }),
+    }
+    this.#parts.store.append([], [event])
+    this.apply(recovered)
+  }
+
+  /** Resolves when the run is over and its end is told; never rejects. */
+  get finished(): Promise<RunOutcome> {
+    return this.#finished.promise
+  }
+
+  get hasEnded(): boolean {
+    return this.#state.phase === 'ended'
+  }
+
+  get numLinks(): number {
+    return this.#links.size
+  }
+
+  status(): RunStatus {
+    const { feed, clock } = this.#parts
+    return statusOf(this.#state, link => this.#links.facts(link), this.#lastStep, feed.length, clock.now())
+  }
+
+  /** A link was opened; the caller reports what comes over it, and its end, under this name. */
+  linkOpened(port: ControlPort): LinkId {
+    return this.#links.add(port, this.#parts.clock.now())
+  }
+
+  linkSaid(link: LinkId, message: WorkerMessage): void {
+    if (!this.#links.has(link)) return
+    const hasJoined = memberOfLink(this.#state, link) !== undefined
+    const now = this.#parts.clock.now()
+    if (message.type === 'heartbeat')
+      this.#links.saw(link, now, { hasJoined, progress: message.progress, step: message.step })
+    else this.#links.saw(link, now, { hasJoined })
+    const event = toEvent(link, message)
+    if (event !== undefined) this.apply(event)
+    if (message.type === 'join')
+      this.#links.saw(link, now, { hasJoined: memberOfLink(this.#state, link) !== undefined })
+  }
+
+  linkLost(link: LinkId, reason: string): void {
+    if (!this.#links.has(link)) return
+    this.#links.remove(link)
+    this.apply({ type: 'linkLost', link, reason })
+    const gone = this.#linkGone
+    this.#linkGone = deferred()
+    gone.resolve()
+  }
+
+  /** To be called a few times a second: bounds every wait. */
+  tick(): void {
+    const { clock, joinTimeoutMs } = this.#parts
+    for (const link of this.#links.silent(clock.now() - joinTimeoutMs)) {
+      const error = new SkeinError(CoordinatorErrors.JOIN_TIMEOUT, {
+        what: `nobody joined over this link within ${joinTimeoutMs} ms`,
+        why: 'the peer is no worker of Skein, or hangs',
+        todo: 'start the worker again',
+      })
+      this.#parts.logger.warn({ link, code: error.code }, 'link.silent')
+      this.#links.refuse(link, error.toJSON())
+    }
+    this.apply({ type: 'tick' })
+  }
+
+  /** One reader of the event stream, awaited at the end of the run. */
+  addStream(stream: Promise<void>): void {
+    const settled = stream.catch((error: unknown) => {
+      this.#parts.logger.warn({ err: error }, 'stream.failed')
+    })
+    this.#streams.add(settled)
+    void settled.then(() => this.#streams.delete(settled))
+  }
+
+  get numStreams(): number {
+    return this.#streams.size
+  }
+
+  apply(event: MembershipEvent): void {
+    const before = this.#state
+    const decision = decide(before, event, this.#parts.clock.now())
+    try {
+      this.#makeDurable(decision)
+    } catch (thrown) {
+      this.#giveUp(asSkeinError(thrown))
+      return
+    }
+    this.#carryOut(before, decision)
+  }
+
+  /** Ends every link; for the end of the process. */
+  closeLinks(reason: string): void {
+    this.#links.closeAll(reason)
+  }
+
+  #makeDurable({ effects }: Decision): void {
+    const records = effects.flatMap(effect => (effect.type === 'append' ? [effect.record] : []))
+    const events = effects.flatMap(effect => (effect.type === 'emit' ? [effect.event] : []))
+    this.#parts.store.append(records, events)
+  }
+
+  /** The log takes nothing more: what was decided last did not happen, and the run ends at the last durable commit. */
+  #giveUp(error: SkeinError): void {
+    this.#parts.logger.error({ err: error }, 'store.failed')
+    const before = this.#state
+    const decision = decide(before, { type: 'coordinatorFailed', error: error.toJSON() }, this.#parts.clock.now())
+    this.#parts.feed.addUnlogged(decision.effects.flatMap(effect => (effect.type === 'emit' ? [effect.event] : [])))
+    this.#carryOut(before, decision)
+  }
+
+  #carryOut(before: MembershipState, { state, effects, reason }: Decision): void {
+    const { logger, feed } = this.#parts
+    this.#state = state
+    if (reason !== this.#lastReason) {
+      this.#lastReason = reason
+      const facts = { generation: state.generation, step: state.committed.step, phase: state.phase, reason }
+      if (state.phase === before.phase) logger.debug(facts, 'membership.decided')
+      else logger.info(facts, 'membership.phase')
+    }
+    let hasEvents = false
+    for (const effect of effects) {
+      switch (effect.type) {
+        case 'append':
+          break
+        case 'emit':
+          hasEvents = true
+          if (effect.event.event === 'step') this.#lastStep = effect.event
+          if (effect.event.event === 'done' || effect.event.event === 'error') this.#lastEvent = effect.event
+          if (effect.event.event !== 'step')
+            logger.info({ ...effect.event, event: undefined }, `run.${effect.event.event}`)
+          break
+        case 'send':
+          this.#links.send(effect.link, effect.message)
+          break
+        case 'broadcast':
+          for (const link of effect.links) this.#links.send(link, effect.message)
+          break
+        case 'close':
+          this.#links.close(effect.link, effect.reason)
+          break
+      }
+    }
+    if (hasEvents) feed.announce()
+    if (state.phase === 'ended' && !this.#isEnding) {
+      this.#isEnding = true
+      void this.#wrapUp()
+    }
+  }
+
+  /** Lets the end reach readers and workers, for a bounded time, then says so. */
+  async #wrapUp(): Promise<void> {
+    const { feed, lingerMs, logger } = this.#parts
+    feed.end()
+    const told = async () => {
+      await this.#links.flushed()
+      await Promise.all(this.#streams)
+      // Workers close their links when they have heard the end.
+      while (this.#links.size > 0) await this.#linkGone.promise
+    }
+    await within(told(), { what: 'readers and workers to hear the end', timeoutMs: lingerMs }).catch(
+      (error: unknown) => {
+        logger.warn({ err: error, links: this.#links.size, streams: this.#streams.size }, 'run.end.slow')
+      },
+    )
+    this.#links.closeAll('the run is over')
+    const { outcome, committed, checkpoint } = this.#state
+    this.#finished.resolve({
+      status: outcome?.status ?? 'failed',
+      reason: outcome?.reason ?? '',
+      steps: committed.step,
+      checkpoint: checkpoint?.path ?? null,
+      last: this.#lastEvent as DoneEvent | ErrorEvent,
+      ...(outcome?.error === undefined ? {} : { error: outcome.error }),
+    })
+  }
+}

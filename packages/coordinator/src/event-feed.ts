@@ -1,0 +1,58 @@
+import { type Deferred, deferred } from '@skein/core'
+import type { RunEvent } from '@skein/membership'
+import type { Store } from './store.ts'
+
+/**
+ * The run's events for any number of readers, each at its own pace. Nothing is queued for a reader: it reads from the log by
+ * number and waits for news when it has all, so a slow one costs no memory.
+ */
+export class EventFeed {
+  readonly #store: Store
+  /** Events that the log could not take any more. */
+  readonly #unlogged: string[] = []
+  #news: Deferred<void> = deferred()
+  #isOver = false
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  get length(): number {
+    return this.#store.numEvents + this.#unlogged.length
+  }
+
+  /** After this no event comes. */
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  /** JSON lines from number `from` on, at most `limit`. */
+  read(from: number, limit: number): string[] {
+    const { numEvents } = this.#store
+    if (from < numEvents) return this.#store.readEvents(from, limit)
+    return this.#unlogged.slice(from - numEvents, from - numEvents + limit)
+  }
+
+  /** Settles at the next `announce` or `end`. */
+  news(): Promise<void> {
+    return this.#news.promise
+  }
+
+  /** The log has new events. */
+  announce(): void {
+    const news = this.#news
+    this.#news = deferred()
+    news.resolve()
+  }
+
+  /** For the last words of a run whose log cannot be written. */
+  addUnlogged(events: readonly RunEvent[]): void {
+    this.#unlogged.push(...events.map(event => JSON.stringify(event)))
+  }
+
+  /** Idempotent. */
+  end(): void {
+    this.#isOver = true
+    this.announce()
+  }
+}

@@ -1,0 +1,237 @@
+import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { findCheckpoint, readManifest } from '@skein/checkpoint'
+import { type Clock, SkeinError, systemClock } from '@skein/core'
+import type { MembershipConfig, RecoveredEvent } from '@skein/membership'
+import { createLogger, type Logger } from '@skein/telemetry'
+import { encodeCoordinatorMessage } from '@skein/wire'
+import fastify from 'fastify'
+import { type Access, accessOf } from './access.ts'
+import { attachWorkers } from './attach-workers.ts'
+import { type CoordinatorConfig, type CoordinatorConfigInput, parseConfig } from './config.ts'
+import { Coordinator, type RunOutcome } from './coordinator.ts'
+import { CoordinatorErrors } from './errors.ts'
+import { EventFeed } from './event-feed.ts'
+import { addRoutes } from './http-routes.ts'
+import { listenOn, urlOf } from './listen.ts'
+import { lockRun } from './run-lock.ts'
+import { Resources } from './resources.ts'
+import { Store } from './store.ts'
+
+export type CoordinatorOptions = CoordinatorConfigInput & {
+  readonly clock?: Clock
+  /** Stays the caller's. Where missing, one is made that writes to `runDir/logs/coordinator.log`. */
+  readonly logger?: Logger
+  /** For the logger that is made here. */
+  readonly logLevel?: string
+  /** Aborting it asks for the run's end after the steps under way, as `stop` does. */
+  readonly signal?: AbortSignal
+}
+
+export interface RunningCoordinator {
+  /** http URL for workers and readers on this machine. */
+  readonly url: string
+  readonly port: number
+  /** What workers must show: the given token or the drawn one. */
+  readonly token: string
+  /** Resolves when the run is over and readers and workers have heard of it; never rejects. The port stays open until `close`. */
+  readonly finished: Promise<RunOutcome>
+  /** All workers finish the steps under way and save; see `finished`. Idempotent. */
+  stop(reason: string): void
+  /** Ends everything now: a run that has not ended fails with SKEIN_COORDINATOR_CLOSED. Idempotent. */
+  close(): Promise<void>
+}
+
+const tickMs = 100
+/** Connections beyond one for each worker and event stream: short requests, and strangers until their time is up. */
+const spareConnections = 256
+
+/**
+ * Leads one run: takes its folder, opens its log and its port, and follows what membership decides.
+ * @throws SKEIN_COORDINATOR_BAD_OPTIONS, _TOKEN_NEEDED, _ALREADY_RUNNING, _RUN_EXISTS, _STORE_FAILED, _PORT_IN_USE,
+ * _LISTEN_FAILED, and what a broken checkpoint throws; nothing is left open then
+ */
+export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
+  const { clock = systemClock, logger, logLevel, signal, ...input } = options
+  const config = parseConfig({ ...input, job: asJson(input.job) })
+  const access = accessOf(config.host, config.token)
+  const resources = new Resources()
+  try {
+    return await open({ config, access, clock, logger, logLevel, signal, resources })
+  } catch (error) {
+    await resources.close()
+    throw error
+  }
+}
+
+async function open(parts: {
+  readonly config: CoordinatorConfig
+  readonly access: Access
+  readonly clock: Clock
+  readonly logger: Logger | undefined
+  readonly logLevel: string | undefined
+  readonly signal: AbortSignal | undefined
+  readonly resources: Resources
+}): Promise<RunningCoordinator> {
+  const { config, access, clock, signal, resources } = parts
+  const runDir = path.resolve(config.runDir)
+  makeFolder(runDir)
+  const lock = resources.own(lockRun(runDir), held => held.release())
+  const store = resources.own(new Store(path.join(runDir, 'coordinator.sqlite')), opened => opened.close())
+  const runId = config.runId ?? store.past().runId ?? path.basename(runDir)
+  const recovered = await recover(config, store, runDir)
+  const logger = openLogger(parts, runDir).child({ runId, pkg: 'coordinator' })
+
+  store.beginLife({ runId, job: config.job, resume: recovered.resume, startStep: recovered.step })
+  const feed = new EventFeed(store)
+  const { joinTimeoutMs, lingerMs, maxEventStreams } = config
+  const membership = membershipConfig(config, runId, runDir)
+  assertWelcomeTravels(membership)
+  const coordinator = new Coordinator({ config: membership, store, feed, clock, logger, joinTimeoutMs, lingerMs })
+  coordinator.begin(recovered, nameOf(config.job))
+
+  const server = fastify({ logger: false, bodyLimit: 4096, requestTimeout: 10_000, forceCloseConnections: true })
+  server.server.maxConnections = config.numWorkers + maxEventStreams + spareConnections
+  resources.own(server, opened => opened.close())
+  addRoutes(server, { coordinator, feed, access, maxEventStreams })
+  resources.own(attachWorkers(server.server, { coordinator, access, config, clock, logger }), attached =>
+    attached.close(),
+  )
+  const port = await listenOn(server, config.host, config.port)
+  const url = urlOf(config.host, port)
+  lock.publish({ pid: process.pid, url, runId })
+
+  resources.own(
+    setInterval(() => coordinator.tick(), tickMs),
+    clearInterval,
+  )
+  const stop = (reason: string) => coordinator.apply({ type: 'stopRequested', reason })
+  const onAbort = () => stop(abortReason(signal))
+  resources.own(signal, () => signal?.removeEventListener('abort', onAbort))
+  if (signal?.aborted === true) onAbort()
+  else signal?.addEventListener('abort', onAbort, { once: true })
+  const { host, numWorkers } = config
+  logger.info({ host, port, numWorkers, startStep: recovered.step }, 'coordinator.listening')
+
+  const close = async () => {
+    if (!coordinator.hasEnded) {
+      coordinator.apply({ type: 'coordinatorFailed', error: closedError(runId).toJSON() })
+    }
+    await coordinator.finished
+    await resources.close()
+  }
+  let closing: Promise<void> | undefined
+  return {
+    url,
+    port,
+    token: access.token,
+    finished: coordinator.finished,
+    stop,
+    close() {
+      closing ??= close()
+      return closing
+    },
+  }
+}
+
+function openLogger(
+  parts: { readonly logger: Logger | undefined; readonly logLevel: string | undefined; readonly resources: Resources },
+  runDir: string,
+): Logger {
+  if (parts.logger !== undefined) return parts.logger
+  const file = path.join(runDir, 'logs', 'coordinator.log')
+  return parts.resources.own(createLogger({ file, level: parts.logLevel ?? 'info' }), opened => opened.close())
+}
+
+function makeFolder(runDir: string): void {
+  try {
+    fs.mkdirSync(path.join(runDir, 'logs'), { recursive: true })
+  } catch (cause) {
+    throw new SkeinError(CoordinatorErrors.STORE_FAILED, {
+      what: `the run folder ${runDir} cannot be made: ${cause instanceof Error ? cause.message : String(cause)}`,
+      why: 'the path is not writable, or a file stands in its way',
+      todo: 'choose another run folder',
+      details: { runDir },
+      cause,
+    })
+  }
+}
+
+/** What JSON keeps of it: a job file in TypeScript may have functions, which workers load from the file themselves. */
+function asJson(job: unknown): unknown {
+  return JSON.parse(JSON.stringify(job) ?? 'null')
+}
+
+/** Where this run begins: at nothing, or at a checkpoint and what the log says about its step. */
+async function recover(config: CoordinatorConfig, store: Store, runDir: string): Promise<RecoveredEvent> {
+  const past = store.past()
+  if (config.resume === undefined) {
+    if (past.lastStep > 0) throw runExists(runDir, past.lastStep, past.lastCheckpoint?.path)
+    return {
+      type: 'recovered',
+      generation: past.lastGeneration,
+      step: 0,
+      digest: undefined,
+      samplesTo: 0,
+      resume: undefined,
+      untrainedLoss: undefined,
+    }
+  }
+  const resume = await findCheckpoint(path.resolve(config.resume))
+  const manifest = await readManifest(resume)
+  const logged = store.commitOf(manifest.step)
+  return {
+    type: 'recovered',
+    generation: past.lastGeneration,
+    step: manifest.step,
+    digest: logged?.digest ?? manifest.digest,
+    samplesTo: logged?.samplesTo ?? manifest.samplesSeen,
+    resume,
+    untrainedLoss: past.untrainedLoss,
+  }
+}
+
+function membershipConfig(config: CoordinatorConfig, runId: string, runDir: string): MembershipConfig {
+  const { job, jobFile, numWorkers, totalSteps, deadlines } = config
+  return {
+    runId,
+    runDir,
+    job,
+    numWorkers,
+    totalSteps,
+    laneSecret: randomBytes(16).toString('hex'),
+    deadlines,
+    ...(jobFile === undefined ? {} : { jobFile }),
+  }
+}
+
+/** A job that no message can carry is refused here, not when the first worker joins. @throws SKEIN_WIRE_MESSAGE_… */
+function assertWelcomeTravels({ runId, runDir, job }: MembershipConfig): void {
+  encodeCoordinatorMessage({ type: 'welcome', runId, runDir, job })
+}
+
+function nameOf(job: unknown): string | undefined {
+  return typeof job === 'object' && job !== null && 'name' in job && typeof job.name === 'string' ? job.name : undefined
+}
+
+function abortReason(signal: AbortSignal | undefined): string {
+  const reason: unknown = signal?.reason
+  return reason instanceof Error ? reason.message : String(reason)
+}
+
+function runExists(runDir: string, lastStep: number, checkpoint: string | undefined): SkeinError {
+  return new SkeinError(CoordinatorErrors.RUN_EXISTS, {
+    what: `${runDir} holds the log of a run with ${lastStep} committed steps`,
+    why: 'a new run would mix with it',
+    todo: `choose another run folder, or go on with it: --resume ${checkpoint ?? 'CHECKPOINT'}`,
+    details: { runDir, lastStep },
+  })
+}
+
+const closedError = (runId: string): SkeinError =>
+  new SkeinError(CoordinatorErrors.CLOSED, {
+    what: `the coordinator of run ${runId} was closed before the run had ended`,
+    why: 'its process was told to end',
+    todo: 'start the run again with --resume to go on from its last checkpoint',
+  })

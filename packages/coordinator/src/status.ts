@@ -1,0 +1,96 @@
+import type { Ms } from '@skein/core'
+import { type Member, type MembershipState, type StepEvent, whyWaiting } from '@skein/membership'
+
+/** What a control link has said last, beside what membership knows. */
+export interface LinkFacts {
+  readonly lastSeenMs: Ms
+  /** Counts up while the worker's device thread moves. */
+  readonly progress: number
+  readonly step: number
+}
+
+/** The answer to GET /status. Ages are in ms before the answer. */
+export interface RunStatus {
+  readonly runId: string
+  readonly runDir: string
+  readonly phase: MembershipState['phase']
+  readonly generation: number
+  readonly step: number
+  readonly totalSteps: number
+  readonly digest: string | null
+  readonly loss: number | null
+  readonly valLoss: number | null
+  readonly untrainedLoss: number | null
+  readonly checkpoint: { readonly step: number; readonly path: string } | null
+  /** What the run waits for, in words. */
+  readonly waitingFor: string
+  readonly uptimeMs: Ms
+  readonly numWorkers: number
+  readonly members: readonly MemberStatus[]
+  readonly numEvents: number
+  readonly outcome: { readonly status: string; readonly reason: string } | null
+}
+
+export interface MemberStatus {
+  readonly workerId: string
+  readonly rank: number | null
+  readonly state: 'joined' | 'preparing' | 'ready' | 'computing' | 'voted' | 'finishing' | 'finished' | 'lost'
+  readonly lastSeenMs: Ms | null
+  readonly progress: number | null
+  readonly step: number | null
+  readonly pid: number
+  readonly device: Member['device']
+  readonly lane: Member['lane']
+}
+
+export function statusOf(
+  state: MembershipState,
+  facts: (link: string) => LinkFacts | undefined,
+  lastStep: StepEvent | undefined,
+  numEvents: number,
+  nowMs: Ms,
+): RunStatus {
+  const { config, committed, outcome } = state
+  return {
+    runId: config.runId,
+    runDir: config.runDir,
+    phase: state.phase,
+    generation: state.generation,
+    step: committed.step,
+    totalSteps: config.totalSteps,
+    digest: committed.digest ?? null,
+    loss: lastStep?.loss ?? null,
+    valLoss: state.valLoss ?? null,
+    untrainedLoss: state.untrainedLoss ?? null,
+    checkpoint: state.checkpoint ?? null,
+    waitingFor: whyWaiting(state),
+    uptimeMs: nowMs - state.createdMs,
+    numWorkers: config.numWorkers,
+    members: state.members.map(member => {
+      const seen = member.link === undefined ? undefined : facts(member.link)
+      return {
+        workerId: member.workerId,
+        rank: member.rank ?? null,
+        state: memberState(state, member),
+        lastSeenMs: seen === undefined ? null : nowMs - seen.lastSeenMs,
+        progress: seen?.progress ?? null,
+        step: seen?.step ?? null,
+        pid: member.pid,
+        device: member.device,
+        lane: member.lane,
+      }
+    }),
+    numEvents,
+    outcome: outcome === undefined ? null : { status: outcome.status, reason: outcome.reason },
+  }
+}
+
+function memberState(state: MembershipState, member: Member): MemberStatus['state'] {
+  if (member.finished !== undefined) return 'finished'
+  if (member.link === undefined) return 'lost'
+  if (state.phase === 'gathering') return 'joined'
+  if (member.ready === undefined) return 'preparing'
+  if (state.phase === 'preparing') return 'ready'
+  if (state.phase === 'finishing') return 'finishing'
+  return member.vote === undefined ? 'computing' : 'voted'
+}

@@ -1,0 +1,140 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { temporaryFolder } from '@skein/testkit'
+import { expect, test } from 'vitest'
+import { EventFeed } from './event-feed.ts'
+import { lockRun } from './run-lock.ts'
+import { Store } from './store.ts'
+
+const life = { runId: 'r1', job: { steps: 3 }, resume: undefined, startStep: 0 }
+const commit = (step: number, generation = 1, digest = `d${step}`) =>
+  ({
+    type: 'commit',
+    generation,
+    step,
+    samplesFrom: (step - 1) * 8,
+    samplesTo: step * 8,
+    digest,
+    loss: 1 / step,
+  }) as const
+const generation = (number: number, startStep: number) =>
+  ({
+    type: 'generation',
+    generation: number,
+    startStep,
+    members: [
+      {
+        workerId: 'w1',
+        incarnation: 'i',
+        rank: 0,
+        lane: { host: 'h', port: 1 },
+        device: { backend: 'cpu', version: '1', threads: 1 },
+      },
+    ],
+  }) as const
+
+test('what was appended is there after the file is opened again, and a resumed step is told by its newest generation', () => {
+  using folder = temporaryFolder('store')
+  const file = path.join(folder.path, 'log.sqlite')
+  const first = new Store(file)
+  first.beginLife(life)
+  first.append([generation(1, 0), { type: 'started', generation: 1, step: 0, digest: 'd0' }], [])
+  for (const step of [1, 2, 3]) first.append([commit(step)], [{ event: 'checkpoint', step, path: `/c/${step}` }])
+  first.append(
+    [{ type: 'checkpoint', generation: 1, step: 2, path: '/c/2' }],
+    [{ event: 'eval', step: 0, loss: 5.5, phase: 'untrained' }],
+  )
+  first.close()
+  first.close()
+
+  const second = new Store(file)
+  expect(second.past()).toEqual({
+    runId: 'r1',
+    lastGeneration: 1,
+    lastStep: 3,
+    lastCheckpoint: { step: 2, path: '/c/2' },
+    untrainedLoss: 5.5,
+  })
+  second.beginLife({ ...life, resume: '/c/2', startStep: 2 })
+  expect(second.numEvents, 'events are those of this life').toBe(0)
+  second.append([generation(2, 2), commit(3, 2, 'other')], [])
+  expect(second.commitOf(3)?.digest).toBe('other')
+  expect(second.commitOf(2)?.digest).toBe('d2')
+  expect(second.commitOf(4)).toBeUndefined()
+  expect(second.commits().map(row => [row.step, row.generation])).toEqual([
+    [1, 1],
+    [2, 1],
+    [3, 1],
+    [3, 2],
+  ])
+  second.close()
+})
+
+test('an append that fails leaves nothing behind and says so', () => {
+  using folder = temporaryFolder('store')
+  const store = new Store(path.join(folder.path, 'log.sqlite'))
+  store.beginLife(life)
+  store.append([commit(1)], [])
+  const event = { event: 'checkpoint', step: 2, path: '/c/2' } as const
+  // The same step of the same generation twice: the second record breaks the transaction.
+  expect(() => store.append([commit(2), commit(1)], [event])).toThrow(
+    expect.objectContaining({ code: 'SKEIN_COORDINATOR_STORE_FAILED' }),
+  )
+  expect(store.commits().length).toBe(1)
+  expect(store.numEvents).toBe(0)
+  store.append([commit(2)], [event])
+  expect(store.readEvents(0, 10)).toEqual([JSON.stringify(event)])
+  store.close()
+})
+
+test('a file that is no log is refused', () => {
+  using folder = temporaryFolder('store')
+  const file = path.join(folder.path, 'log.sqlite')
+  fs.writeFileSync(file, 'this is not a database, but it is long enough to be looked at as one. '.repeat(20))
+  expect(() => new Store(file)).toThrow(expect.objectContaining({ code: 'SKEIN_COORDINATOR_STORE_FAILED' }))
+})
+
+test('the lock of a run is held by one, named to the next, and free after release', () => {
+  using folder = temporaryFolder('lock')
+  const first = lockRun(folder.path)
+  first.publish({ pid: 12345, url: 'http://127.0.0.1:1', runId: 'r1' })
+  expect(() => lockRun(folder.path)).toThrow(
+    expect.objectContaining({
+      code: 'SKEIN_COORDINATOR_ALREADY_RUNNING',
+      what: expect.stringContaining('process 12345 at http://127.0.0.1:1'),
+    }),
+  )
+  first.release()
+  first.release()
+  expect(fs.existsSync(path.join(folder.path, 'coordinator.json'))).toBe(false)
+  lockRun(folder.path).release()
+  expect(() => lockRun(path.join(folder.path, 'missing'))).toThrow(
+    expect.objectContaining({ code: 'SKEIN_COORDINATOR_STORE_FAILED' }),
+  )
+})
+
+test('a feed goes on from the log to what could not be logged, and tells when there is news', async () => {
+  using folder = temporaryFolder('feed')
+  const store = new Store(path.join(folder.path, 'log.sqlite'))
+  store.beginLife(life)
+  const feed = new EventFeed(store)
+  const event = (step: number) => ({ event: 'checkpoint', step, path: 'p' }) as const
+  const stepsFrom = (from: number, limit = 10) =>
+    feed.read(from, limit).map(line => (JSON.parse(line) as { step: number }).step)
+  const news = feed.news()
+  store.append([], [event(1), event(2), event(3)])
+  feed.announce()
+  await news
+  expect(stepsFrom(0)).toEqual([1, 2, 3])
+  expect(stepsFrom(1, 1)).toEqual([2])
+  expect(stepsFrom(7)).toEqual([])
+  feed.addUnlogged([event(4), event(5)])
+  expect(feed.length).toBe(5)
+  expect(stepsFrom(3)).toEqual([4, 5])
+  expect(stepsFrom(4)).toEqual([5])
+  const end = feed.news()
+  feed.end()
+  await end
+  expect(feed.isOver).toBe(true)
+  store.close()
+})

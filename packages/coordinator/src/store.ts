@@ -1,0 +1,224 @@
+import { SkeinError } from '@skein/core'
+import type { LogRecord, RunEvent } from '@skein/membership'
+import { CoordinatorErrors } from './errors.ts'
+import { loadSqlite } from './quiet-sqlite.ts'
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS run (runId TEXT NOT NULL, createdAt TEXT NOT NULL, job TEXT NOT NULL);
+  -- One row for each coordinator that led this run, one after the other.
+  CREATE TABLE IF NOT EXISTS lives (
+    life INTEGER PRIMARY KEY, startedAt TEXT NOT NULL, resume TEXT, startStep INTEGER NOT NULL,
+    endedAt TEXT, status TEXT, reason TEXT);
+  CREATE TABLE IF NOT EXISTS generations (
+    generation INTEGER PRIMARY KEY, life INTEGER NOT NULL, startStep INTEGER NOT NULL, startDigest TEXT, at TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS members (
+    generation INTEGER NOT NULL, rank INTEGER NOT NULL, workerId TEXT NOT NULL, incarnation TEXT NOT NULL,
+    laneHost TEXT NOT NULL, lanePort INTEGER NOT NULL, device TEXT NOT NULL, PRIMARY KEY (generation, rank)) WITHOUT ROWID;
+  -- A step that was made again after a resume has a row in each generation; the one of the highest generation holds.
+  CREATE TABLE IF NOT EXISTS commits (
+    step INTEGER NOT NULL, generation INTEGER NOT NULL, samplesFrom INTEGER NOT NULL, samplesTo INTEGER NOT NULL,
+    digest TEXT NOT NULL, loss REAL, at TEXT NOT NULL, PRIMARY KEY (step, generation)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS checkpoints (
+    step INTEGER NOT NULL, generation INTEGER NOT NULL, path TEXT NOT NULL, at TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS events (
+    life INTEGER NOT NULL, number INTEGER NOT NULL, json TEXT NOT NULL, PRIMARY KEY (life, number)) WITHOUT ROWID;
+`
+
+/** What the log says about the past of a run. */
+export interface LoggedPast {
+  readonly runId: string | undefined
+  readonly lastGeneration: number
+  /** The last committed step of the last generation that committed one; 0 for none. */
+  readonly lastStep: number
+  readonly lastCheckpoint: { readonly step: number; readonly path: string } | undefined
+  readonly untrainedLoss: number | undefined
+}
+
+export interface LoggedCommit {
+  readonly step: number
+  readonly generation: number
+  readonly samplesFrom: number
+  readonly samplesTo: number
+  readonly digest: string
+  readonly loss: number | null
+}
+
+type Row = Readonly<Record<string, unknown>>
+
+/**
+ * The durable truth of a run: an SQLite file in WAL mode with synchronous=FULL, so that what `append` was given is on disk when
+ * it returns. One writer, protected by the run's lock; readable with any SQLite tool at any time.
+ */
+export class Store {
+  readonly #database: InstanceType<ReturnType<typeof loadSqlite>['DatabaseSync']>
+  readonly #wallClock: () => string
+  #life = 0
+  #numEvents = 0
+  #isOpen = true
+
+  /** @throws SKEIN_COORDINATOR_STORE_FAILED */
+  constructor(file: string, wallClock: () => string = () => new Date().toISOString()) {
+    this.#wallClock = wallClock
+    this.#database = guarded(file, () => {
+      const { DatabaseSync } = loadSqlite()
+      const database = new DatabaseSync(file)
+      try {
+        database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000;')
+        database.exec(schema)
+        return database
+      } catch (error) {
+        database.close()
+        throw error
+      }
+    })
+  }
+
+  /** The events of this coordinator's life so far. */
+  get numEvents(): number {
+    return this.#numEvents
+  }
+
+  past(): LoggedPast {
+    const run = this.#database.prepare('SELECT runId FROM run').get() as Row | undefined
+    const generation = this.#database.prepare('SELECT max(generation) AS last FROM generations').get() as Row
+    const commit = this.#database
+      .prepare('SELECT max(step) AS step FROM commits WHERE generation = (SELECT max(generation) FROM commits)')
+      .get() as Row
+    const checkpoint = this.#database.prepare('SELECT step, path FROM checkpoints ORDER BY rowid DESC LIMIT 1').get() as
+      | { step: number; path: string }
+      | undefined
+    const untrained = this.#database
+      .prepare(
+        `SELECT json ->> 'loss' AS loss FROM events WHERE json ->> 'event' = 'eval' AND json ->> 'phase' = 'untrained' LIMIT 1`,
+      )
+      .get() as Row | undefined
+    return {
+      runId: run === undefined ? undefined : String(run['runId']),
+      lastGeneration: Number(generation['last'] ?? 0),
+      lastStep: Number(commit['step'] ?? 0),
+      lastCheckpoint: checkpoint === undefined ? undefined : { step: checkpoint.step, path: checkpoint.path },
+      untrainedLoss: typeof untrained?.['loss'] === 'number' ? untrained['loss'] : undefined,
+    }
+  }
+
+  /** The commit of `step` that holds, if the log has one. */
+  commitOf(step: number): LoggedCommit | undefined {
+    return this.#database
+      .prepare('SELECT * FROM commits WHERE step = ? ORDER BY generation DESC LIMIT 1')
+      .get(step) as unknown as LoggedCommit | undefined
+  }
+
+  /** All rows of the commit log in the order of steps, superseded ones too. */
+  commits(): LoggedCommit[] {
+    return this.#database
+      .prepare('SELECT step, generation, samplesFrom, samplesTo, digest, loss FROM commits ORDER BY step, generation')
+      .all() as unknown as LoggedCommit[]
+  }
+
+  /** Enters this coordinator as the run's leader. */
+  beginLife(facts: { runId: string; job: unknown; resume: string | undefined; startStep: number }): void {
+    this.#transaction(() => {
+      const at = this.#wallClock()
+      const isNew = this.#database.prepare('SELECT 1 FROM run').get() === undefined
+      if (isNew) {
+        this.#database
+          .prepare('INSERT INTO run (runId, createdAt, job) VALUES (?, ?, ?)')
+          .run(facts.runId, at, JSON.stringify(facts.job) ?? 'null')
+      }
+      const result = this.#database
+        .prepare('INSERT INTO lives (startedAt, resume, startStep) VALUES (?, ?, ?)')
+        .run(at, facts.resume ?? null, facts.startStep)
+      this.#life = Number(result.lastInsertRowid)
+    })
+  }
+
+  /** Writes records and events in one transaction; they are on disk when this returns. @throws SKEIN_COORDINATOR_STORE_FAILED */
+  append(records: readonly LogRecord[], events: readonly RunEvent[]): void {
+    if (records.length === 0 && events.length === 0) return
+    this.#transaction(() => {
+      for (const record of records) this.#insert(record)
+      const insert = this.#database.prepare('INSERT INTO events (life, number, json) VALUES (?, ?, ?)')
+      events.forEach((event, i) => insert.run(this.#life, this.#numEvents + i, JSON.stringify(event)))
+    })
+    this.#numEvents += events.length
+  }
+
+  /** JSON lines of this life's events from number `from` on, at most `limit`. */
+  readEvents(from: number, limit: number): string[] {
+    const rows = this.#database
+      .prepare('SELECT json FROM events WHERE life = ? AND number >= ? ORDER BY number LIMIT ?')
+      .all(this.#life, from, limit) as unknown as { json: string }[]
+    return rows.map(row => row.json)
+  }
+
+  /** Idempotent. */
+  close(): void {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    this.#database.close()
+  }
+
+  #insert(record: LogRecord): void {
+    const at = this.#wallClock()
+    switch (record.type) {
+      case 'generation': {
+        this.#database
+          .prepare('INSERT INTO generations (generation, life, startStep, at) VALUES (?, ?, ?, ?)')
+          .run(record.generation, this.#life, record.startStep, at)
+        const insert = this.#database.prepare('INSERT INTO members VALUES (?, ?, ?, ?, ?, ?, ?)')
+        for (const { rank, workerId, incarnation, lane, device } of record.members) {
+          insert.run(record.generation, rank, workerId, incarnation, lane.host, lane.port, JSON.stringify(device))
+        }
+        break
+      }
+      case 'started':
+        this.#database
+          .prepare('UPDATE generations SET startDigest = ? WHERE generation = ?')
+          .run(record.digest, record.generation)
+        break
+      case 'commit': {
+        const { step, generation, samplesFrom, samplesTo, digest, loss } = record
+        this.#database
+          .prepare('INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)')
+          .run(step, generation, samplesFrom, samplesTo, digest, loss, at)
+        break
+      }
+      case 'checkpoint':
+        this.#database
+          .prepare('INSERT INTO checkpoints VALUES (?, ?, ?, ?)')
+          .run(record.step, record.generation, record.path, at)
+        break
+      case 'ended':
+        this.#database
+          .prepare('UPDATE lives SET endedAt = ?, status = ?, reason = ? WHERE life = ?')
+          .run(at, record.status, record.reason, this.#life)
+        break
+    }
+  }
+
+  #transaction(body: () => void): void {
+    guarded('the commit log', () => {
+      this.#database.exec('BEGIN IMMEDIATE')
+      try {
+        body()
+        this.#database.exec('COMMIT')
+      } catch (error) {
+        if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
+        throw error
+      }
+    })
+  }
+}
+
+function guarded<T>(what: string, body: () => T): T {
+  try {
+    return body()
+  } catch (cause) {
+    throw new SkeinError(CoordinatorErrors.STORE_FAILED, {
+      what: `${what} failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+      why: 'the disk is full or broken, the file is damaged, or the folder is read-only',
+      todo: 'make room or mend the disk, then resume the run: what was committed before is kept',
+      cause,
+    })
+  }
+}

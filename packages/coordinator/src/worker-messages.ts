@@ -1,0 +1,57 @@
+import type { LinkId, MembershipEvent } from '@skein/membership'
+import type { WorkerMessage } from '@skein/wire'
+
+/** What a worker's message is to membership; undefined for a heartbeat, which only shows that the worker lives and moves. */
+export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent | undefined {
+  switch (message.type) {
+    case 'join': {
+      const { workerId, incarnation, protocol, lane, pid, device } = message
+      return { type: 'joined', link, workerId, incarnation, protocol, lane, pid, device }
+    }
+    case 'ready': {
+      const { generation, digest, dataFingerprint, numParams } = message
+      return { type: 'ready', link, generation, digest, dataFingerprint, numParams }
+    }
+    case 'vote': {
+      const { type: _, ...vote } = message
+      return { type: 'voted', link, vote }
+    }
+    case 'evaluated': {
+      const { generation, step, loss, phase } = message
+      return { type: 'evaluated', link, generation, step, loss, phase }
+    }
+    case 'checkpointed': {
+      const { generation, step, path } = message
+      return { type: 'checkpointed', link, generation, step, path }
+    }
+    case 'finished': {
+      const { generation, step, peakRssBytes, sampleText, baselineLoss } = message
+      return {
+        type: 'finished',
+        link,
+        generation,
+        step,
+        peakRssBytes,
+        ...(sampleText === undefined ? {} : { sampleText }),
+        ...(baselineLoss === undefined ? {} : { baselineLoss }),
+      }
+    }
+    case 'failed':
+      return {
+        type: 'failed',
+        link,
+        error: message.error,
+        peerRank: message.peerRank ?? peerRankOf(message.error.details),
+      }
+    case 'leave':
+      return { type: 'left', link, reason: message.reason }
+    case 'heartbeat':
+      return undefined
+  }
+}
+
+/** Errors about a peer carry its rank among their details. */
+function peerRankOf(details: Readonly<Record<string, unknown>>): number | undefined {
+  const peer = details['peerRank'] ?? details['peer']
+  return typeof peer === 'number' ? peer : undefined
+}

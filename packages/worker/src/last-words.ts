@@ -1,0 +1,30 @@
+import { type Dataset, decodeTokens } from '@skein/data'
+import type { ResolvedJob } from '@skein/job'
+import { generate } from '@skein/model'
+import { evaluationSamples } from '@skein/trainer'
+import type { OpenedModel } from './open-model.ts'
+
+const sampleTokens = 160
+
+/** What rank 0 adds to its last report: a baseline on the same held-out samples, and a text that the model makes up. */
+export function lastWords(
+  job: ResolvedJob,
+  dataset: Dataset,
+  { gpt2 }: OpenedModel,
+  params: Float32Array,
+): { readonly baselineLoss?: number; readonly sampleText?: string } {
+  const held = evaluationSamples(job.eval.samples, dataset.numValSamples, job.batch.micro)
+  const baseline = dataset.baseline?.(held)
+  const prompt = Array.from(dataset.batch('val', [0]).arrays['inputs']?.data.subarray(0, 32) ?? [])
+  return {
+    ...(baseline === undefined ? {} : { baselineLoss: baseline.loss }),
+    ...(gpt2 === undefined
+      ? {}
+      : {
+          sampleText: decodeTokens([
+            ...prompt,
+            ...generate(gpt2, params, prompt, { tokens: sampleTokens, seed: job.seed }),
+          ]),
+        }),
+  }
+}

@@ -1,0 +1,30 @@
+/** How one worker process is started. The process entry (the CLI) fills this from flags and environment. */
+export interface WorkerOptions {
+  /** http(s) URL of the coordinator. */
+  readonly join: string
+  readonly token?: string
+  /** Lasting name; drawn from the host's name and a random suffix when left out. */
+  readonly workerId?: string
+  /** Threads of TensorFlow's kernels; default: all cores. */
+  readonly threads?: number
+  /** Device to use; default: the best that works (`skein doctor` says which and why). */
+  readonly device?: string
+  /** Address to listen on for tensor lanes, and the address that peers dial; default loopback. */
+  readonly listenHost?: string
+  readonly advertiseHost?: string
+  /** Tensor lanes as raw frames (default) or WebSocket frames, for networks that only let WebSockets through. */
+  readonly laneKind?: 'raw' | 'ws'
+  /** Folder for this worker's log file; none: no file. */
+  readonly logFolder?: string
+  readonly logLevel?: string
+  /** How long to wait for a coordinator that does not answer yet, in ms; default 20 s. */
+  readonly joinTimeoutMs?: number
+  /** Ends the worker as a failure would: the coordinator is told. */
+  readonly signal?: AbortSignal
+}
+
+export interface WorkerOutcome {
+  readonly workerId: string
+  readonly lastStep: number
+  readonly stopped: boolean
+}

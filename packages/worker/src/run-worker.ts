@@ -1,0 +1,70 @@
+import { randomBytes } from 'node:crypto'
+import os from 'node:os'
+import path from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { asSkeinError } from '@skein/core'
+import { chooseDevice, type DeviceKind } from '@skein/device'
+import { createLogger } from '@skein/telemetry'
+import { CommClient } from './comm-client.ts'
+import type { WorkerOptions, WorkerOutcome } from './options.ts'
+import type { CommStart } from './thread-messages.ts'
+import { trainMember } from './train-member.ts'
+
+/** Name of a worker that was given none: host, process, a random suffix. Sorts by nothing in particular. */
+function drawnWorkerId(): string {
+  return `${os.hostname()}-${process.pid}-${randomBytes(2).toString('hex')}`
+}
+
+/**
+ * One worker from join to the end of the run. This thread becomes the device thread; it starts the comm thread first, so that
+ * joining and loading TensorFlow overlap.
+ *
+ * Resolves when the coordinator ends the run well; rejects with the SkeinError that ended it otherwise (a lost peer, a refused
+ * join, …), after every socket is closed and the coordinator was told.
+ */
+export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> {
+  const workerId = options.workerId ?? drawnWorkerId()
+  const threads = options.threads ?? os.availableParallelism()
+  const logLevel = options.logLevel ?? 'info'
+  const logFile = (thread: string) =>
+    options.logFolder === undefined ? undefined : path.join(options.logFolder, `${workerId}.${thread}.log`)
+  const file = logFile('device')
+  const incarnation = randomBytes(8).toString('hex')
+  const logger = createLogger({
+    level: logLevel,
+    bindings: { workerId, incarnation, pkg: 'worker' },
+    ...(file === undefined ? {} : { file }),
+  })
+  const choice = await chooseDevice(options.device === undefined ? {} : { prefer: options.device as DeviceKind })
+  if (choice.warning !== undefined) logger.warn({ reason: choice.warning }, 'device.slow')
+  const start: CommStart = {
+    coordinatorUrl: options.join,
+    token: options.token,
+    workerId,
+    incarnation,
+    laneHost: options.advertiseHost ?? '127.0.0.1',
+    listenHost: options.listenHost ?? '127.0.0.1',
+    laneKind: options.laneKind ?? 'raw',
+    device: { backend: choice.kind, version: choice.version, threads },
+    heartbeat: { intervalMs: 1000, deadAfterMs: 5000 },
+    timeouts: { joinMs: options.joinTimeoutMs ?? 20_000, connectMs: 20_000 },
+    log: { file: logFile('comm'), level: logLevel },
+  }
+  const thread = new Worker(new URL('./comm-thread.js', import.meta.url), { workerData: start, name: 'skein-comm' })
+  const comm = new CommClient(thread)
+  const onAbort = () => comm.fail(asSkeinError(options.signal?.reason))
+  options.signal?.addEventListener('abort', onAbort, { once: true })
+  try {
+    const outcome = await trainMember({ comm, choice, threads, workerId, logger })
+    return { workerId, ...outcome }
+  } catch (thrown) {
+    const error = asSkeinError(thrown)
+    logger.error({ code: error.code, reason: error.message, stack: error.stack }, 'worker.failed')
+    comm.tell({ type: 'failed', error: error.toJSON() })
+    throw error
+  } finally {
+    options.signal?.removeEventListener('abort', onAbort)
+    await comm.close()
+    await logger.close()
+  }
+}
