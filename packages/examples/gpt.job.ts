@@ -11,6 +11,7 @@ export default defineJob({
   model: gpt2({ layers: 4, width: 256, heads: 8, context: 128 }),
   // The libraries for web workers repeat those for web pages: held out, they would be no test.
   data: textFolder(typeDeclarations().all, { include: ['**/*.d.ts'], exclude: ['lib.webworker*'] }),
+  optimizer: adamw({ lr: 2e-3 }),
   batch: { global: 32 }, // 8 samples a worker, in one microbatch
   mesh: { dp: 4 },
   steps: 200,
