@@ -3,16 +3,22 @@ export type AllReduceAlgorithm = 'ring' | 'tree' | 'star'
 
 /** Sizes at which another algorithm takes over; the same on every rank of a group. */
 export interface AlgorithmLimits {
-  /** Buffers of at least this many bytes go round the ring: fewest bytes per rank. */
-  readonly ringFromBytes: number
-  /** Below that, groups of at most this many ranks use the star (two hops), larger ones the tree. */
+  /** The ring is used when its blocks (bytes / ranks) have at least this many bytes: fewest bytes per rank, most messages. */
+  readonly ringFromBlockBytes: number
+  /** Below that, buffers of at most this many bytes go by the star (two hops), larger ones by the tree (2⌈lg N⌉). */
+  readonly starUpToBytes: number
+  /** The star's centre hears from everyone: only groups of at most this many ranks use it. */
   readonly starUpToRanks: number
 }
 
-/** Measured on loopback between processes of one host; see the README. Later: from the measured links of the group. */
-export const defaultAlgorithmLimits: AlgorithmLimits = { ringFromBytes: 64 * 1024, starUpToRanks: 8 }
+/** Measured between processes of one host; see the README. */
+export const defaultAlgorithmLimits: AlgorithmLimits = {
+  ringFromBlockBytes: 128 * 1024,
+  starUpToBytes: 64 * 1024,
+  starUpToRanks: 8,
+}
 
 export function chooseAllReduce(bytes: number, ranks: number, limits: AlgorithmLimits): AllReduceAlgorithm {
-  if (ranks <= 2 || bytes >= limits.ringFromBytes) return 'ring'
-  return ranks <= limits.starUpToRanks ? 'star' : 'tree'
+  if (bytes / ranks >= limits.ringFromBlockBytes) return 'ring'
+  return bytes <= limits.starUpToBytes && ranks <= limits.starUpToRanks ? 'star' : 'tree'
 }

@@ -5,7 +5,7 @@ import { type FrameHeader, WireErrors } from '@skein/wire'
 import { CollectiveErrors } from './errors.ts'
 import { type FlightEntry, FlightLog } from './flight-log.ts'
 import { type IncomingHost, IncomingLane } from './incoming-lane.ts'
-import type { LaneReader, LaneWriter } from './lane-types.ts'
+import type { LaneReader, LaneWriter } from '@skein/transport'
 import type { OpResult, OpRun } from './op-run.ts'
 import { type OutgoingHost, OutgoingLane } from './outgoing-lane.ts'
 

@@ -112,7 +112,10 @@ describe('under any order of frames, pieces and flushes', () => {
     await fc.assert(
       fc.asyncProperty(worlds, async options => {
         const { ranks, seed } = options
-        const world = new World({ ...options, limits: { ringFromBytes: 200, starUpToRanks: 3 } })
+        const world = new World({
+          ...options,
+          limits: { ringFromBlockBytes: 100, starUpToBytes: 100, starUpToRanks: 3 },
+        })
         const sizes = [300, 5, 70, 1, 120]
         const inputs = sizes.map((n, op) => world.members.map((_, rank) => normals(n, seed, rank, op)))
         const outcomes = await world.each(async rank => {
@@ -253,10 +256,10 @@ test('a result says how long the op took and how long this rank was ahead', asyn
   const world = new World({ ranks: 2, seed: 1 })
   const [a, b] = [0, 1].map(rank => world.region(rank, normals(4, rank))) as [TensorRegion, TensorRegion]
   world.nowMs = 100
-  const first = world.member(0).group.allReduce(a)
+  const first = world.member(0).group.allReduce(a, { algorithm: 'ring' })
   await world.scheduler.run()
   world.nowMs = 130
-  const second = world.member(1).group.allReduce(b)
+  const second = world.member(1).group.allReduce(b, { algorithm: 'ring' })
   await world.scheduler.run()
   expect(await first).toEqual({ durMs: 30, waitMs: 30, bytesSent: 16 })
   expect(await second).toEqual({ durMs: 0, waitMs: 0, bytesSent: 16 })

@@ -21,7 +21,7 @@ import {
 import { CollectiveErrors } from './errors.ts'
 import { Executor } from './executor.ts'
 import type { FlightEntry } from './flight-log.ts'
-import type { LaneReader, LaneSink, LaneWriter } from './lane-types.ts'
+import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
 import type { Algorithm, OpKind } from './op-kind.ts'
 import { type OpIdentity, type OpResult, OpRun } from './op-run.ts'
 import { compileProgram, ProgramCache, type RankProgram } from './rank-program.ts'

@@ -2,7 +2,7 @@ import { type ErrorCode, SkeinError } from '@skein/core'
 import type { PlanOp } from '@skein/plan'
 import type { FrameHeader } from '@skein/wire'
 import { CollectiveErrors } from './errors.ts'
-import type { CloseReason, LaneReader, LaneSink } from './lane-types.ts'
+import type { CloseReason, LaneReader, LaneSink } from '@skein/transport'
 import { describeOpCode, encodeOpCode } from './op-kind.ts'
 import type { OpRun, Track } from './op-run.ts'
 

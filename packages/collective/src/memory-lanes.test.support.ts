@@ -1,6 +1,6 @@
-import { CoreErrors, type Deferred, deferred, type Random, SkeinError } from '@skein/core'
+import { CoreErrors, type Deferred, deferred, type Random, rank, SkeinError } from '@skein/core'
 import { decodeHeader, encodeHeader, type FrameHeader, headerBytes } from '@skein/wire'
-import type { CloseReason, LaneReader, LaneSink, LaneWriter } from './lane-types.ts'
+import type { CloseReason, LaneReader, LaneSink, LaneWriter } from '@skein/transport'
 
 /** What goes wrong on one lane: at its frame number `frame` (from 0). */
 export interface LaneFault {
@@ -74,7 +74,7 @@ export class MemoryLane {
     this.#fault = fault
     const bytesSent = () => this.#bytesSent
     this.writer = {
-      peer: to,
+      peer: rank(to),
       send: (header, payload) => this.#send(header, payload),
       get bytesSent() {
         return bytesSent()
@@ -83,7 +83,7 @@ export class MemoryLane {
       closed: this.#closed.promise,
     }
     this.reader = {
-      peer: from,
+      peer: rank(from),
       resume: () => {
         this.#isPaused = false
         this.#deliverLater()

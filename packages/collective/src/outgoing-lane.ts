@@ -1,5 +1,5 @@
 import { asSkeinError, type SkeinError } from '@skein/core'
-import type { CloseReason, LaneWriter } from './lane-types.ts'
+import type { CloseReason, LaneWriter } from '@skein/transport'
 import type { OpRun, Track } from './op-run.ts'
 
 /** What an outgoing lane needs from its group. */
