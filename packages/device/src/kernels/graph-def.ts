@@ -50,7 +50,12 @@ export class GraphWriter {
   }
 
   /** Returns the node's name; its outputs are `name:0`, `name:1`, … */
-  node(op: string, inputs: readonly string[], attributes: readonly NodeAttribute[], name = `n${this.#count++}`): string {
+  node(
+    op: string,
+    inputs: readonly string[],
+    attributes: readonly NodeAttribute[],
+    name = `n${this.#count++}`,
+  ): string {
     this.#add(
       name,
       op,
@@ -95,7 +100,12 @@ export class GraphWriter {
     return concatBytes([varintField(1, 1), messageField(2, meta, bytesField(2, graph))])
   }
 
-  #add(name: string, op: string, inputs: readonly string[], attributes: readonly (readonly [string, Uint8Array])[]): void {
+  #add(
+    name: string,
+    op: string,
+    inputs: readonly string[],
+    attributes: readonly (readonly [string, Uint8Array])[],
+  ): void {
     this.#nodes.push(
       concatBytes([
         bytesField(1, name),

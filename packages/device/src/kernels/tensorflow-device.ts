@@ -32,8 +32,7 @@ export function createTensorFlowDevice(options: TensorFlowDeviceOptions): Kernel
     kind,
     backend: 'tensorflow',
     precision,
-    upload: (data, shape) =>
-      table.hold(upload(data, shape), shape, data instanceof Float32Array ? 'float32' : 'int32'),
+    upload: (data, shape) => table.hold(upload(data, shape), shape, data instanceof Float32Array ? 'float32' : 'int32'),
     read: tensor => binding.tensorDataSync(table.heldOf(tensor)) as Float32Array | Int32Array,
     readInto: (tensor, out, accumulate) => copyInto(device.read(tensor), out, accumulate),
     retain: tensor => table.retain(tensor),

@@ -147,15 +147,23 @@ describe.each(Object.entries(devices))('GPT-2 with %s kernels against PyTorch', 
         }
       }
       expect(maxAbsDifference(losses, fixture.tensor('losses'))).toBeLessThan(1e-4)
-      for (const { name, offset, elems } of model.layout.tensors) {
-        const e = fixture.tensor('updated/' + name)
-        const d = [...params.subarray(offset, offset + elems)].map((x, i) => Math.abs(x - (e[i] as number)))
-        const w = d.indexOf(Math.max(...d))
-        if (d[w]! > 1e-5) console.log(name, w, d[w])
-      }
+      ignoreKeyBias(model, params)
+      expect(worst(model, params, 'updated', maxAbsDifference).error).toBeLessThan(3e-5)
     })
   })
 })
+
+/**
+ * Softmax ignores the bias of the keys, so its gradient is rounding noise alone, which Adam blows up to steps of up to lr: no two
+ * implementations agree on it. The fixture's values take its place.
+ */
+function ignoreKeyBias(model: Gpt2, params: Float32Array): void {
+  const { width } = config
+  for (const { name, offset } of model.layout.tensors) {
+    if (!name.endsWith('attn.c_attn.bias')) continue
+    params.set(fixture.tensor(`updated/${name}`).subarray(width, 2 * width), offset + width)
+  }
+}
 
 /** F of both stages, then B and W of each as a zero-bubble schedule would: all B before any W. */
 function runApart(model: Gpt2, params: Float32Array, grads: Float32Array): void {
