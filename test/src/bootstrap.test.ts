@@ -289,14 +289,14 @@ describe('the order of the packages', () => {
 
   it('finds imports and re-exports, and no comment', () => {
     const text = [
-      "import { a } from '@skein/core'",
-      "export {\n  b,\n} from '@skein/wire'",
-      "const c = await import('@skein/plan')",
-      " * import { d } from '@skein/device'",
-      "// import '@skein/model'",
+      "import { a } from '@own/core'",
+      "export {\n  b,\n} from '@own/wire'",
+      "const c = await import('@own/plan')",
+      " * import { d } from '@own/device'",
+      "// import '@own/model'",
       "import './own.ts'",
     ].join('\n')
-    expect(layers.specifiers(text)).toEqual(['@skein/core', '@skein/wire', '@skein/plan', './own.ts'])
+    expect(layers.specifiers(text)).toEqual(['@own/core', '@own/wire', '@own/plan', './own.ts'])
   })
 
   it('allows what points down, and a neighbour that package.json names', () => {
