@@ -63,7 +63,7 @@ export class Store {
       const { DatabaseSync } = loadSqlite()
       const database = new DatabaseSync(file)
       try {
-        database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 2000;')
+        database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 500;')
         database.exec(schema)
         return database
       } catch (error) {

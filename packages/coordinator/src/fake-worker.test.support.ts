@@ -1,0 +1,152 @@
+import { type Deferred, deferred, within } from '@skein/core'
+import { type ControlLink, dialControl } from '@skein/transport'
+import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
+
+type Said<T extends CoordinatorMessage['type']> = Extract<CoordinatorMessage, { type: T }>
+
+export const batch = 8
+
+/** 16 hex digits that stand for the parameters after a step. */
+export const digestAfter = (step: number): string => (step * 0x9e37 + 1).toString(16).padStart(16, '0')
+
+/** A light worker without TensorFlow: speaks the real control protocol over a real socket. */
+export class FakeWorker {
+  readonly workerId: string
+  readonly #link: ControlLink
+  readonly #heard: CoordinatorMessage[] = []
+  #news: Deferred<void> = deferred()
+  #end: string | undefined
+  /** How the link ended. */
+  readonly closed: Promise<string>
+
+  constructor(link: ControlLink, workerId: string) {
+    this.#link = link
+    this.workerId = workerId
+    this.closed = link.closed.then(({ code, what }) => {
+      this.#end = `${code}: ${what}`
+      return this.#end
+    })
+    link.onMessage(message => {
+      this.#heard.push(message)
+      const news = this.#news
+      this.#news = deferred()
+      news.resolve()
+    })
+  }
+
+  /** Dials and joins. */
+  static async join(options: {
+    readonly url: string
+    readonly token: string
+    readonly workerId: string
+    readonly incarnation?: string
+  }): Promise<FakeWorker> {
+    const { url, token, workerId, incarnation = `${workerId}-first` } = options
+    const worker = new FakeWorker(await dialControl({ url, token, timeoutMs: 5000 }), workerId)
+    await worker.send({
+      type: 'join',
+      workerId,
+      incarnation,
+      protocol: 1,
+      lane: { host: '127.0.0.1', port: 1 },
+      pid: process.pid,
+      device: { backend: 'none', version: '1', threads: 1 },
+    })
+    return worker
+  }
+
+  send(message: WorkerMessage): Promise<void> {
+    return this.#link.send(message)
+  }
+
+  /** The first message of this type that fits, already here or yet to come; rejects when the link ends without it. */
+  async hears<T extends CoordinatorMessage['type']>(
+    type: T,
+    fits: (message: Said<T>) => boolean = () => true,
+  ): Promise<Said<T>> {
+    const waiting = async () => {
+      for (;;) {
+        const found = this.#heard.find(
+          (message): message is Said<T> => message.type === type && fits(message as Said<T>),
+        )
+        if (found !== undefined) return found
+        if (this.#end !== undefined) throw new Error(`${this.workerId} waits for "${type}", but ${this.#end}`)
+        await Promise.race([this.#news.promise, this.closed])
+      }
+    }
+    return within(waiting(), { what: `"${type}" at ${this.workerId}`, timeoutMs: 10_000 })
+  }
+
+  /** Everything heard so far, of one type. */
+  all<T extends CoordinatorMessage['type']>(type: T): Said<T>[] {
+    return this.#heard.filter((message): message is Said<T> => message.type === type)
+  }
+
+  /** Waits for the generation and for the start, reporting ready in between. Returns its rank. */
+  async prepare(facts: Partial<Extract<WorkerMessage, { type: 'ready' }>> = {}): Promise<number> {
+    const { generation, members, startStep } = await this.hears('generation')
+    const digest = digestAfter(startStep)
+    await this.send({ type: 'ready', generation, digest, dataFingerprint: 'text', numParams: 10, ...facts })
+    return members.find(member => member.workerId === this.workerId)?.rank ?? -1
+  }
+
+  async vote(step: number, facts: Partial<Extract<WorkerMessage, { type: 'vote' }>> = {}): Promise<void> {
+    const { generation } = await this.hears('generation')
+    await this.send({
+      type: 'vote',
+      generation,
+      step,
+      digest: digestAfter(step),
+      loss: 5 / step,
+      samples: [(step - 1) * batch, step * batch],
+      tokens: 64,
+      stepMs: 10,
+      computeMs: 8,
+      commMs: 4,
+      waitMs: 1,
+      bytesSent: 100,
+      rssBytes: 1000,
+      liveTensors: 3,
+      ...facts,
+    })
+  }
+
+  committed(step: number): Promise<Said<'commit'>> {
+    return this.hears('commit', message => message.step === step)
+  }
+
+  /** The whole life of a worker after its join, as the real one leads it; ends when the coordinator says so. */
+  async train(totalSteps: number): Promise<void> {
+    const rank = await this.prepare()
+    const { step: startStep } = await this.hears('start')
+    const { generation } = await this.hears('generation')
+    let step = startStep
+    const last = () => Math.min(totalSteps, this.all('stop')[0]?.afterStep ?? totalSteps)
+    if (rank === 0 && step === 0)
+      await this.send({ type: 'evaluated', generation, step, loss: 5.5, phase: 'untrained' })
+    while (step < last()) {
+      if (step > startStep) await this.committed(step)
+      if (step >= last()) break
+      step++
+      await this.vote(step)
+    }
+    if (step > startStep) await this.committed(step)
+    if (rank === 0) {
+      await this.send({ type: 'evaluated', generation, step, loss: 1.5, phase: 'final' })
+      await this.send({ type: 'checkpointed', generation, step, path: `/checkpoints/step-${step}` })
+    }
+    await this.send({
+      type: 'finished',
+      generation,
+      step,
+      peakRssBytes: 2000,
+      ...(rank === 0 ? { sampleText: 'Once upon', baselineLoss: 2.5 } : {}),
+    })
+    await this.hears('finish')
+    await this.close()
+  }
+
+  async close(): Promise<void> {
+    await this.#link.close()
+  }
+}

@@ -1,0 +1,460 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import fs from 'node:fs'
+import path from 'node:path'
+import { within } from '@skein/core'
+import { saveCheckpoint } from '@skein/checkpoint'
+import { nullLogger } from '@skein/telemetry'
+import { temporaryFolder } from '@skein/testkit'
+import { dialControl } from '@skein/transport'
+import { afterEach, expect, test } from 'vitest'
+import { batch, digestAfter, FakeWorker } from './fake-worker.test.support.ts'
+import { type CoordinatorOptions, type RunningCoordinator, startCoordinator } from './start-coordinator.ts'
+import { Store } from './store.ts'
+
+const open: { close(): unknown }[] = []
+afterEach(async () => {
+  for (const one of open.splice(0).toReversed()) await one.close()
+})
+
+interface Started extends RunningCoordinator {
+  readonly runDir: string
+}
+
+function newFolder(): string {
+  const folder = temporaryFolder('coordinator')
+  open.push({ close: () => folder[Symbol.dispose]() })
+  return folder.path
+}
+
+async function start(options: Partial<CoordinatorOptions> = {}): Promise<Started> {
+  const runDir = options.runDir ?? newFolder()
+  const coordinator = await startCoordinator({
+    job: { name: 'tiny', steps: 20 },
+    numWorkers: 3,
+    logger: nullLogger,
+    ...options,
+    runDir,
+  })
+  open.push(coordinator)
+  return { ...coordinator, runDir }
+}
+
+async function join(coordinator: Started, workerId: string, incarnation?: string): Promise<FakeWorker> {
+  const { url, token } = coordinator
+  const worker = await FakeWorker.join({ url, token, workerId, ...(incarnation === undefined ? {} : { incarnation }) })
+  open.push(worker)
+  return worker
+}
+
+const joinAll = (coordinator: Started, names: readonly string[]) =>
+  Promise.all(names.map(name => join(coordinator, name)))
+
+/** All events of the run, read as they come. */
+async function follow(coordinator: Started, from = 0): Promise<Record<string, unknown>[]> {
+  const response = await fetch(`${coordinator.url}/events?from=${from}`)
+  const lines = (await response.text()).trimEnd().split('\n')
+  return lines.map(line => JSON.parse(line) as Record<string, unknown>)
+}
+
+const kindsOf = (events: readonly Record<string, unknown>[]) => events.map(event => event['event'])
+
+/** A stranger's socket: Node's own WebSocket client, which sends whatever it is given. */
+async function rawLink(coordinator: Started): Promise<{ socket: WebSocket; closed: Promise<number> }> {
+  // Node's client takes headers; the type of the standard does not have them.
+  const Client = WebSocket as unknown as new (url: string, init: { headers: Record<string, string> }) => WebSocket
+  const socket = new Client(`${coordinator.url.replace('http', 'ws')}/control`, {
+    headers: { authorization: `Bearer ${coordinator.token}` },
+  })
+  const closed = once(socket, 'close').then(([event]) => (event as { code: number }).code)
+  await once(socket, 'open')
+  return { socket, closed }
+}
+
+test('three workers join, are ready, vote twenty steps and are done; the log holds what they voted', async () => {
+  const coordinator = await start()
+  const live = follow(coordinator)
+  // The one that comes last gets rank 0: ranks go by name.
+  const workers = [await join(coordinator, 'w2'), await join(coordinator, 'w1'), await join(coordinator, 'w0')]
+  await Promise.all(workers.map(worker => worker.train(20)))
+  const outcome = await coordinator.finished
+  expect(outcome).toMatchObject({ status: 'finished', steps: 20, checkpoint: '/checkpoints/step-20' })
+
+  const events = await live
+  const story = kindsOf(events).filter(kind => kind !== 'step')
+  expect(story.join(' ')).toBe(
+    'run member member member generation member member member start eval eval checkpoint member member member done',
+  )
+  const steps = events.filter(event => event['event'] === 'step')
+  expect(steps.length).toBe(20)
+  expect(steps[4]).toMatchObject({
+    step: 5,
+    totalSteps: 20,
+    loss: 1,
+    tokens: 64,
+    samples: [4 * batch, 5 * batch],
+    generation: 1,
+    workers: 3,
+    digest: digestAfter(5),
+    stepMs: 10,
+    computeMs: 8,
+    commMs: 4,
+    bytesSent: 300,
+    members: [{ workerId: 'w0', rank: 0 }, { workerId: 'w1' }, { workerId: 'w2' }],
+  })
+  expect(events.at(-1)).toMatchObject({
+    event: 'done',
+    status: 'finished',
+    steps: 20,
+    checkpoint: '/checkpoints/step-20',
+    valLoss: 1.5,
+    untrainedLoss: 5.5,
+    baselineLoss: 2.5,
+    peakRssBytes: 2000,
+    sample: 'Once upon',
+  })
+  expect(await follow(coordinator, 7), 'events are told again from any number').toEqual(events.slice(7))
+  for (const worker of workers) {
+    const commits = worker.all('commit')
+    expect(commits.map(commit => [commit.step, commit.digest])).toEqual(
+      Array.from({ length: 20 }, (_, i) => [i + 1, digestAfter(i + 1)]),
+    )
+  }
+
+  await coordinator.close()
+  const store = new Store(path.join(coordinator.runDir, 'coordinator.sqlite'))
+  open.push(store)
+  expect(store.commits()).toEqual(
+    Array.from({ length: 20 }, (_, i) => ({
+      step: i + 1,
+      generation: 1,
+      samplesFrom: i * batch,
+      samplesTo: (i + 1) * batch,
+      digest: digestAfter(i + 1),
+      loss: 5 / (i + 1),
+    })),
+  )
+  expect(store.past()).toMatchObject({
+    lastStep: 20,
+    lastGeneration: 1,
+    lastCheckpoint: { step: 20 },
+    untrainedLoss: 5.5,
+  })
+})
+
+test('a commit that a worker has heard of is in the log', async () => {
+  const coordinator = await start({ numWorkers: 1 })
+  const worker = await join(coordinator, 'w0')
+  await worker.prepare()
+  await worker.hears('start')
+  const reader = new Store(path.join(coordinator.runDir, 'coordinator.sqlite'))
+  open.push(reader)
+  for (const step of [1, 2, 3]) {
+    await worker.vote(step)
+    await worker.committed(step)
+    expect(reader.commitOf(step)?.digest).toBe(digestAfter(step))
+  }
+})
+
+test('a worker with a wrong token is refused before it can say anything', async () => {
+  const coordinator = await start()
+  await expect(dialControl({ url: coordinator.url, token: 'wrong-token' })).rejects.toMatchObject({
+    code: 'SKEIN_TRANSPORT_UNAUTHORIZED',
+  })
+})
+
+test('garbage and oversized messages of a stranger end its link and nothing else', async () => {
+  const coordinator = await start({ numWorkers: 1, job: { steps: 2 } })
+  for (const bytes of [new Uint8Array([0xc1, 1, 2, 3]), new Uint8Array(5 * 2 ** 20)]) {
+    const { socket, closed } = await rawLink(coordinator)
+    socket.send(bytes)
+    expect(await closed).not.toBe(1000)
+  }
+  const { socket, closed } = await rawLink(coordinator)
+  socket.send('text')
+  expect(await closed).toBe(1008)
+  const worker = await join(coordinator, 'w0')
+  await worker.train(2)
+  expect(await coordinator.finished).toMatchObject({ status: 'finished' })
+})
+
+test('a message before the join is refused', async () => {
+  const coordinator = await start()
+  const { url, token } = coordinator
+  const worker = new FakeWorker(await dialControl({ url, token }), 'w0')
+  open.push(worker)
+  await worker.send({ type: 'leave', reason: 'never came' })
+  await worker.send({ type: 'ready', generation: 1, digest: digestAfter(0), dataFingerprint: 'x', numParams: 1 })
+  expect((await worker.hears('refuse')).error.code).toBe('SKEIN_MEMBERSHIP_NOT_A_MEMBER')
+  await worker.closed
+})
+
+test('a link over which nobody joins is closed', async () => {
+  const coordinator = await start({ joinTimeoutMs: 1 })
+  const worker = new FakeWorker(await dialControl({ url: coordinator.url, token: coordinator.token }), 'w0')
+  open.push(worker)
+  expect((await worker.hears('refuse')).error.code).toBe('SKEIN_COORDINATOR_JOIN_TIMEOUT')
+  await worker.closed
+})
+
+test('a killed worker is named to the others at once, and the run ends with the last commit kept', async () => {
+  const coordinator = await start()
+  const live = follow(coordinator)
+  const child = fork(new URL('./fake-worker.test.process.js', import.meta.url), [
+    coordinator.url,
+    coordinator.token,
+    'w1',
+  ])
+  open.push({ close: () => child.kill('SIGKILL') })
+  const others = await joinAll(coordinator, ['w0', 'w2'])
+  const lives = others.map(worker => worker.train(1_000_000).catch(() => undefined))
+  await Promise.all(others.map(worker => worker.committed(5)))
+  child.kill('SIGKILL')
+  for (const worker of others) {
+    const { error } = await worker.hears('abort')
+    expect(error.code).toBe('SKEIN_MEMBERSHIP_WORKER_LOST')
+    expect(error.details['workerId']).toBe('w1')
+    await worker.close()
+  }
+  const outcome = await coordinator.finished
+  expect(outcome).toMatchObject({ status: 'failed', error: { code: 'SKEIN_MEMBERSHIP_WORKER_LOST' } })
+  const events = await live
+  expect(events.at(-1)).toMatchObject({ event: 'error', code: 'SKEIN_MEMBERSHIP_WORKER_LOST', workerId: 'w1' })
+  expect(events.at(-2)).toMatchObject({ event: 'member', workerId: 'w1', change: 'lost' })
+  const steps = events.filter(event => event['event'] === 'step')
+  expect(events.at(-1)?.['steps']).toBe(steps.length)
+  await coordinator.close()
+  const store = new Store(path.join(coordinator.runDir, 'coordinator.sqlite'))
+  open.push(store)
+  expect(store.past().lastStep).toBe(steps.length)
+  await Promise.all(lives)
+})
+
+test('a worker that fails gives the run its own error', async () => {
+  const coordinator = await start({ numWorkers: 2 })
+  const [w0, w1] = (await joinAll(coordinator, ['w0', 'w1'])) as [FakeWorker, FakeWorker]
+  const details = { folder: '/data' }
+  const error = {
+    code: 'SKEIN_DATA_EMPTY',
+    retry: 'never',
+    what: 'no text in /data',
+    todo: 'add some',
+    details,
+  } as const
+  await w1.send({ type: 'failed', error })
+  expect((await w0.hears('abort')).error.what).toContain('worker w1')
+  const last = (await follow(coordinator)).at(-1)
+  expect(last).toMatchObject({
+    event: 'error',
+    code: 'SKEIN_DATA_EMPTY',
+    todo: 'add some',
+    workerId: 'w1',
+    details: { folder: '/data', workerId: 'w1' },
+  })
+  expect(last?.['message']).toContain('no text in /data')
+})
+
+test('different digests end the run and name the one that differs', async () => {
+  const coordinator = await start()
+  const workers = await joinAll(coordinator, ['w0', 'w1', 'w2'])
+  await Promise.all(workers.map(worker => worker.prepare()))
+  await Promise.all(workers.map(worker => worker.hears('start')))
+  await Promise.all(workers.map(worker => worker.vote(1, worker.workerId === 'w2' ? { digest: digestAfter(99) } : {})))
+  for (const worker of workers) {
+    const { error } = await worker.hears('abort')
+    expect(error.code).toBe('SKEIN_MEMBERSHIP_DIGEST_MISMATCH')
+    expect(error.details['minority']).toEqual(['w2'])
+    await worker.close()
+  }
+  expect(await coordinator.finished).toMatchObject({ status: 'failed', steps: 0 })
+})
+
+test('different data is found before the first step', async () => {
+  const coordinator = await start({ numWorkers: 2 })
+  const [w0, w1] = (await joinAll(coordinator, ['w0', 'w1'])) as [FakeWorker, FakeWorker]
+  await w0.prepare({ dataFingerprint: 'one' })
+  await w1.prepare({ dataFingerprint: 'two' })
+  expect((await w0.hears('abort')).error.code).toBe('SKEIN_MEMBERSHIP_DATA_MISMATCH')
+})
+
+test('a stop lets all finish one step, and the run ends as stopped with a checkpoint', async () => {
+  const coordinator = await start({ numWorkers: 2, job: { steps: 1_000_000 } })
+  const workers = await joinAll(coordinator, ['w0', 'w1'])
+  const lives = workers.map(worker => worker.train(1_000_000))
+  await Promise.all(workers.map(worker => worker.committed(3)))
+  const response = await fetch(`${coordinator.url}/stop`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${coordinator.token}` },
+  })
+  expect(response.status).toBe(202)
+  await Promise.all(lives)
+  const outcome = await coordinator.finished
+  expect(outcome.status).toBe('stopped')
+  const afterSteps = workers.map(worker => worker.all('stop')[0]?.afterStep)
+  expect(afterSteps).toEqual([outcome.steps, outcome.steps])
+  expect(outcome.checkpoint).toBe(`/checkpoints/step-${outcome.steps}`)
+})
+
+test('one worker too many is refused with the names of those that are in', async () => {
+  const coordinator = await start({ numWorkers: 2 })
+  await joinAll(coordinator, ['w0', 'w1'])
+  const third = await join(coordinator, 'w2')
+  const { error } = await third.hears('refuse')
+  expect(error.code).toBe('SKEIN_MEMBERSHIP_RUN_FULL')
+  expect(error.what).toContain('w0, w1')
+  await third.closed
+})
+
+test('status shows members, their progress, and whose vote is missing', async () => {
+  const coordinator = await start({ numWorkers: 2 })
+  const [w0, w1] = (await joinAll(coordinator, ['w0', 'w1'])) as [FakeWorker, FakeWorker]
+  await w0.prepare()
+  await w1.prepare()
+  await Promise.all([w0.hears('start'), w1.hears('start')])
+  await w1.vote(1)
+  await w1.send({ type: 'heartbeat', progress: 7, step: 1 })
+  // A refusal of a later message shows that the earlier ones were taken.
+  await w1.send({ type: 'checkpointed', generation: 1, step: 0, path: '/x' })
+  await w1.hears('refuse')
+  const response = await fetch(`${coordinator.url}/status`)
+  expect(await response.json()).toMatchObject({
+    phase: 'training',
+    generation: 1,
+    waitingFor: 'waiting for the votes of worker w0 (rank 0) for step 1',
+    members: [
+      { workerId: 'w0', rank: 0, state: 'computing' },
+      { workerId: 'w1', rank: 1, state: 'voted', progress: 7, step: 1, device: { backend: 'none' } },
+    ],
+  })
+})
+
+test('a run goes on from its checkpoint with the same samples, and its steps are told by the newest generation', async () => {
+  const runDir = newFolder()
+  const first = await start({ runDir, numWorkers: 1, job: { steps: 5 } })
+  await (await join(first, 'w0')).train(5)
+  await first.finished
+  await first.close()
+  await expect(start({ runDir, numWorkers: 1 })).rejects.toMatchObject({ code: 'SKEIN_COORDINATOR_RUN_EXISTS' })
+
+  const weights = [{ name: 'w', shape: [1], data: new Float32Array([1]) }]
+  const { path: resume } = await saveCheckpoint(path.join(runDir, 'checkpoints'), {
+    step: 3,
+    samplesSeen: 3 * batch,
+    seed: 1,
+    digest: digestAfter(3),
+    generation: 1,
+    job: {},
+    model: {},
+    createdBy: {},
+    parameters: weights,
+    expAvg: weights,
+    expAvgSq: weights,
+  })
+  const second = await start({ runDir, numWorkers: 1, job: { steps: 6 }, resume })
+  const worker = await join(second, 'w0')
+  await worker.train(6)
+  expect((await worker.hears('welcome')).resume).toBe(resume)
+  expect((await worker.hears('generation')).startStep).toBe(3)
+  expect(worker.all('commit').map(commit => commit.step)).toEqual([4, 5, 6])
+  expect(await second.finished).toMatchObject({ status: 'finished', steps: 6, last: { untrainedLoss: 5.5 } })
+  const events = await follow(second)
+  expect(events[0]).toMatchObject({ event: 'run', startStep: 3, resume })
+  await second.close()
+  const store = new Store(path.join(runDir, 'coordinator.sqlite'))
+  open.push(store)
+  expect(store.commits().map(({ step, generation }) => [step, generation])).toEqual([
+    [1, 1],
+    [2, 1],
+    [3, 1],
+    [4, 1],
+    [4, 2],
+    [5, 1],
+    [5, 2],
+    [6, 2],
+  ])
+})
+
+test('a checkpoint of other parameters than the log has committed is refused', async () => {
+  const runDir = newFolder()
+  const first = await start({ runDir, numWorkers: 1, job: { steps: 2 } })
+  await (await join(first, 'w0')).train(2)
+  await first.close()
+  const weights = [{ name: 'w', shape: [1], data: new Float32Array([1]) }]
+  const { path: resume } = await saveCheckpoint(path.join(runDir, 'checkpoints'), {
+    step: 2,
+    samplesSeen: 2 * batch,
+    seed: 1,
+    digest: digestAfter(77),
+    generation: 1,
+    job: {},
+    model: {},
+    createdBy: {},
+    parameters: weights,
+    expAvg: weights,
+    expAvgSq: weights,
+  })
+  const second = await start({ runDir, numWorkers: 1, resume })
+  const worker = await join(second, 'w0')
+  await worker.prepare({ digest: digestAfter(77) })
+  expect((await worker.hears('abort')).error.code).toBe('SKEIN_MEMBERSHIP_START_MISMATCH')
+})
+
+test('a log that cannot be written ends the run before the commit is told, and readers hear why', async () => {
+  const coordinator = await start({ numWorkers: 1 })
+  const live = follow(coordinator)
+  const worker = await join(coordinator, 'w0')
+  await worker.prepare()
+  await worker.hears('start')
+  await worker.vote(1)
+  await worker.committed(1)
+  // Another writer holds the log for longer than the coordinator waits for it: as good as a full disk.
+  const file = path.join(coordinator.runDir, 'coordinator.sqlite')
+  const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
+  const thief = new DatabaseSync(file)
+  open.push(thief)
+  thief.exec('BEGIN IMMEDIATE')
+  await worker.vote(2)
+  expect((await worker.hears('abort')).error.code).toBe('SKEIN_COORDINATOR_STORE_FAILED')
+  expect(worker.all('commit').map(commit => commit.step)).toEqual([1])
+  await worker.close()
+  const events = await live
+  expect(events.at(-1)).toMatchObject({ event: 'error', code: 'SKEIN_COORDINATOR_STORE_FAILED', steps: 1 })
+  expect(kindsOf(events).filter(kind => kind === 'step').length).toBe(1)
+  expect(await coordinator.finished).toMatchObject({ status: 'failed', steps: 1 })
+})
+
+test('the end of the process is a loss for the workers, told with a reason', async () => {
+  const coordinator = await start({ numWorkers: 1 })
+  const worker = await join(coordinator, 'w0')
+  await worker.hears('welcome')
+  const closing = coordinator.close()
+  expect((await worker.hears('abort')).error.code).toBe('SKEIN_COORDINATOR_CLOSED')
+  await worker.close()
+  await within(closing, { what: 'the coordinator to close', timeoutMs: 10_000 })
+})
+
+test('the log of the process tells the story without the token', async () => {
+  const runDir = newFolder()
+  const coordinator = await startCoordinator({
+    job: { steps: 2 },
+    numWorkers: 1,
+    runDir,
+    token: 'a-secret-token',
+    logLevel: 'debug',
+  })
+  open.push(coordinator)
+  const worker = await FakeWorker.join({ url: coordinator.url, token: coordinator.token, workerId: 'w0' })
+  open.push(worker)
+  await worker.train(2)
+  await coordinator.finished
+  await coordinator.close()
+  const text = fs.readFileSync(path.join(runDir, 'logs', 'coordinator.log'), 'utf8')
+  const logged = text
+    .trimEnd()
+    .split('\n')
+    .map(line => (JSON.parse(line) as { event: string }).event)
+  expect(logged).toContain('coordinator.listening')
+  expect(logged.filter(event => event === 'membership.phase').length).toBe(4)
+  expect(logged).toContain('run.done')
+  expect(text).not.toContain('a-secret-token')
+})
