@@ -57,7 +57,7 @@ export class CommSession {
     void link.closed.then(reason => {
       if (!this.#closing.signal.aborted) this.fail(reason.error)
     })
-    link.send({
+    this.#tell({
       type: 'join',
       workerId: start.workerId,
       incarnation: start.incarnation,
