@@ -10,11 +10,14 @@ const linesPerRead = 256
  */
 export async function streamEvents(feed: EventFeed, from: number, response: ServerResponse): Promise<void> {
   const gone = new AbortController()
-  const goneForGood = new Promise<void>(resolve =>
-    gone.signal.addEventListener('abort', () => resolve(), { once: true }),
-  )
-  response.on('close', () => gone.abort())
-  response.on('error', () => gone.abort())
+  // Not a promise to race against: one that stays pending for the whole run would keep a reaction of every wait.
+  let wake: () => void = () => undefined
+  const onGone = () => {
+    gone.abort()
+    wake()
+  }
+  response.on('close', onGone)
+  response.on('error', onGone)
   response.writeHead(200, {
     'content-type': 'application/x-ndjson',
     'cache-control': 'no-store',
@@ -34,11 +37,15 @@ export async function streamEvents(feed: EventFeed, from: number, response: Serv
     } else if (feed.isOver) {
       break
     } else {
-      await Promise.race([news, goneForGood])
+      await new Promise<void>(resolve => {
+        wake = resolve
+        void news.then(resolve)
+      })
     }
   }
-  if (!gone.signal.aborted) {
+  if (gone.signal.aborted) return
+  await new Promise<void>(resolve => {
+    wake = resolve
     response.end()
-    await goneForGood
-  }
+  })
 }
