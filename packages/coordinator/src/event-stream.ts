@@ -9,6 +9,7 @@ const linesPerRead = 256
  * Writes only as fast as the reader reads. Resolves when the last line is handed to the system, or the reader is gone.
  */
 export async function streamEvents(feed: EventFeed, from: number, response: ServerResponse): Promise<void> {
+  if (response.destroyed) return
   const gone = new AbortController()
   // Not a promise to race against: one that stays pending for the whole run would keep a reaction of every wait.
   let wake: () => void = () => undefined
