@@ -4,8 +4,10 @@ import type { Batch, LossSum, MicrobatchOptions, TrainableModel } from '../train
 import { type Gpt2Config, gpt2Params, names, segmentRanges } from './config.ts'
 import { evaluationPass, logitsPass } from './inference-passes.ts'
 import { initialiseGpt2 } from './initialise.ts'
-import { Gpt2Stage, readGradients, uploadParams } from './model-stage.ts'
+import { readGradients, uploadParams } from './flat-tensors.ts'
+import { Gpt2Stage } from './model-stage.ts'
 import { wholeStep } from './segment-passes.ts'
+import { SegmentedStep } from './segmented-step.ts'
 
 export interface Gpt2Options {
   /** Pieces of the backward pass, and buckets of gradients. Default: one a block, at most 4. */
@@ -21,6 +23,7 @@ export class Gpt2 implements TrainableModel {
   readonly initialIsRandom = false
   readonly #paramNames: readonly string[]
   readonly #stages = new Map<number, Gpt2Stage[]>()
+  readonly #segmented = new Map<number, SegmentedStep>()
   readonly #passes = new Map<string, Pass>()
   readonly #numSegments: number | undefined
 
@@ -64,6 +67,28 @@ export class Gpt2 implements TrainableModel {
     return values.subarray(0, tokens.length * vocab)
   }
 
+  /**
+   * As trainMicrobatch, but with F, B and W of each segment apart, all B before any W: what a zero-bubble schedule does, here for its
+   * cost and its numerics.
+   */
+  trainApart(batch: Batch, params: Float32Array, grads: Float32Array, accumulate = false): LossSum {
+    const stages = this.stages(batch.samples)
+    const { ids, targets } = this.#uploadBatch(batch) as { ids: DeviceTensor; targets: DeviceTensor }
+    let x: DeviceTensor | undefined
+    for (const stage of stages) {
+      const { isFirst, isLast } = stage.range
+      x = stage.forward(0, { ...(isFirst ? { ids } : x && { x }), ...(isLast && { targets }) }, params)
+    }
+    releaseAll([ids, targets])
+    let dy: DeviceTensor | undefined
+    for (const stage of stages.toReversed()) dy = stage.inputGrad(0, dy)
+    const isTiedPart = (stage: Gpt2Stage, name: string) => !stage.range.isLast && name === names.wte
+    for (const stage of stages.toReversed()) {
+      stage.weightGrad(0, grads, name => accumulate || isTiedPart(stage, name))
+    }
+    return { lossSum: this.#scalar(x), samples: batch.samples }
+  }
+
   /** The stages for microbatches of this many samples, first to last; owned by the model. */
   stages(samples: number): readonly Gpt2Stage[] {
     let stages = this.#stages.get(samples)
@@ -80,8 +105,10 @@ export class Gpt2 implements TrainableModel {
 
   dispose(): void {
     for (const stages of this.#stages.values()) for (const stage of stages) stage.dispose()
+    for (const step of this.#segmented.values()) step.dispose()
     for (const pass of this.#passes.values()) pass.dispose()
     this.#stages.clear()
+    this.#segmented.clear()
     this.#passes.clear()
   }
 
@@ -111,28 +138,18 @@ export class Gpt2 implements TrainableModel {
     accumulate: boolean,
     onBucket: (bucket: number) => void,
   ): LossSum {
-    const stages = this.stages(batch.samples)
-    const { ids, targets } = this.#uploadBatch(batch)
-    let x: DeviceTensor | undefined
-    for (const stage of stages) {
-      const { isFirst, isLast } = stage.range
-      const input = {
-        ...(isFirst ? { ids: ids as DeviceTensor } : { x: x as DeviceTensor }),
-        ...(isLast && { targets: targets as DeviceTensor }),
-      }
-      x = stage.forward(0, input, params)
+    const { samples } = batch
+    let step = this.#segmented.get(samples)
+    if (step === undefined) {
+      step = new SegmentedStep(this.device, this.layout, this.config, this.#ranges(), samples)
+      this.#segmented.set(samples, step)
     }
-    releaseAll([ids as DeviceTensor, targets as DeviceTensor])
-    const lossSum = this.#scalar(x)
-    let dy: DeviceTensor | undefined
-    const hasTwoParts = stages.length > 1
-    for (const [bucket, stage] of stages.toReversed().entries()) {
-      // The tied embedding gets its gradient in two parts: from the head in the last stage, then from the lookup in the first.
-      const isSecondPart = (name: string) => hasTwoParts && stage.range.isFirst && name === names.wte
-      dy = stage.backward(0, grads, name => accumulate || isSecondPart(name), dy)
-      onBucket(bucket)
+    const given = this.#uploadBatch(batch) as { ids: DeviceTensor; targets: DeviceTensor }
+    try {
+      return { lossSum: this.#scalar(step.run(given, params, grads, accumulate, onBucket)), samples }
+    } finally {
+      releaseAll(given)
     }
-    return { lossSum, samples: batch.samples }
   }
 
   #runWith(pass: Pass, batch: Batch, params: Float32Array): Record<string, DeviceTensor> {

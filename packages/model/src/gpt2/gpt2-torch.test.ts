@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createPortableDevice, createTensorFlowDevice, loadBinding, loadTfjs, releaseAll } from '@skein/device'
+import { createPortableDevice, createTensorFlowDevice, loadBinding, loadTfjs } from '@skein/device'
 import { maxAbsDifference, relativeL2 } from '@skein/testkit'
 import { describe, expect, it } from 'vitest'
 import { adamwStep } from '../adamw.test.support.ts'
@@ -112,7 +112,7 @@ describe.each(Object.entries(devices))('GPT-2 with %s kernels against PyTorch', 
       model.trainMicrobatch(batchOf(0), params, grads, { accumulate: false, onBucket: bucket => done.push(bucket) })
       expect(done).toEqual([0, 1])
       check('segments')
-      runApart(model, params, grads)
+      model.trainApart(batchOf(0), params, grads)
       check('split')
     })
   })
@@ -163,22 +163,6 @@ function ignoreKeyBias(model: Gpt2, params: Float32Array): void {
     if (!name.endsWith('attn.c_attn.bias')) continue
     params.set(fixture.tensor(`updated/${name}`).subarray(width, 2 * width), offset + width)
   }
-}
-
-/** F of both stages, then B and W of each as a zero-bubble schedule would: all B before any W. */
-function runApart(model: Gpt2, params: Float32Array, grads: Float32Array): void {
-  const [first, last] = model.stages(samples)
-  if (first === undefined || last === undefined) throw new Error('the test wants two stages')
-  const { inputs, targets } = batchOf(0).arrays
-  const device = model.device
-  const ids = device.upload(inputs?.data as Int32Array, [samples * context])
-  const labels = device.upload(targets?.data as Int32Array, [samples * context])
-  const x = first.forward(0, { ids }, params)
-  device.release(last.forward(0, { x, targets: labels }, params))
-  releaseAll([ids, labels])
-  first.inputGrad(0, last.inputGrad(0))
-  last.weightGrad(0, grads, () => false)
-  first.weightGrad(0, grads, name => name === 'transformer.wte.weight')
 }
 
 /** Just enough of the format for this fixture: float32 and int32. */

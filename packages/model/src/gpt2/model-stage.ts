@@ -1,8 +1,9 @@
 import { SkeinError } from '@skein/core'
 import { type DeviceTensor, type KernelDevice, type Pass, releaseAll, type TensorSpec } from '@skein/device'
 import { ModelErrors } from '../errors.ts'
-import { type FlatLayout, placeOf } from '../flat-layout.ts'
-import { type Gpt2Config, gpt2Params, names, type SegmentRange } from './config.ts'
+import type { FlatLayout } from '../flat-layout.ts'
+import type { Gpt2Config, SegmentRange } from './config.ts'
+import { type Accumulates, readGradients, segmentParamNames, uploadParams } from './flat-tensors.ts'
 import {
   type PassSizes,
   segmentBackward,
@@ -53,12 +54,7 @@ export class Gpt2Stage {
     this.#device = device
     this.#layout = layout
     this.#sizes = { ...config, samples, tokens: config.context }
-    const own = gpt2Params(config, [range]).map(param => param.name)
-    this.#paramNames = own.filter(name => {
-      if (name === names.wpe) return range.isFirst
-      if (name === names.wte) return range.isFirst || range.isLast
-      return range.isLast || (name !== names.finalGain && name !== names.finalBias)
-    })
+    this.#paramNames = segmentParamNames(config, range)
   }
 
   /** F. Returns `x` [N,D] for the next stage, or in the last one the loss sum, a scalar; the caller owns it. */
@@ -157,40 +153,5 @@ export class Gpt2Stage {
     this.#inFlight.delete(microbatch)
     releaseAll(flight.params)
     releaseAll(flight.tensors)
-  }
-}
-
-/** Whether the gradient of this parameter is added to what is there (another microbatch, or the other half of a tied one). */
-export type Accumulates = (name: string) => boolean
-
-export function uploadParams(
-  device: KernelDevice,
-  layout: FlatLayout,
-  paramNames: readonly string[],
-  params: Float32Array,
-): Tensors {
-  return Object.fromEntries(
-    paramNames.map(name => {
-      const { offset, elems, shape } = placeOf(layout, name)
-      return [name, device.upload(params.subarray(offset, offset + elems), shape)]
-    }),
-  )
-}
-
-/** Moves the outputs "grad/…" into their places and releases all outputs. */
-export function readGradients(
-  device: KernelDevice,
-  layout: FlatLayout,
-  out: Tensors,
-  grads: Float32Array,
-  accumulates: Accumulates,
-): void {
-  for (const [output, tensor] of Object.entries(out)) {
-    if (output.startsWith('grad/')) {
-      const name = output.slice('grad/'.length)
-      const { offset, elems } = placeOf(layout, name)
-      device.readInto(tensor, grads.subarray(offset, offset + elems), accumulates(name))
-    }
-    device.release(tensor)
   }
 }

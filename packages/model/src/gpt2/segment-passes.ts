@@ -120,6 +120,25 @@ export function segmentBackward<T extends KernelTensor>(
   return range.isFirst ? gradients : { ...gradients, dx: dx as T }
 }
 
+/** F of all segments and B and W of the last: `ids`, `targets` → `lossSum`, `dx`, "grad/…" of the last, "saved/…" of the others. */
+export function stepToLastSegment<T extends KernelTensor>(
+  k: Kernels<T>,
+  ranges: readonly SegmentRange[],
+  sizes: PassSizes,
+  tensors: Tensors<T>,
+): Record<string, T> {
+  const last = ranges.at(-1) as SegmentRange
+  const out: Record<string, T> = {}
+  let given: Tensors<T> = tensors
+  for (const range of ranges.slice(0, -1)) {
+    const { y, ...saved } = segmentForward(k, range, sizes, given)
+    Object.assign(out, saved)
+    given = { ...tensors, x: y as T }
+  }
+  const { lossSum, ...saved } = segmentForward(k, last, sizes, given)
+  return { ...out, ...segmentBackward(k, last, sizes, { ...given, ...saved }), lossSum: lossSum as T }
+}
+
 /** Forward and backward of the whole model in one pass: `ids`, `targets` → `lossSum`, "grad/…". */
 export function wholeStep<T extends KernelTensor>(
   k: Kernels<T>,
