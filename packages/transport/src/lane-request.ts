@@ -1,0 +1,48 @@
+import type { IncomingMessage } from 'node:http'
+import type { LaneKind } from './lane.ts'
+import type { Refusal } from './refusal.ts'
+
+export const lanePath = '/lane'
+/** Name of the protocol that a raw lane upgrades to. */
+export const rawLaneProtocol = 'skein-lane/1'
+
+/** What a dialer asks for: frames of `generation` from rank `to`, which is asked, to rank `from`, which asks. */
+export interface LaneRequest {
+  readonly kind: LaneKind
+  readonly generation: number
+  readonly from: number
+  readonly to: number
+}
+
+const names = { generation: 'x-skein-generation', from: 'x-skein-from', to: 'x-skein-to' } as const
+
+/** Headers of the request, without those of the upgrade itself. */
+export function laneHeaders(request: Omit<LaneRequest, 'kind'>, token: string): Record<string, string> {
+  return {
+    authorization: `Bearer ${token}`,
+    [names.generation]: String(request.generation),
+    [names.from]: String(request.from),
+    [names.to]: String(request.to),
+  }
+}
+
+/** Reads such a request; a refusal where it is not one. */
+export function parseLaneRequest(request: IncomingMessage): LaneRequest | Refusal {
+  const protocol = request.headers.upgrade?.toLowerCase()
+  const kind = protocol === rawLaneProtocol ? 'raw' : protocol === 'websocket' ? 'ws' : undefined
+  if (kind === undefined) return { status: 426, why: `lanes upgrade to ${rawLaneProtocol} or websocket` }
+  const generation = parseNumber(request, names.generation, 0xffff_ffff)
+  const from = parseNumber(request, names.from, 0xffff)
+  const to = parseNumber(request, names.to, 0xffff)
+  if (generation === undefined || from === undefined || to === undefined) {
+    return { status: 400, why: `a lane needs numbers in ${Object.values(names).join(', ')}` }
+  }
+  return { kind, generation, from, to }
+}
+
+function parseNumber(request: IncomingMessage, name: string, max: number): number | undefined {
+  const text = request.headers[name]
+  if (typeof text !== 'string' || !/^\d{1,10}$/.test(text)) return undefined
+  const value = Number(text)
+  return value <= max ? value : undefined
+}

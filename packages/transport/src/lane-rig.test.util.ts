@@ -1,0 +1,252 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import net from 'node:net'
+import path from 'node:path'
+import { deferred, type Random, type SkeinError } from '@skein/core'
+import { encodeHeader, type FrameHeader, headerBytes } from '@skein/wire'
+import { WebSocketServer } from 'ws'
+import { attachLanes, type LaneServer, type LaneServerOptions } from './attach-lanes.ts'
+import { type DialLaneOptions, dialLane } from './dial-lane.ts'
+import type { LaneKind, LaneReader, LaneSink, LaneWriter } from './lane.ts'
+import type { LaneDoor } from './lane-door.ts'
+import { type Listener, listen } from './listen.ts'
+
+export const token = 'lane-token'
+export const generation = 7
+/** The rank that receives, and the one that sends. */
+export const receiver = 1
+export const sender = 0
+
+export interface Medium {
+  readonly name: string
+  readonly kind: LaneKind
+  readonly overPath: boolean
+}
+
+export const media: readonly Medium[] = [
+  { name: 'raw over TCP', kind: 'raw', overPath: false },
+  { name: 'raw over a Unix socket', kind: 'raw', overPath: true },
+  { name: 'WebSocket', kind: 'ws', overPath: false },
+]
+
+export function headerOf(payloadBytes: number, fields: Partial<FrameHeader> = {}): FrameHeader {
+  return {
+    kind: 'data',
+    dtype: 'uint8',
+    flags: 0,
+    generation,
+    opSeq: 0,
+    fromRank: sender,
+    algorithm: 0,
+    chunk: 0,
+    count: payloadBytes,
+    payloadBytes,
+    opElems: payloadBytes,
+    tag: 0,
+    payloadChecksum: 0,
+    ...fields,
+  }
+}
+
+export function headerToBytes(header: FrameHeader): Uint8Array {
+  const view = new DataView(new ArrayBuffer(headerBytes))
+  encodeHeader(view, 0, header)
+  return new Uint8Array(view.buffer)
+}
+
+export function randomBytes(random: Random, length: number): Uint8Array {
+  const words = new Uint32Array(Math.ceil(length / 4))
+  for (let i = 0; i < words.length; i++) words[i] = random.nextUint32()
+  return new Uint8Array(words.buffer, 0, length)
+}
+
+/** A sink that keeps what it receives, and waits while `isOpen` is false. */
+export class KeepingSink implements LaneSink {
+  isOpen = true
+  readonly frames: { readonly header: FrameHeader; readonly payload: Uint8Array }[] = []
+  readonly failures: SkeinError[] = []
+  readonly waiting = deferred<FrameHeader>()
+  #place = new Uint8Array(0)
+  #wanted = 0
+  #reached = deferred<void>()
+
+  place(header: FrameHeader): Uint8Array | 'wait' {
+    if (!this.isOpen) {
+      this.waiting.resolve(header)
+      return 'wait'
+    }
+    this.#place = new Uint8Array(header.payloadBytes)
+    return this.#place
+  }
+
+  received(header: FrameHeader): void {
+    this.frames.push({ header, payload: this.#place })
+    if (this.frames.length === this.#wanted) this.#reached.resolve()
+  }
+
+  failed(error: SkeinError): void {
+    this.failures.push(error)
+  }
+
+  /** Resolves when `count` frames are here. */
+  async until(count: number): Promise<void> {
+    if (this.frames.length >= count) return
+    this.#wanted = count
+    this.#reached = deferred()
+    await this.#reached.promise
+  }
+}
+
+/** The sending side of one medium, with its door open. */
+export class SendingSide implements AsyncDisposable {
+  readonly medium: Medium
+  readonly listener: Listener
+  readonly lanes: LaneServer
+  readonly door: LaneDoor
+
+  constructor(medium: Medium, listener: Listener, options: LaneServerOptions) {
+    this.medium = medium
+    this.listener = listener
+    this.lanes = attachLanes(listener.server, options)
+    this.door = this.lanes.open({ generation, rank: sender, worldSize: 4, token })
+  }
+
+  static async open(medium: Medium, folder: string, options: LaneServerOptions = {}): Promise<SendingSide> {
+    return new SendingSide(medium, await listen(placeOf(medium, folder)), options)
+  }
+
+  /** Where and how to dial it. */
+  get address(): Pick<DialLaneOptions, 'kind' | 'host' | 'port' | 'path'> {
+    const { host, port, path: socketPath } = this.listener
+    return { kind: this.medium.kind, ...(socketPath === undefined ? { host, port } : { path: socketPath }) }
+  }
+
+  dial(sink: LaneSink, change: Partial<DialLaneOptions> = {}): Promise<LaneReader> {
+    return dialLane({ ...this.address, token, generation, rank: receiver, peer: sender, sink, ...change })
+  }
+
+  async lane(
+    sink: LaneSink,
+    change: Partial<DialLaneOptions> = {},
+  ): Promise<{ reader: LaneReader; writer: LaneWriter }> {
+    const reader = await this.dial(sink, change)
+    const writer = await this.door.lane(change.rank ?? receiver, { timeoutMs: 5_000 })
+    return { reader, writer }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.listener.close()
+  }
+}
+
+export function placeOf(medium: Medium, folder: string): { readonly path: string } | { readonly port: number } {
+  return medium.overPath ? { path: path.join(folder, 's') } : { port: 0 }
+}
+
+export interface Fake extends AsyncDisposable {
+  readonly address: Pick<DialLaneOptions, 'kind' | 'host' | 'port' | 'path'>
+}
+
+/** A TCP or Unix server of one's own making. */
+export async function fakeServer(
+  medium: Medium,
+  folder: string,
+  onSocket: (socket: net.Socket) => void,
+): Promise<Fake> {
+  const sockets = new Set<net.Socket>()
+  const server = net.createServer(socket => {
+    sockets.add(socket)
+    socket.on('error', () => undefined)
+    onSocket(socket)
+  })
+  const place = placeOf(medium, folder)
+  server.listen('path' in place ? { path: place.path } : { host: '127.0.0.1', port: 0 })
+  await once(server, 'listening')
+  const bound = server.address() as net.AddressInfo | string
+  return {
+    address: {
+      kind: medium.kind,
+      ...(typeof bound === 'string' ? { path: bound } : { host: '127.0.0.1', port: bound.port }),
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+/** A server that takes any lane and sends these bytes on it, whatever they are. */
+export async function fakeLane(medium: Medium, folder: string, bytes: Uint8Array | string): Promise<Fake> {
+  if (medium.kind === 'raw') {
+    return fakeServer(medium, folder, socket => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: skein-lane/1\r\n\r\n')
+        socket.write(bytes)
+      })
+    })
+  }
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
+  server.on('connection', ws => {
+    ws.on('error', () => undefined)
+    ws.send(bytes)
+  })
+  await once(server, 'listening')
+  return {
+    address: { kind: 'ws', host: '127.0.0.1', port: (server.address() as net.AddressInfo).port },
+    async [Symbol.asyncDispose]() {
+      for (const ws of server.clients) ws.terminate()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+/** A network between dialer and `target` that cuts the stream into pieces of random length. */
+export function choppingProxy(
+  target: net.NetConnectOpts,
+  medium: Medium,
+  folder: string,
+  random: Random,
+): Promise<Fake> {
+  return fakeServer(medium, folder, near => {
+    const far = net.connect(target)
+    far.on('error', () => near.destroy())
+    near.on('close', () => far.destroy())
+    near.pipe(far)
+    far.on('data', chunk => {
+      far.pause()
+      const forward = (from: number) => {
+        if (from === chunk.length) {
+          far.resume()
+          return
+        }
+        const to = Math.min(chunk.length, from + 1 + random.nextInt(random.nextInt(4) === 0 ? 50 : 20_000))
+        near.write(chunk.subarray(from, to), () => setImmediate(forward, to))
+      }
+      forward(0)
+    })
+    far.on('end', () => near.end())
+  })
+}
+
+/** Another process that runs one end of a lane; see lane-peer.test.util.ts. */
+export async function startPeer(
+  role: 'send' | 'receive',
+  address: object,
+): Promise<{ child: ChildProcess; said: unknown }> {
+  const script = path.join(import.meta.dirname, 'lane-peer.test.util.js')
+  const child = fork(script, [role, JSON.stringify(address)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const [said] = (await once(child, 'message')) as [unknown]
+  return { child, said }
+}
+
+/** Lets the event loop turn so often that everything that can happen without help has happened. */
+export async function manyTurns(turns = 300): Promise<void> {
+  for (let turn = 0; turn < turns; turn++) await new Promise(resolve => setImmediate(resolve))
+}
+
+/** Open sockets and servers of this process. */
+export function openHandles(): number {
+  return process.getActiveResourcesInfo().filter(name => /^(TCP|Pipe)/.test(name)).length
+}

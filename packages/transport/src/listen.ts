@@ -1,0 +1,105 @@
+import http from 'node:http'
+import { once } from 'node:events'
+import { SkeinError } from '@skein/core'
+import { errnoOf } from './close-reason.ts'
+import { TransportErrors } from './errors.ts'
+import { closeUpgrades } from './upgrade-routes.ts'
+
+export interface ListenOptions {
+  /** Address to listen on; default loopback. */
+  readonly host?: string
+  /** 0 (default): any free port. */
+  readonly port?: number
+  /** A Unix socket path instead of host and port. */
+  readonly path?: string
+  /** Ordinary HTTP requests; default: 426, use an upgrade. */
+  readonly onRequest?: http.RequestListener
+  /** Connections of all kinds at a time; more are dropped by the system. Default 1024. */
+  readonly maxConnections?: number
+  /** From the connection to the complete request head, in ms; default 10 s. */
+  readonly headersTimeoutMs?: number
+}
+
+/** One HTTP port. Control links and lanes attach to its server. */
+export interface Listener {
+  readonly server: http.Server
+  readonly host: string
+  /** The real one, where 0 was asked for; 0 for a path. */
+  readonly port: number
+  readonly path: string | undefined
+  /** Closes the port, what is attached to it and every connection; idempotent. */
+  close(): Promise<void>
+}
+
+/** Bytes of a request head: ours are below 1 KiB. */
+const maxHeadBytes = 8 * 1024
+
+/** Opens the port. @throws SKEIN_TRANSPORT_PORT_IN_USE, SKEIN_TRANSPORT_LISTEN_FAILED */
+export async function listen(options: ListenOptions = {}): Promise<Listener> {
+  const { host = '127.0.0.1', port = 0, path } = options
+  const headersTimeoutMs = options.headersTimeoutMs ?? 10_000
+  const server = http.createServer(
+    {
+      maxHeaderSize: maxHeadBytes,
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(1_000, headersTimeoutMs),
+      noDelay: true,
+    },
+    options.onRequest ?? wantUpgrade,
+  )
+  server.maxConnections = options.maxConnections ?? 1024
+  server.on('clientError', (_, socket) => socket.destroy())
+  try {
+    server.listen(path === undefined ? { host, port } : { path })
+    await once(server, 'listening')
+  } catch (cause) {
+    throw listenError(path ?? `${host} port ${port}`, cause)
+  }
+  // Errors of accepting (no file handles left) concern one connection, not the port.
+  server.on('error', () => undefined)
+  const address = server.address()
+  let closing: Promise<void> | undefined
+  const close = async () => {
+    const closed = once(server, 'close')
+    server.close()
+    closeUpgrades(server)
+    server.closeAllConnections()
+    await closed
+  }
+  return {
+    server,
+    host,
+    port: typeof address === 'object' && address !== null ? address.port : 0,
+    path,
+    close() {
+      closing ??= close()
+      return closing
+    },
+  }
+}
+
+function wantUpgrade(_: http.IncomingMessage, response: http.ServerResponse): void {
+  response.writeHead(426, { Upgrade: 'websocket, skein-lane/1', 'Content-Type': 'text/plain' })
+  response.end('this port takes Skein links only\n')
+}
+
+function listenError(where: string, cause: unknown): SkeinError {
+  const errno = errnoOf(cause)
+  if (errno === 'EADDRINUSE') {
+    return new SkeinError(TransportErrors.PORT_IN_USE, {
+      what: `${where} is in use`,
+      why: 'another process listens there',
+      todo: 'choose another port, 0 for any free one, or end that process',
+      details: { where },
+      cause,
+    })
+  }
+  return new SkeinError(TransportErrors.LISTEN_FAILED, {
+    what: `cannot listen on ${where}${errno === undefined ? '' : ` (${errno})`}`,
+    why: errno === 'EACCES' ? 'this process has no right to' : 'the address is not one of this machine',
+    todo: 'choose an address of this machine (127.0.0.1, or 0.0.0.0 for all) and a port above 1023',
+    details: { where, ...(errno === undefined ? {} : { errno }) },
+    cause,
+  })
+}

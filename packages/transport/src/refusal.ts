@@ -1,0 +1,49 @@
+import { STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type ErrorCode, SkeinError } from '@skein/core'
+import { TransportErrors } from './errors.ts'
+
+/** How an upgrade is refused over HTTP: the status says what kind, the text why. */
+export interface Refusal {
+  readonly status: 400 | 401 | 404 | 409 | 426 | 503
+  readonly why: string
+}
+
+const reasonHeader = 'x-skein-reason'
+
+/** Answers and closes. The socket must have its 'error' handler already. */
+export function refuseUpgrade(socket: Duplex, { status, why }: Refusal): void {
+  const body = `${why}\n`
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+    'Connection: close',
+    'Content-Type: text/plain; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `${reasonHeader}: ${why.replaceAll(/[^\x20-\x7e]/g, '?')}`,
+    ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
+    ...(status === 426 ? ['Upgrade: websocket, skein-lane/1'] : []),
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
+}
+
+/** What such an answer means at the dialer. `address` is for the message; `headers` have lower-case names. */
+export function refusedBy(
+  address: string,
+  status: number,
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): SkeinError {
+  const given = headers[reasonHeader]
+  const why = typeof given === 'string' ? given.slice(0, 300) : `HTTP status ${status}`
+  const [row, todo] = meaningOf(status, given !== undefined)
+  return new SkeinError(row, { what: `${address} refused the connection`, why, todo, details: { address, status } })
+}
+
+function meaningOf(status: number, isSkein: boolean): readonly [ErrorCode, string] {
+  if (status === 401 || status === 403) {
+    return [TransportErrors.UNAUTHORIZED, 'use the token that the coordinator was started with or printed']
+  }
+  if (status === 409) return [TransportErrors.REFUSED, 'nothing; the next generation brings new lanes']
+  if (status === 503) return [TransportErrors.BUSY, 'try again; else raise the limit of connections there']
+  const todo = isSkein ? 'run the same version on all machines' : 'check host and port; something else listens there'
+  return [TransportErrors.HANDSHAKE_INVALID, todo]
+}
