@@ -41,6 +41,13 @@ export class CommClient {
     return (await this.#slot(type).promise) as Extract<CoordinatorMessage, { type: T }>
   }
 
+  /** As `told`; undefined when the coordinator ends the run before it comes to that. */
+  async toldUnlessFinished<T extends CoordinatorMessage['type']>(
+    type: T,
+  ): Promise<Extract<CoordinatorMessage, { type: T }> | undefined> {
+    return Promise.race([this.told(type), this.told('finish').then(() => undefined)])
+  }
+
   async connect(memory: WebAssembly.Memory, scratch: Region): Promise<void> {
     this.#post({ type: 'connect', memory, scratch })
     await this.#connected.promise

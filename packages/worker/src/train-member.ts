@@ -37,7 +37,9 @@ export async function trainMember(
     'member.opened',
   )
 
-  const generation = await comm.told('generation')
+  const notStarted = { lastStep: 0, stopped: true }
+  const generation = await comm.toldUnlessFinished('generation')
+  if (generation === undefined) return notStarted
   const rank = generation.members.find(member => member.workerId === parts.workerId)?.rank ?? -1
   const worldSize = generation.members.length
   const scratchBytes = scratchBytesFor(worldSize)
@@ -60,7 +62,7 @@ export async function trainMember(
   }
   comm.startFrom(generation.startStep)
   comm.ready(slot.params, dataset.fingerprint, model.layout.numParams)
-  await comm.told('start')
+  if ((await comm.toldUnlessFinished('start')) === undefined) return { ...notStarted, lastStep: generation.startStep }
   log.info({ step: generation.startStep }, 'training.start')
 
   const checkpoints =
