@@ -104,7 +104,7 @@ describe('a worker', () => {
       url: string
     }
     await expectRefusal(['worker', '--join', url, '--token', 'a-wrong-token'], {
-      code: 'SKEIN_COORDINATOR_UNAUTHORIZED',
+      code: 'SKEIN_TRANSPORT_UNAUTHORIZED',
       names: ['token'],
     })
     await expectRefusal(['status', url, '--token', 'a-wrong-token'], { code: 'SKEIN_COORDINATOR_UNAUTHORIZED' })

@@ -227,7 +227,7 @@ function onStep(view: RunView, event: RunEvent): RunView {
   const recent =
     stepMs === undefined || stepMs === 0
       ? view.recent
-      : [...view.recent.slice(1 - recentSteps), { step, stepMs, tokens, elapsedMs }]
+      : [...withoutFirst(view).slice(1 - recentSteps), { step, stepMs, tokens, elapsedMs }]
   return {
     ...view,
     ...(loss === undefined ? {} : withLoss(view, loss, step)),
@@ -244,6 +244,11 @@ function onStep(view: RunView, event: RunEvent): RunView {
     generation: numberField(event, 'generation') ?? view.generation,
     workers: withTimings(view.workers, event['members']),
   }
+}
+
+/** The recent steps; the run's first one, which compiles the passes, counts only while it is alone. */
+function withoutFirst(view: RunView): readonly RecentStep[] {
+  return view.recent[0]?.step === view.startStep + 1 ? view.recent.slice(1) : view.recent
 }
 
 /** Keeps every loss until there are too many, then every second, and so on: the memory of a run of any length is bounded. */
