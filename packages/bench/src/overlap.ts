@@ -18,7 +18,18 @@ export const overlap: Bench = {
       const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'skein-bench-'))
       const shares: number[] = []
       await runJsonLines(process.execPath, {
-        args: [places.cli, 'train', places.gptJob, '--workers', String(workers), '--steps', '45', '--run-dir', folder, '--json'],
+        args: [
+          places.cli,
+          'train',
+          places.gptJob,
+          '--workers',
+          String(workers),
+          '--steps',
+          '45',
+          '--run-dir',
+          folder,
+          '--json',
+        ],
         timeoutMs: 300_000,
         onLine: line => {
           if (line['event'] !== 'step' || (line['step'] as number) <= warmUpSteps) return

@@ -3,7 +3,8 @@ import os from 'node:os'
 import path from 'node:path'
 import type { BenchCase } from './bench-case.ts'
 
-const round = (value: number) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3))
+/** Three significant digits, whole above 100. */
+export const round = (value: number) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3))
 
 /** Writes `bench/results/<bench>_<machine>_<yyyymm>.md`: the cases with medians, spread and versions. Returns the path. */
 export function writeResults(
@@ -35,7 +36,9 @@ export function writeResults(
     '',
     about,
     '',
-    `${now.toISOString().slice(0, 10)}, ${cpu}, ${os.availableParallelism()} cores, ${os.type()} ${os.release()}; ${Object.entries(versions)
+    `${now.toISOString().slice(0, 10)}, ${cpu}, ${os.availableParallelism()} cores, ${os.type()} ${os.release()}; ${Object.entries(
+      versions,
+    )
       .map(([name, version]) => `${name} ${version}`)
       .join(', ')}. Run again: \`npm run bench -- ${bench}\`.`,
     '',

@@ -23,7 +23,18 @@ export const startup: Bench = {
         floors.push(performance.now() - started)
         let first: number | undefined
         await runJsonLines(process.execPath, {
-          args: [places.cli, 'train', places.gptJob, '--workers', String(workers), '--steps', '2', '--run-dir', folder, '--json'],
+          args: [
+            places.cli,
+            'train',
+            places.gptJob,
+            '--workers',
+            String(workers),
+            '--steps',
+            '2',
+            '--run-dir',
+            folder,
+            '--json',
+          ],
           timeoutMs: 120_000,
           onLine: (line, atMs) => {
             if (line['event'] === 'step') first ??= atMs

@@ -26,9 +26,12 @@ const goals: Readonly<Record<string, string>> = {
   'bf16 whole': "at least 1.1 times PyTorch's bf16 autocast",
 }
 
+/** Both sides start from the same weights and see the same tokens, so a larger difference means that they do not train the same model. */
+const maxLossDifference = { f32: 1e-3, bf16: 2e-2 } as const
+
 export interface TrainStepBenchOptions {
   /** Python with torch; without it the cases have no peer. */
-  readonly python: string
+  readonly python?: string
   readonly threads: number
   readonly rounds?: number
   readonly modes?: readonly StepMode[]
@@ -68,10 +71,8 @@ async function runTrainSteps(options: TrainStepBenchOptions, report: (line: stri
     for (const precision of precisions) {
       const torchArgs = [torchPeer, '--data', folder, '--threads', String(options.threads)]
       if (precision === 'bf16') torchArgs.push('--bf16')
-      const torch = await start(`PyTorch ${precision}`, options.python, torchArgs).catch((error: unknown) => {
-        report(`no PyTorch peer: ${error instanceof Error ? error.message.trim().split('\n').at(-1) : String(error)}`)
-        return undefined
-      })
+      const { python } = options
+      const torch = python === undefined ? undefined : await start(`PyTorch ${precision}`, python, torchArgs)
       const ours = new Map<StepMode, AskedProcess>()
       for (const mode of modes) {
         const given: TrainStepOptions = { data: folder, mode, precision, kernels: 'graph', threads: options.threads }
@@ -81,9 +82,15 @@ async function runTrainSteps(options: TrainStepBenchOptions, report: (line: stri
       const torchMs: number[] = []
       const oursMs = new Map(modes.map(mode => [mode, [] as number[]]))
       for (let round = 0; round < rounds; round++) {
-        const burst = async (asked: AskedProcess) => median((await asked.ask<Burst>(`run ${stepsPerBurst}`)).ms)
-        if (torch !== undefined) torchMs.push(await burst(torch))
-        for (const [mode, asked] of ours) oursMs.get(mode)?.push(await burst(asked))
+        const burst = (asked: AskedProcess) => asked.ask<Burst>(`run ${stepsPerBurst}`)
+        const theirs = torch === undefined ? undefined : await burst(torch)
+        if (theirs !== undefined) torchMs.push(median(theirs.ms))
+        for (const [mode, asked] of ours) {
+          const mine = await burst(asked)
+          oursMs.get(mode)?.push(median(mine.ms))
+          if (theirs !== undefined)
+            checkLosses(`${precision} ${mode}`, mine.loss, theirs.loss, maxLossDifference[precision])
+        }
       }
       for (const [mode, ms] of oursMs) {
         const ratios = ms.map((value, round) => (torchMs[round] ?? Number.NaN) / value)
@@ -112,6 +119,14 @@ async function runTrainSteps(options: TrainStepBenchOptions, report: (line: stri
     for (const asked of started) await asked.end()
     fs.rmSync(folder, { recursive: true, force: true })
   }
+}
+
+function checkLosses(name: string, ours: readonly number[], torch: readonly number[], allowed: number): void {
+  const differences = ours.map((loss, i) => Math.abs(loss - (torch[i] ?? Number.NaN)))
+  if (differences.length === torch.length && differences.every(difference => difference <= allowed)) return
+  throw new Error(
+    `${name}: losses ${ours.join(', ')} differ from PyTorch's ${torch.join(', ')} by more than ${allowed}; the times would compare different work`,
+  )
 }
 
 /** The model's first weights and the tokens, for both sides. */

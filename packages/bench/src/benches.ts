@@ -1,0 +1,39 @@
+import os from 'node:os'
+import type { Bench } from './bench-case.ts'
+import { orchestration } from './orchestration.ts'
+import { overlap } from './overlap.ts'
+import { startup } from './startup.ts'
+import { torchPython } from './torch-python.ts'
+import { trainStepBench } from './train-step.ts'
+
+type Report = (line: string) => void
+
+/** A bench ready to run, with the versions of its peers. */
+export interface OpenedBench {
+  readonly bench: Bench
+  readonly versions: Readonly<Record<string, string>>
+}
+
+/** All benches by name; opening one brings what its peer needs. */
+export const benches: Readonly<Record<string, (report: Report) => Promise<OpenedBench>>> = {
+  'train-step': openTrainStep,
+  orchestration: alone(orchestration),
+  overlap: alone(overlap),
+  startup: alone(startup),
+}
+
+function alone(bench: Bench): () => Promise<OpenedBench> {
+  return () => Promise.resolve({ bench, versions: {} })
+}
+
+/** Without PyTorch the step is still measured, and the results say that there was no peer. */
+async function openTrainStep(report: Report): Promise<OpenedBench> {
+  const threads = os.availableParallelism()
+  try {
+    const { python, version } = await torchPython(report)
+    return { bench: trainStepBench({ python, threads }), versions: { torch: version, threads: String(threads) } }
+  } catch (error) {
+    report(`no PyTorch to compare with: ${error instanceof Error ? error.message : String(error)}`)
+    return { bench: trainStepBench({ threads }), versions: { torch: 'missing', threads: String(threads) } }
+  }
+}
