@@ -86,8 +86,12 @@ export function startSkein(args: readonly string[], timeoutMs = 120_000, env: Re
 }
 
 /** Runs the CLI to its end and returns its events; throws when it fails. */
-export async function runSkein(args: readonly string[], timeoutMs = 120_000): Promise<RunEvent[]> {
-  const run = startSkein(args, timeoutMs)
+export async function runSkein(
+  args: readonly string[],
+  timeoutMs = 120_000,
+  env: Record<string, string> = {},
+): Promise<RunEvent[]> {
+  const run = startSkein(args, timeoutMs, env)
   const { code, stderr } = await run.ended
   if (code !== 0) {
     throw new Error(`skein ${args.join(' ')} ended with ${code}\n${stderr}\n${JSON.stringify(run.events.slice(-3))}`)

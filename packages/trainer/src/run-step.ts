@@ -16,6 +16,8 @@ export interface StepContext {
   readonly clock: Clock
   /** Samples of one step over all ranks, and of one forward and backward pass. */
   readonly batch: { readonly global: number; readonly micro: number }
+  /** Called when a bucket of gradients is complete on this rank and its reduction begins; for logs. */
+  readonly onBucket?: (bucket: number, elems: number) => void
 }
 
 export interface StepResult extends StepReport {
@@ -52,6 +54,7 @@ export async function runStep(
     const { offset, elems } = model.layout.buckets[bucket] as { offset: number; elems: number }
     const withTail = bucket === lastBucket ? tailElems : 0
     const region = { byteOffset: state.gradients.byteOffset + offset * 4, bytes: (elems + withTail) * 4 }
+    context.onBucket?.(bucket, elems + withTail)
     const reduction = peers.allReduce(region)
     // Awaited below with the others; until then a failure must not count as unhandled.
     reduction.catch(() => undefined)

@@ -28,6 +28,8 @@ export interface TrainContext {
   /** The last step already made; 0 for a new run. */
   readonly startStep: number
   readonly checkpoints?: CheckpointSink
+  /** As in `StepContext`, with the step. */
+  readonly onBucket?: (step: number, bucket: number, elems: number) => void
   /** Called after each step on this rank, before its commit is known. */
   readonly onStep?: (result: StepResult) => void
 }
@@ -57,7 +59,11 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
   const lastWanted = () => Math.min(job.steps, peers.stopAfter() ?? job.steps)
   for (let step = startStep + 1; step <= lastWanted(); step++) {
     const result = await runStep(
-      { ...context, batch: job.batch },
+      {
+        ...context,
+        batch: job.batch,
+        onBucket: (bucket, elems) => context.onBucket?.(step, bucket, elems),
+      },
       {
         step,
         lr: lrAt(job, step),

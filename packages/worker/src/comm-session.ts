@@ -30,6 +30,7 @@ export class CommSession {
   #group: Group | undefined
   #simd: Simd | undefined
   #bytesAtLastVote = 0
+  #nextOpSeq = 0
   #progress = 0
   #step = 0
   #heartbeat: ReturnType<typeof setInterval> | undefined
@@ -180,12 +181,14 @@ export class CommSession {
     if (group === undefined) throw new Error('a collective before the group is connected')
     const { byteOffset, bytes } = request.region
     const region: TensorRegion = { byteOffset, elems: bytes / 4, dtype: 'float32' }
+    // The group numbers its collectives in the order of these calls; every rank makes the same ones.
+    const opSeq = this.#nextOpSeq++
     this.#busy.enter()
     const op = request.kind === 'all-reduce' ? group.allReduce(region) : group.broadcast(region, request.root)
     op.then(
       ({ durMs, bytesSent }) => {
         this.#busy.leave()
-        this.#logger.debug({ op: request.kind, elems: region.elems, durMs, bytes: bytesSent }, 'op.done')
+        this.#logger.debug({ opSeq, op: request.kind, elems: region.elems, durMs, bytes: bytesSent }, 'op.done')
         this.#post({ type: 'op-done', id, durMs, bytesSent })
       },
       (thrown: unknown) => {

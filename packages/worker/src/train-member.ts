@@ -94,6 +94,7 @@ export async function trainMember(
     clock: systemClock,
     startStep: generation.startStep,
     ...(checkpoints === undefined ? {} : { checkpoints }),
+    onBucket: (step, bucket, elems) => log.debug({ step, bucket, elems }, 'bucket.ready'),
     onStep: result => {
       const { step, loss, gradNorm, stepMs, computeMs, waitMs } = result
       log.info({ step, loss, gradNorm, durMs: stepMs, computeMs, waitMs }, 'step.done')
