@@ -230,15 +230,18 @@ export function choppingProxy(
   })
 }
 
+export interface Peer extends Disposable {
+  readonly child: ChildProcess
+  /** Its first message. */
+  readonly said: unknown
+}
+
 /** Another process that runs one end of a lane; see lane-peer.test.util.ts. */
-export async function startPeer(
-  role: 'send' | 'receive',
-  address: object,
-): Promise<{ child: ChildProcess; said: unknown }> {
+export async function startPeer(role: 'send' | 'receive', address: object): Promise<Peer> {
   const script = path.join(import.meta.dirname, 'lane-peer.test.util.js')
   const child = fork(script, [role, JSON.stringify(address)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   const [said] = (await once(child, 'message')) as [unknown]
-  return { child, said }
+  return { child, said, [Symbol.dispose]: () => void child.kill('SIGKILL') }
 }
 
 /** Lets the event loop turn so often that everything that can happen without help has happened. */

@@ -55,7 +55,7 @@ describe.each(media)('a lane: $name', medium => {
     const sink = new KeepingSink()
     const { writer, reader } = await side.lane(sink)
     const random = seededRandom(seed, 1)
-    const payloads = sizes(random, 60).map(size => randomBytes(random, size))
+    const payloads = sizes(random, 30).map(size => randomBytes(random, size))
     await Promise.all(payloads.map((payload, chunk) => writer.send(headerOf(payload.byteLength, { chunk }), payload)))
     await sink.until(payloads.length)
     for (const [i, { header, payload }] of sink.frames.entries()) {
@@ -81,7 +81,7 @@ describe.each(media)('a lane: $name', medium => {
       return place(header)
     }
     const { writer, reader } = await side.lane(sink, proxy.address)
-    const payloads = sizes(random, 24).map(size => randomBytes(random, size))
+    const payloads = sizes(random, 12).map(size => randomBytes(random, size))
     await Promise.all(payloads.map((payload, chunk) => writer.send(headerOf(payload.byteLength, { chunk }), payload)))
     await sink.until(payloads.length)
     for (const [i, { payload }] of sink.frames.entries()) {
@@ -213,13 +213,13 @@ describe.each(media)('a lane: $name', medium => {
   })
 
   test('a sender that is killed in the middle of a payload is seen as reset', async () => {
-    const { child, said } = await startPeer('send', { medium, folder: folder.path })
+    using peer = await startPeer('send', { medium, folder: folder.path })
     const sink = new KeepingSink()
     sink.isOpen = false
-    const reader = await dialLane({ ...(said as object), ...identity, sink })
+    const reader = await dialLane({ ...(peer.said as object), ...identity, sink })
     expect((await sink.waiting.promise).payloadBytes).toBe(peerPayloadBytes)
-    child.kill('SIGKILL')
-    await once(child, 'exit')
+    peer.child.kill('SIGKILL')
+    await once(peer.child, 'exit')
     sink.isOpen = true
     reader.resume()
     expect(await reader.closed).toMatchObject({ kind: 'reset', code: TransportErrors.PEER_RESET.code })
@@ -229,11 +229,11 @@ describe.each(media)('a lane: $name', medium => {
 
   test('a receiver that is killed rejects the send under way', async () => {
     await using side = await open()
-    const { child } = await startPeer('receive', side.address)
+    using peer = await startPeer('receive', side.address)
     const writer = await side.door.lane(receiver, { timeoutMs: 5_000 })
     const send = codeOf(writer.send(headerOf(48 * MiB), new Uint8Array(48 * MiB)))
     await manyTurns(50)
-    child.kill('SIGKILL')
+    peer.child.kill('SIGKILL')
     expect(await send).toBe(TransportErrors.PEER_RESET.code)
     expect((await writer.closed).kind).toBe('reset')
   })
