@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { assertSameModel, findCheckpoint, readManifest } from '@skein/checkpoint'
 import { loadJob, type ResolvedJob } from '@skein/job'
-import { newestCheckpoint } from './newest-checkpoint.ts'
+import { folderOfCheckpoints, newestCheckpoint } from './newest-checkpoint.ts'
 
 /** The options by which `train` and `coordinator` change a job from outside. */
 export interface JobOptions {
@@ -55,7 +55,7 @@ export async function loadForRun(jobFile: string, options: JobOptions, now = new
 /** The checkpoint folder to go on from, known to be of the job's model. Its tensors are checked by who loads them. */
 async function checkpointFor(job: ResolvedJob, resume: string | true): Promise<string> {
   const given = resume === true ? newestCheckpoint(job.checkpoint.to, job.name) : path.resolve(resume)
-  const folder = await findCheckpoint(given)
+  const folder = await findCheckpoint(folderOfCheckpoints(given) ?? given)
   const manifest = await readManifest(folder)
   assertSameModel(folder, manifest.model, job.model)
   return folder

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { temporaryFolder } from '@skein/testkit'
 import { describe, expect, it } from 'vitest'
 import { CliErrors } from './errors.ts'
-import { checkpointsBelow, newestCheckpoint } from './newest-checkpoint.ts'
+import { checkpointsBelow, folderOfCheckpoints, newestCheckpoint } from './newest-checkpoint.ts'
 
 function write(root: string, name: string, atSeconds: number, finished = true): string {
   const folder = path.join(root, name)
@@ -49,5 +49,20 @@ describe('--resume without a path', () => {
         expect.objectContaining({ code: CliErrors.NOTHING_TO_RESUME.code }) as Error,
       )
     }
+  })
+})
+
+describe('a path that a user gives', () => {
+  it('may be a checkpoint, the folder that holds them, a run or a folder of runs', () => {
+    using root = temporaryFolder('given')
+    const step = write(root.path, 'gpt-1/checkpoints/step-00000100', 100)
+    const unfinished = write(root.path, 'gpt-1/checkpoints/step-00000200', 200, false)
+    const checkpoints = path.dirname(step)
+    expect(folderOfCheckpoints(step)).toBe(step)
+    expect(folderOfCheckpoints(unfinished)).toBe(unfinished)
+    expect(folderOfCheckpoints(checkpoints)).toBe(checkpoints)
+    expect(folderOfCheckpoints(path.join(root.path, 'gpt-1'))).toBe(step)
+    expect(folderOfCheckpoints(root.path)).toBe(step)
+    expect(folderOfCheckpoints(path.join(root.path, 'nowhere'))).toBeUndefined()
   })
 })

@@ -47,6 +47,17 @@ export function newestCheckpoint(folder: string, jobName: string): string {
   })
 }
 
+/**
+ * The folder that a path given by a user means: itself where it is a checkpoint (also an unfinished one) or holds some, else
+ * the newest checkpoint of the runs below it; undefined where there is none.
+ */
+export function folderOfCheckpoints(folder: string): string | undefined {
+  const isCheckpointName = (name: string) => name === manifestName || stepFolder.test(name)
+  if (fs.existsSync(folder) && stepFolder.test(path.basename(folder))) return folder
+  if (entriesOf(folder).some(entry => isCheckpointName(entry.name))) return folder
+  return checkpointsBelow(folder)[0]?.path
+}
+
 function entriesOf(dir: string): fs.Dirent[] {
   try {
     return fs.readdirSync(dir, { withFileTypes: true })

@@ -9,7 +9,7 @@ import {
 } from '@skein/checkpoint'
 import { SkeinError } from '@skein/core'
 import { CliErrors } from './errors.ts'
-import { checkpointsBelow } from './newest-checkpoint.ts'
+import { folderOfCheckpoints } from './newest-checkpoint.ts'
 
 /** A trained language model as it lies on disk, checked. */
 export interface TrainedModel extends Gpt2Weights {
@@ -28,7 +28,14 @@ export interface TrainedModel extends Gpt2Weights {
 export async function readTrainedModel(given: string): Promise<TrainedModel> {
   const folder = path.resolve(given)
   if (isHuggingFace(folder)) return { ...(await importHuggingFace(folder)), folder, format: 'hf' }
-  const checkpoint = await openCheckpoint(checkpointFolder(folder))
+  const meant = folderOfCheckpoints(folder)
+  if (meant === undefined) {
+    throw noModel(
+      folder,
+      fs.existsSync(folder) ? 'it holds neither a checkpoint nor config.json' : 'there is no such folder',
+    )
+  }
+  const checkpoint = await openCheckpoint(meant)
   const sizes = gpt2SizesOf(checkpoint.manifest.model)
   if (sizes === undefined) throw notText(checkpoint.path, checkpoint.manifest.model)
   return { sizes, tensors: await checkpoint.readParameters(), folder: checkpoint.path, format: 'skein' }
@@ -36,17 +43,6 @@ export async function readTrainedModel(given: string): Promise<TrainedModel> {
 
 function isHuggingFace(folder: string): boolean {
   return fs.existsSync(path.join(folder, 'config.json')) && !fs.existsSync(path.join(folder, 'manifest.json'))
-}
-
-/** The folder itself where it can be a checkpoint or holds some, else the newest checkpoint somewhere below it. */
-function checkpointFolder(folder: string): string {
-  const names = fs.existsSync(folder) && fs.statSync(folder).isDirectory() ? fs.readdirSync(folder) : undefined
-  if (names === undefined) throw noModel(folder, 'there is no such folder')
-  const isStep = /^step-\d+$/u.test(path.basename(folder))
-  if (isStep || names.some(name => name === 'manifest.json' || /^step-\d+$/u.test(name))) return folder
-  const newest = checkpointsBelow(folder)[0]
-  if (newest === undefined) throw noModel(folder, 'it holds neither manifest.json nor config.json nor a run')
-  return newest.path
 }
 
 /** The sizes in a job's model where it is a GPT-2, else undefined. */

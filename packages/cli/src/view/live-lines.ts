@@ -69,14 +69,20 @@ function commitText(view: RunView): string {
 function workerText(worker: WorkerView, view: RunView): string {
   const lost = worker.change === 'lost' || worker.change === 'failed'
   const parts = [worker.rank === undefined ? 'no rank yet' : `rank ${worker.rank}`]
-  const training = view.phase === 'training' && !lost && worker.change !== 'left'
-  parts.push(lost ? paint('red', worker.change) : training ? 'training' : worker.change)
+  parts.push(lost ? paint('red', worker.change) : workerState(worker, view))
   if (worker.computeMs !== undefined) parts.push(`compute ${formatDuration(worker.computeMs)}`)
   if (worker.waitMs !== undefined) parts.push(`wait ${formatDuration(worker.waitMs)}`)
   if (worker.rssBytes !== undefined) parts.push(formatBytes(worker.rssBytes))
   if (worker.backend !== undefined) parts.push(worker.backend)
   if (lost && worker.reason !== undefined) parts.push(worker.reason)
   return parts.join(' · ')
+}
+
+/** A ready worker does what the run does. */
+function workerState(worker: WorkerView, view: RunView): string {
+  if (worker.change !== 'ready') return worker.change
+  if (view.phase === 'training') return 'training'
+  return view.phase === 'stopping' ? 'finishing' : worker.change
 }
 
 function nowText(view: RunView): string {
