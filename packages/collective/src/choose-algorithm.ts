@@ -11,7 +11,7 @@ export interface AlgorithmLimits {
   readonly starUpToRanks: number
 }
 
-/** Measured between processes of one host; see the README. */
+/** Provisional: from a few runs between processes of one busy host; see the README. */
 export const defaultAlgorithmLimits: AlgorithmLimits = {
   ringFromBlockBytes: 128 * 1024,
   starUpToBytes: 64 * 1024,
