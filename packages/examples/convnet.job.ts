@@ -12,9 +12,9 @@ export default defineJob({
     build: tf =>
       tf.sequential({
         layers: [
-          tf.layers.conv2d({ inputShape: [imageSize, imageSize, 1], filters: 8, kernelSize: 3, activation: 'relu' }),
+          tf.layers.conv2d({ inputShape: [imageSize, imageSize, 1], filters: 16, kernelSize: 3, activation: 'relu' }),
           tf.layers.maxPooling2d({ poolSize: 2 }),
-          tf.layers.conv2d({ filters: 16, kernelSize: 3, activation: 'relu' }),
+          tf.layers.conv2d({ filters: 32, kernelSize: 3, activation: 'relu' }),
           tf.layers.maxPooling2d({ poolSize: 2 }),
           tf.layers.flatten(),
           tf.layers.dense({ units: numDigits }),
@@ -23,7 +23,7 @@ export default defineJob({
     loss: ({ tf, output, arrays }) => tf.losses.softmaxCrossEntropy(tf.oneHot(arrays['labels']!, numDigits), output),
   }),
   data: customDataset(digits),
-  optimizer: adamw({ lr: 3e-3, weightDecay: 0.01 }),
+  optimizer: adamw({ lr: 1e-2, weightDecay: 0.01 }),
   batch: { global: 64, micro: 16 },
   mesh: { dp: 2 },
   steps: 300,
