@@ -1,5 +1,6 @@
 import os from 'node:os'
 import { SkeinError } from '@skein/core'
+import { chooseDevice, cpuWheel, cudaWheel, type DeviceKind, loadBinding, runtimePlaces } from '@skein/device'
 import type { Environment } from '../environment.ts'
 import { CliErrors } from '../errors.ts'
 import { endingOf } from '../launch/ending.ts'
@@ -34,8 +35,9 @@ const endGraceMs = 5000
 export async function worker(options: WorkerCommandOptions): Promise<number> {
   const parent = options.exitWithParent || options.join === '-' ? watchParent() : undefined
   using ending = endingOf(endGraceMs, parent?.gone)
-  // Loading the worker overlaps waiting for the address.
+  // Loading worker and device overlaps waiting for the address.
   const { runWorker } = await import('@skein/worker')
+  if (options.join === '-') await loadDevice(options)
   const url = options.join === '-' ? await Promise.race([parent?.firstLine, aborted(ending.signal)]) : options.join
   if (url === undefined || url === '') throw noAddress()
   const { token, id, threads, device, host, logDir, json } = options
@@ -60,6 +62,20 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
   } catch (thrown) {
     reportError(thrown, { json })
     return ending.status() ?? 1
+  }
+}
+
+/** Loads TensorFlow's addon, which the worker will find loaded. What is wrong with it, the worker says. */
+async function loadDevice(options: WorkerCommandOptions): Promise<void> {
+  const threads = options.threads ?? os.availableParallelism()
+  const prefer = options.device as DeviceKind | undefined
+  try {
+    const { kind } = await chooseDevice(prefer === undefined ? {} : { prefer })
+    if (kind !== 'tensorflow-cpu' && kind !== 'tensorflow-cuda') return
+    const places = runtimePlaces(kind === 'tensorflow-cuda' ? cudaWheel : cpuWheel)
+    loadBinding({ places, threads: { intraOp: threads, interOp: threads } })
+  } catch {
+    // Tried again by the worker, whose error reaches the coordinator too.
   }
 }
 
