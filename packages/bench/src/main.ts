@@ -3,6 +3,7 @@
  * bench/results/<name>_<machine>_<yyyymm>.md. Progress goes to stderr. Status: 0 measured · 1 a bench failed · 2 wrong arguments.
  */
 import fs from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { nearestName } from '@skein/core'
@@ -73,14 +74,19 @@ async function runBench(name: string, json: boolean): Promise<void> {
   const open = benches[name]
   if (open === undefined) throw new Error(`there is no bench ${name}`)
   const { bench, versions } = await open(report)
+  const before = loadAverage()
   const cases = await bench.run(line => report(`  ${line}`))
+  // Other programs spoil times, and not of both sides alike: the reader must see how busy the machine was.
+  const load = { 'load average': `${before} before, ${loadAverage()} after` }
   const device = await chooseDevice()
   const own = { node: process.versions.node, skein: skeinVersion(), [deviceName(device.kind)]: device.version }
-  const file = writeResults(places.results, name, bench.about, cases, { ...own, ...versions })
+  const file = writeResults(places.results, name, bench.about, cases, { ...own, ...versions, ...load })
   if (json) for (const each of cases) process.stdout.write(`${JSON.stringify(each)}\n`)
   else process.stdout.write(`${tableOf(name, bench.about, cases)}\n`)
   report(`  written: ${path.relative(process.cwd(), file)}`)
 }
+
+const loadAverage = () => os.loadavg()[0]?.toFixed(1) ?? '?'
 
 const deviceName = (kind: string) => (kind.startsWith('tensorflow') ? 'TensorFlow' : `tfjs (${kind})`)
 
