@@ -37,6 +37,11 @@ export const CliErrors = {
     retry: 'never',
     meaning: '--resume found no checkpoint.',
   },
+  NO_RUN: {
+    code: 'SKEIN_CLI_NO_RUN',
+    retry: 'same-op',
+    meaning: 'status or watch found no run: neither an address nor a folder with a running coordinator.',
+  },
   NO_MODEL: {
     code: 'SKEIN_CLI_NO_MODEL',
     retry: 'never',

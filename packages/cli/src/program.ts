@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { nearestName, SkeinError } from '@skein/core'
 import { readEnvironment } from './environment.ts'
 import { CliErrors } from './errors.ts'
+import { findRun } from './find-run.ts'
 import { endingOf } from './launch/ending.ts'
 import { oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
 import { reportError } from './report-error.ts'
@@ -189,23 +190,23 @@ function buildProgram(outcome: Outcome): Command {
     )
 
   command('status', 'the state of a run, from its coordinator')
-    .argument('[url]', 'http URL of the coordinator', 'http://127.0.0.1:7070')
+    .argument('[run]', 'http URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
     .addOption(tokenOption())
     .addOption(jsonOption())
-    .action(async (url: string, options: { token?: string; json: boolean }) => {
+    .action(async (run: string | undefined, options: { token?: string; json: boolean }) => {
       const { status } = await import('./commands/status.ts')
-      outcome.status = await status({ ...options, url: checkedUrl(url) })
+      outcome.status = await status({ json: options.json, ...findRun(run, options.token) })
     })
 
   command('watch', 'the live view of a run that was started elsewhere')
-    .argument('<url>', 'http URL of the coordinator')
+    .argument('[run]', 'http URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
     .addOption(tokenOption())
     .addOption(jsonOption())
     .option('--plain', 'plain lines also in a terminal', false)
-    .action(async (url: string, options: { token?: string; json: boolean; plain: boolean }) => {
+    .action(async (run: string | undefined, options: { token?: string; json: boolean; plain: boolean }) => {
       const { watch } = await import('./commands/watch.ts')
       using ending = endingOf(2000)
-      outcome.status = await watch({ ...options, url: checkedUrl(url), signal: ending.signal })
+      outcome.status = await watch({ ...options, ...findRun(run, options.token), signal: ending.signal })
     })
 
   return program
@@ -226,14 +227,6 @@ function jobOptions(command: Command): Command {
 function nonNegative(option: string) {
   const positive = positiveNumber(option)
   return (text: string): number => (Number(text) === 0 && text.trim() !== '' ? 0 : positive(text))
-}
-
-function checkedUrl(text: string): string {
-  if (/^https?:\/\//u.test(text) && URL.canParse(text)) return text
-  throw usage(
-    `${JSON.stringify(text)} is not an http URL`,
-    'pass the address that `skein coordinator` printed, such as http://127.0.0.1:7070',
-  )
 }
 
 /** What commander refused, as an error of ours that names the nearest known word. */

@@ -3,6 +3,7 @@ import os from 'node:os'
 import { sleep } from '@skein/core'
 import { chooseDevice, type DeviceKind, mallocEnvironment } from '@skein/device'
 import { errorOfEvent } from '../error-event.ts'
+import { keepToken } from '../find-run.ts'
 import { followEvents } from '../follow-events.ts'
 import { childFailed, launchLocal, type LocalRun, threadsPerWorker } from '../launch/launch-local.ts'
 import { StopRequests } from '../launch/stop-requests.ts'
@@ -48,7 +49,9 @@ export async function train(options: TrainCommandOptions): Promise<number> {
   })
   using stops = new StopRequests({ token, onNote: note => face.onNote(note, 'stopping') })
   let launched: LocalRun | undefined
+  let forgetToken: (() => void) | undefined
   try {
+    forgetToken = keepToken(run.runDir, token)
     launched = await launch(run, options, token, stops)
     stops.coordinatorAt(launched.url)
     const last = await lastEvent(launched, { token, face, stops, runDir: run.runDir })
@@ -68,6 +71,7 @@ export async function train(options: TrainCommandOptions): Promise<number> {
   } finally {
     face.close()
     await launched?.stop(graceMs)
+    forgetToken?.()
   }
 }
 
