@@ -48,5 +48,6 @@ export {
   openKernelDevice,
 } from './kernels/open-kernel-device.ts'
 export { createPortableDevice } from './kernels/portable-device.ts'
+export { type TracedNode, type TracedPass, traceGraph } from './kernels/trace-graph.ts'
 export { createTensorFlowDevice, type TensorFlowDeviceOptions } from './kernels/tensorflow-device.ts'
 export { type LedgerReading, MemoryLedger } from './memory-ledger.ts'

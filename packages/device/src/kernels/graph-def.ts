@@ -45,10 +45,6 @@ export class GraphWriter {
   readonly #nodes: Uint8Array[] = []
   #count = 0
 
-  get numNodes(): number {
-    return this.#nodes.length
-  }
-
   /** Returns the node's name; its outputs are `name:0`, `name:1`, … */
   node(
     op: string,

@@ -18,6 +18,8 @@ export function portableKernels(tf: Tfjs, constants: ConstantCache<PortableTenso
   const wrap = wrapTensor
   const lastDim = -1
   const backendHas = (kernel: string) => tf.getKernel(kernel, tf.getBackend()) !== undefined
+  // Cast afterwards: wasm's OneHot writes integers whatever dtype it is asked for.
+  const oneHot = (ids: Tensor, depth: number) => tf.cast(tf.oneHot(ids, depth), 'float32')
   const add = (a: PortableTensor, b: PortableTensor) => {
     broadcastShape('add', a.shape, b.shape)
     return wrap(tf.add(a.tensor, b.tensor))
@@ -72,17 +74,17 @@ export function portableKernels(tf: Tfjs, constants: ConstantCache<PortableTenso
         return wrap(tf.unsortedSegmentSum(x.tensor, ids.tensor as Tensor1D, numSegments))
       }
       // wasm has no such kernel: one product with the ids as one-hot rows, [N,numSegments].
-      return wrap(tf.matMul(tf.oneHot(ids.tensor, numSegments, 1, 0, 'float32') as Tensor2D, x.tensor, true, false))
+      return wrap(tf.matMul(oneHot(ids.tensor, numSegments) as Tensor2D, x.tensor, true, false))
     },
 
     softmax: x => wrap(tf.softmax(x.tensor)),
     logSoftmax: x => wrap(tf.logSoftmax(x.tensor)),
     softmaxCrossEntropy(logits, labels) {
       const logProbs = tf.logSoftmax(logits.tensor)
-      const oneHot = tf.oneHot(labels.tensor, logits.shape.at(-1) as number, 1, 0, 'float32')
+      const hot = oneHot(labels.tensor, logits.shape.at(-1) as number)
       return {
-        loss: wrap(tf.neg(tf.sum(tf.mul(logProbs, oneHot), lastDim))),
-        gradient: wrap(tf.sub(tf.exp(logProbs), oneHot)),
+        loss: wrap(tf.neg(tf.sum(tf.mul(logProbs, hot), lastDim))),
+        gradient: wrap(tf.sub(tf.exp(logProbs), hot)),
       }
     },
   }

@@ -10,11 +10,19 @@ export interface GraphTensor extends KernelTensor {
   readonly ref: string
 }
 
+/** A node as it was traced; its outputs are `name:0`, `name:1`, … */
+export interface TracedNode {
+  readonly name: string
+  readonly op: string
+  readonly inputs: readonly string[]
+  readonly outputs: readonly Shape[]
+}
+
 /** A pass as a TensorFlow graph, ready to be written to a folder and loaded. */
 export interface TracedPass {
   /** The bytes of `saved_model.pb`. */
   readonly savedModel: Uint8Array
-  readonly numNodes: number
+  readonly nodes: readonly TracedNode[]
   /** Declared inputs that the graph reads, in feed order: [input's name, name of its placeholder's output]. */
   readonly feeds: readonly (readonly [string, string])[]
   /** Distinct outputs, in fetch order. */
@@ -23,7 +31,7 @@ export interface TracedPass {
   readonly outputs: readonly (readonly [string, { readonly fetch: number } | { readonly input: string }])[]
 }
 
-/** Runs `fn` once with kernels that write nodes instead of computing. */
+/** Runs `fn` once with kernels that write nodes instead of computing. @throws SKEIN_DEVICE_KERNEL_SHAPE */
 export function traceGraph(
   inputs: Readonly<Record<string, TensorSpec>>,
   precision: Precision,
@@ -31,15 +39,19 @@ export function traceGraph(
 ): TracedPass {
   const writer = new GraphWriter()
   const used = new Set<string>()
+  const nodes: TracedNode[] = []
   const constants = new ConstantCache<GraphTensor>((data, shape) => {
     const dtype = data instanceof Float32Array ? 'float32' : 'int32'
-    return { ref: `${writer.constant({ dtype: tfDType[dtype], shape, data })}:0`, shape, dtype }
+    const name = writer.constant({ dtype: tfDType[dtype], shape, data })
+    nodes.push({ name, op: 'Const', inputs: [], outputs: [shape] })
+    return { ref: `${name}:0`, shape, dtype }
   })
   const emitter: OpEmitter<GraphTensor> = {
     op(name, operands, attributes, outputs) {
       const refs = operands.map(operand => operand.ref)
       for (const ref of refs) used.add(ref)
       const node = writer.node(name, refs, attributes)
+      nodes.push({ name: node, op: name, inputs: refs, outputs: outputs.map(output => output.shape) })
       return outputs.map((output, i) => ({ ...output, ref: `${node}:${i}` }))
     },
     constant: (data, shape: Shape) => constants.get(data, shape),
@@ -73,7 +85,7 @@ export function traceGraph(
   }
   return {
     savedModel: writer.savedModel(),
-    numNodes: writer.numNodes,
+    nodes,
     feeds: [...inputOf].filter(([ref]) => used.has(ref)).map(([ref, name]) => [name, ref]),
     fetches,
     outputs,

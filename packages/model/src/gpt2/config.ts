@@ -1,3 +1,5 @@
+import { SkeinError } from '@skein/core'
+import { ModelErrors } from '../errors.ts'
 import type { ParamSpec } from '../flat-layout.ts'
 import { type BlockParam, blockParamNames } from '../layers/block.ts'
 
@@ -9,6 +11,25 @@ export interface Gpt2Config {
   /** Longest sequence, and the length of training samples. */
   readonly context: number
   readonly vocab: number
+}
+
+/** Throws where the sizes do not fit together. @throws SKEIN_MODEL_SIZES */
+export function checkSizes(config: Gpt2Config): void {
+  for (const name of ['layers', 'width', 'heads', 'context', 'vocab'] as const) {
+    if (Number.isSafeInteger(config[name]) && config[name] > 0) continue
+    throw new SkeinError(ModelErrors.SIZES, {
+      what: `a GPT-2 was asked for with ${name} ${config[name]}`,
+      todo: `give ${name} as a whole number above 0`,
+      details: { ...config },
+    })
+  }
+  if (config.width % config.heads === 0) return
+  throw new SkeinError(ModelErrors.SIZES, {
+    what: `a width of ${config.width} cannot be divided among ${config.heads} heads`,
+    why: 'width must be a multiple of heads: each head gets an equal part of it',
+    todo: `change width or heads, for example to a width of ${config.heads * Math.ceil(config.width / config.heads)}`,
+    details: { ...config },
+  })
 }
 
 /** A contiguous run of blocks: what a pipeline stage would hold, or one piece of the backward pass. */
@@ -25,6 +46,14 @@ export interface SegmentRange {
 
 /** Cuts the blocks into `count` runs of nearly equal length. A function of the model alone, so that every mesh has one layout. */
 export function segmentRanges(layers: number, count = Math.min(layers, 4)): SegmentRange[] {
+  if (!Number.isSafeInteger(count) || count < 1 || count > layers) {
+    throw new SkeinError(ModelErrors.SIZES, {
+      what: `${count} segments were asked of a model with ${layers} layers`,
+      why: 'each segment needs at least one layer',
+      todo: `ask for 1 to ${layers} segments`,
+      details: { numSegments: count, layers },
+    })
+  }
   return Array.from({ length: count }, (_, index) => ({
     index,
     from: Math.floor((layers * index) / count),

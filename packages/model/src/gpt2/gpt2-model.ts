@@ -1,7 +1,8 @@
 import { type DeviceTensor, type KernelDevice, type Pass, releaseAll } from '@skein/device'
 import { type FlatLayout, flatLayout } from '../flat-layout.ts'
 import type { Batch, LossSum, MicrobatchOptions, TrainableModel } from '../trainable-model.ts'
-import { type Gpt2Config, gpt2Params, names, segmentRanges } from './config.ts'
+import { checkTokens } from './check-batch.ts'
+import { checkSizes, type Gpt2Config, gpt2Params, names, segmentRanges } from './config.ts'
 import { evaluationPass, logitsPass } from './inference-passes.ts'
 import { initialiseGpt2 } from './initialise.ts'
 import { readGradients, uploadParams } from './flat-tensors.ts'
@@ -28,6 +29,7 @@ export class Gpt2 implements TrainableModel {
   readonly #numSegments: number | undefined
 
   constructor(config: Gpt2Config, device: KernelDevice, options: Gpt2Options = {}) {
+    checkSizes(config)
     this.config = config
     this.device = device
     this.#numSegments = options.numSegments
@@ -40,12 +42,14 @@ export class Gpt2 implements TrainableModel {
   }
 
   trainMicrobatch(batch: Batch, params: Float32Array, grads: Float32Array, options: MicrobatchOptions): LossSum {
+    this.#checkTrainable(batch)
     return options.onBucket === undefined
       ? this.#whole(batch, params, grads, options.accumulate)
       : this.#bySegments(batch, params, grads, options.accumulate, options.onBucket)
   }
 
   evaluate(batch: Batch, params: Float32Array): LossSum {
+    this.#checkTrainable(batch)
     const { samples } = batch
     const pass = this.#pass(`evaluate ${samples}`, () =>
       evaluationPass(this.device, this.config, this.#paramSpecs(), samples),
@@ -72,6 +76,7 @@ export class Gpt2 implements TrainableModel {
    * cost and its numerics.
    */
   trainApart(batch: Batch, params: Float32Array, grads: Float32Array, accumulate = false): LossSum {
+    this.#checkTrainable(batch)
     const stages = this.stages(batch.samples)
     const { ids, targets } = this.#uploadBatch(batch) as { ids: DeviceTensor; targets: DeviceTensor }
     let x: DeviceTensor | undefined
@@ -110,6 +115,10 @@ export class Gpt2 implements TrainableModel {
     this.#stages.clear()
     this.#segmented.clear()
     this.#passes.clear()
+  }
+
+  #checkTrainable(batch: Batch): void {
+    checkTokens(batch, ['inputs', 'targets'], this.config.context)
   }
 
   #whole(batch: Batch, params: Float32Array, grads: Float32Array, accumulate: boolean): LossSum {

@@ -1,0 +1,5 @@
+import { openKernelDevice } from './open-kernel-device.ts'
+import { describeKernels } from './kernels.test.support.ts'
+
+// One backend of tfjs per process: wasm has its own file.
+describeKernels('portable on cpu', () => openKernelDevice('cpu'))
