@@ -38,7 +38,11 @@ function importsOf(folder, names) {
     for (const specifier of specifiers(fs.readFileSync(at, 'utf8'))) {
       const name = specifier.startsWith('.') ? outside(specifier, at, source) : packageName(specifier)
       if (name !== undefined && (names.has(name) || specifier.startsWith('.'))) {
-        found.push({ file: path.join(path.basename(folder), 'src', file), name, test: file.endsWith('.test.ts') })
+        found.push({
+          file: path.join(path.basename(folder), 'src', file),
+          name,
+          test: /\.test\.(?:\w+\.)?ts$/.test(file),
+        })
       }
     }
   }

@@ -50,7 +50,9 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
   const { job, peers, startStep, checkpoints } = context
   const optimizer = job.optimizer
   const evaluation = async (step: number, phase: 'untrained' | 'during' | 'final') => {
-    const loss = await evaluate({ ...context, batch: job.batch, samples: job.eval.samples })
+    // Before the first step everybody waits for this one, and an untrained model is equally bad everywhere: a few samples do.
+    const samples = phase === 'untrained' ? Math.min(job.eval.samples, 4 * job.batch.micro) : job.eval.samples
+    const loss = await evaluate({ ...context, batch: job.batch, samples })
     if (peers.rank === 0) peers.evaluated({ step, loss, phase })
   }
 

@@ -1,6 +1,6 @@
 /**
  * Throughput of tensor lanes between two processes, in MiB/s, beside the floor: a bare net socket that is read into fixed memory,
- * no frames at all. `node packages/transport/bench/lane.bench.ts [rounds]` after a build; the kinds take turns, medians and spread.
+ * no frames at all; and the receiver's CPU time per GiB, which a busy machine disturbs less. `node packages/transport/bench/lane.bench.ts [rounds]` after a build; the kinds take turns, medians and spread.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -20,6 +20,11 @@ const shapes = [
 ] as const
 const maxUnderWay = 16
 const token = 'bench'
+
+interface Sample {
+  readonly mibPerSecond: number
+  readonly cpuMsPerGib: number
+}
 
 interface Task {
   readonly kind: Kind
@@ -72,8 +77,8 @@ async function runSender({ kind, payloadBytes, numFrames }: Task): Promise<void>
   await listener.close()
 }
 
-/** MiB/s of one round, seen by the receiver. */
-async function measure(task: Task): Promise<number> {
+/** One round, seen by the receiver. */
+async function measure(task: Task): Promise<Sample> {
   const { kind, payloadBytes, numFrames } = task
   const child = fork(import.meta.filename, ['--send', JSON.stringify(task)])
   const [address] = (await once(child, 'message')) as [{ port: number } | { path: string }]
@@ -82,6 +87,7 @@ async function measure(task: Task): Promise<number> {
   const exited = once(child, 'exit')
   const done = Promise.withResolvers<void>()
   const start = performance.now()
+  const cpu = process.cpuUsage()
   if (kind.startsWith('floor')) {
     let received = 0
     const socket = net.connect({
@@ -112,8 +118,9 @@ async function measure(task: Task): Promise<number> {
     reader.close()
   }
   const seconds = (performance.now() - start) / 1000
+  const { user, system } = process.cpuUsage(cpu)
   await exited
-  return total / 2 ** 20 / seconds
+  return { mibPerSecond: total / 2 ** 20 / seconds, cpuMsPerGib: (user + system) / 1000 / (total / 2 ** 30) }
 }
 
 const [flag, text = ''] = process.argv.slice(2)
@@ -126,19 +133,19 @@ if (flag === '--send') {
     `Node ${process.version}, ${os.cpus()[0]?.model ?? '?'}, ${os.availableParallelism()} cores, ${rounds} rounds`,
   )
   for (const shape of shapes) {
-    const samples = new Map<Kind, number[]>(kinds.map(kind => [kind, []]))
+    const samples = new Map<Kind, Sample[]>(kinds.map(kind => [kind, []]))
     for (let round = 0; round < rounds; round++) {
       for (const kind of kinds) samples.get(kind)?.push(await measure({ kind, ...shape }))
     }
     for (const [kind, values] of samples) {
-      values.sort((a, b) => a - b)
-      const [low = 0, median = 0, high = 0] = [values[0], values[values.length >> 1], values.at(-1)]
-      const row = [
-        kind.padEnd(10),
-        `${shape.payloadBytes / 1024} KiB`.padStart(8),
-        `${median.toFixed(0)} MiB/s`.padStart(12),
-      ]
-      console.log(...row, ` (${low.toFixed(0)} … ${high.toFixed(0)})`)
+      const row = [kind.padEnd(10), `${shape.payloadBytes / 1024} KiB`.padStart(8)]
+      console.log(...row, spread(values, 'mibPerSecond', 'MiB/s'), spread(values, 'cpuMsPerGib', 'ms CPU/GiB'))
     }
   }
+}
+
+function spread(samples: readonly Sample[], key: keyof Sample, unit: string): string {
+  const values = samples.map(sample => sample[key]).sort((a, b) => a - b)
+  const [low = 0, median = 0, high = 0] = [values[0], values[values.length >> 1], values.at(-1)]
+  return `${median.toFixed(0).padStart(7)} ${unit} (${low.toFixed(0)} … ${high.toFixed(0)})`
 }

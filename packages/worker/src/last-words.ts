@@ -4,7 +4,7 @@ import { generate } from '@skein/model'
 import { evaluationSamples } from '@skein/trainer'
 import type { OpenedModel } from './open-model.ts'
 
-const sampleTokens = 160
+const sampleTokens = 96
 
 /** What rank 0 adds to its last report: a baseline on the same held-out samples, and a text that the model makes up. */
 export function lastWords(
