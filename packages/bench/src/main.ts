@@ -17,8 +17,6 @@ const names = Object.keys(benches)
 const usage = `usage: npm run bench -- [NAME…] [--json]\n  benches: ${names.join(', ')}; all when none is named\n`
 const report = (line: string) => process.stderr.write(`${line}\n`)
 
-process.exitCode = await main(process.argv.slice(2))
-
 async function main(args: readonly string[]): Promise<number> {
   const given = readArguments(args)
   if (typeof given === 'string') {
@@ -94,3 +92,5 @@ function skeinVersion(): string {
   const { version } = JSON.parse(fs.readFileSync(path.join(places.root, 'package.json'), 'utf8')) as { version: string }
   return version
 }
+
+process.exitCode = await main(process.argv.slice(2))
