@@ -27,8 +27,9 @@ export interface ProductOptions {
  * tfjs ops of any backend, on TensorFlow kernels one by one, or traced into one TensorFlow graph.
  *
  * Results belong to the running pass, which frees what it does not return. No op writes its inputs.
- * Mind when writing one: scale `q` before a product and add a mask after it. `add(scale(batchMatMul(q, k)), mask)` makes TensorFlow's
- * optimizer fold all three into oneDNN's reference loop, which is a hundred times slower.
+ * Mind when writing one: scale `q` before a product and `sub` a mask after it. TensorFlow's optimizer folds a scale on either side of a
+ * product and an `add` behind it into oneDNN's reference loop, which is a hundred times slower; it does so wherever the parts are not
+ * outputs of the pass, so a training pass may be spared and an evaluation not. It knows no such rule for `sub`.
  */
 export interface Kernels<T extends KernelTensor> {
   readonly precision: Precision

@@ -22,9 +22,10 @@ function logitsOf<T extends KernelTensor>(
 }
 
 type Specs = Readonly<Record<string, TensorSpec>>
+type Compiler = Pick<KernelDevice, 'compile'>
 
 /** `ids`, `targets` → `lossSum`: the sum over samples of each sample's mean loss. */
-export function evaluationPass(device: KernelDevice, config: Gpt2Config, params: Specs, samples: number): Pass {
+export function evaluationPass(device: Compiler, config: Gpt2Config, params: Specs, samples: number): Pass {
   const rows: TensorSpec = { shape: [samples * config.context], dtype: 'int32' }
   return device.compile(`gpt2 evaluate ${samples}`, { ...params, ids: rows, targets: rows }, (k, inputs) => {
     const logits = logitsOf(k, config, samples, inputs)
@@ -34,7 +35,7 @@ export function evaluationPass(device: KernelDevice, config: Gpt2Config, params:
 }
 
 /** `ids` of one sample → `logits` [context, vocab]. */
-export function logitsPass(device: KernelDevice, config: Gpt2Config, params: Specs): Pass {
+export function logitsPass(device: Compiler, config: Gpt2Config, params: Specs): Pass {
   const ids: TensorSpec = { shape: [config.context], dtype: 'int32' }
   return device.compile('gpt2 logits', { ...params, ids }, (k, inputs) => ({ logits: logitsOf(k, config, 1, inputs) }))
 }

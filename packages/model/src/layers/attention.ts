@@ -21,20 +21,20 @@ export interface AttentionSaved<T> {
 
 const headSize = (sizes: AttentionSizes) => sizes.width / sizes.heads
 
-/** One array per length, so that devices upload it once. */
+/** 1e9 where a token must not look, 0 elsewhere. One array per length, so that devices upload it once. */
 const masks = new Map<number, Float32Array>()
 
 function causalMask<T extends KernelTensor>(k: Kernels<T>, tokens: number): T {
   let mask = masks.get(tokens)
   if (mask === undefined) {
     mask = new Float32Array(tokens * tokens)
-    for (let row = 0; row < tokens; row++) mask.fill(-1e9, row * tokens + row + 1, (row + 1) * tokens)
+    for (let row = 0; row < tokens; row++) mask.fill(1e9, row * tokens + row + 1, (row + 1) * tokens)
     masks.set(tokens, mask)
   }
   return k.constant(mask, [1, 1, tokens, tokens])
 }
 
-/** qkv [N,3D] → weighted values [N,D]. The query is scaled before the product and the mask added after it: see `Kernels`. */
+/** qkv [N,3D] → weighted values [N,D]. The query is scaled before the product and the mask subtracted after it: see `Kernels`. */
 export function attentionForward<T extends KernelTensor>(k: Kernels<T>, qkv: T, sizes: AttentionSizes) {
   const { samples, tokens, heads, width } = sizes
   const size = headSize(sizes)
@@ -42,7 +42,7 @@ export function attentionForward<T extends KernelTensor>(k: Kernels<T>, qkv: T, 
   const [q0, keys, values] = k.unpack(split) as [T, T, T]
   const q = k.scale(q0, 1 / Math.sqrt(size))
   const scores = k.batchMatMul(q, keys, { transposeB: true })
-  const probs = k.softmax(k.add(scores, causalMask(k, tokens)))
+  const probs = k.softmax(k.sub(scores, causalMask(k, tokens)))
   const mixed = k.batchMatMul(probs, values)
   const y = k.reshape(k.transpose(mixed, [0, 2, 1, 3]), [samples * tokens, width])
   return { y, saved: { q, k: keys, v: values, probs, mixed } satisfies AttentionSaved<T> }
