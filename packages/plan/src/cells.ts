@@ -1,26 +1,53 @@
 import type { PlanOp } from './plan.ts'
 
-/** The pieces into which the ranges of some ops cut a buffer: no range begins or ends inside a cell. */
+/** The pieces into which the ranges of some ops cut a rank's addresses: no range begins or ends inside a cell. */
 export interface Cells {
   /** Borders in rising order; cell i is [borders[i], borders[i+1]). */
   readonly borders: readonly number[]
   readonly count: number
-  /** Cells [first, last) that an op's range is made of; none for a token. */
-  of(op: PlanOp): readonly [first: number, last: number]
+  /** Cells [first, last) that the range is made of; none for a token. */
+  of(range: ElementRange): readonly [first: number, last: number]
 }
 
-export function cellsOf(ops: Iterable<PlanOp>, moreBorders: readonly number[] = []): Cells {
+/** Elements [from, to). */
+export interface ElementRange {
+  readonly from: number
+  readonly to: number
+}
+
+/** What an op reads and what it writes; a token neither. */
+export function rangesOf(op: PlanOp): { readonly reads?: ElementRange; readonly writes?: ElementRange } {
+  if (op.from === op.to) return {}
+  switch (op.op) {
+    case 'send':
+      return { reads: op }
+    case 'recv':
+    case 'recvReduce':
+    case 'encode':
+      return { writes: op }
+    case 'copy':
+    case 'reduce':
+      return { reads: op, writes: { from: op.at, to: op.at + op.to - op.from } }
+  }
+}
+
+export function cellsOf(ops: Iterable<PlanOp>, moreBorders: Iterable<number> = []): Cells {
   const unique = new Set<number>(moreBorders)
+  const add = (range: ElementRange | undefined) => {
+    if (range === undefined) return
+    unique.add(range.from)
+    unique.add(range.to)
+  }
   for (const op of ops) {
-    if (op.from === op.to) continue
-    unique.add(op.from)
-    unique.add(op.to)
+    const { reads, writes } = rangesOf(op)
+    add(reads)
+    add(writes)
   }
   const borders = [...unique].sort((a, b) => a - b)
   const index = new Map(borders.map((border, i) => [border, i]))
   return {
     borders,
     count: Math.max(0, borders.length - 1),
-    of: op => (op.from === op.to ? [0, 0] : [index.get(op.from) as number, index.get(op.to) as number]),
+    of: ({ from, to }) => (from === to ? [0, 0] : [index.get(from) as number, index.get(to) as number]),
   }
 }

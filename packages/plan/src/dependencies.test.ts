@@ -2,11 +2,11 @@ import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { dependenciesOf } from './dependencies.ts'
-import type { PlanOp } from './plan.ts'
+import type { TransferOp } from './plan.ts'
 
 useTestSeed()
 
-const op = (kind: PlanOp['op'], from: number, to: number): PlanOp => ({ op: kind, peer: 1, from, to })
+const op = (kind: TransferOp['op'], from: number, to: number): TransferOp => ({ op: kind, peer: 1, from, to })
 
 test('what touches common elements keeps its order; two sends do not wait for each other', () => {
   const ops = [
@@ -39,7 +39,7 @@ test('following the waits gives the same order as comparing every pair', () => {
       from: fc.nat(8),
       length: fc.integer({ min: 1, max: 4 }),
     })
-    .map(({ kind, from, length }) => op(kind as PlanOp['op'], from, from + length))
+    .map(({ kind, from, length }) => op(kind as TransferOp['op'], from, from + length))
   fc.assert(
     fc.property(fc.array(arbitraryOp, { maxLength: 12 }), ops => {
       const closure = (direct: (index: number) => readonly number[]) => {
@@ -51,9 +51,11 @@ test('following the waits gives the same order as comparing every pair', () => {
         }
         return all.map(set => [...set].sort((a, b) => a - b))
       }
-      const conflict = (a: PlanOp, b: PlanOp) => a.from < b.to && b.from < a.to && !(a.op === 'send' && b.op === 'send')
+      const conflict = (a: TransferOp, b: TransferOp) =>
+        a.from < b.to && b.from < a.to && !(a.op === 'send' && b.op === 'send')
       const fast = dependenciesOf(ops)
-      const naive = (i: number) => [...Array(i).keys()].filter(j => conflict(ops[j] as PlanOp, ops[i] as PlanOp))
+      const naive = (i: number) =>
+        [...Array(i).keys()].filter(j => conflict(ops[j] as TransferOp, ops[i] as TransferOp))
       expect(closure(i => fast[i] ?? [])).toEqual(closure(naive))
     }),
   )

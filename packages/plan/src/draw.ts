@@ -1,4 +1,4 @@
-import type { CollectivePlan } from './plan.ts'
+import { type CollectivePlan, isTransfer } from './plan.ts'
 import { type LinkCosts, type SimulatedOp, simulatePlan } from './simulate.ts'
 
 export interface DrawOptions {
@@ -23,6 +23,7 @@ export function drawPlan(plan: CollectivePlan, options: DrawOptions = {}): strin
   const row = (ops: readonly SimulatedOp[]) => {
     const cells = Array.from({ length: columns }, () => '.')
     for (const { op, startMs, endMs } of ops) {
+      if (!isTransfer(op)) continue
       const first = Math.min(column(startMs), columns - 1)
       const sign = { send: '>', recv: '=', recvReduce: '+' }[op.op]
       for (let c = first; c < column(endMs); c++) cells[c] = sign

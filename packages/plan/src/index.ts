@@ -6,25 +6,63 @@
  * assertValidPlan(plan)
  * console.log(drawPlan(plan))
  */
-export { disseminationBarrier } from './barrier.ts'
-export { dependenciesOf } from './dependencies.ts'
-export { type DrawOptions, drawPlan } from './draw.ts'
-export { PlanErrors } from './errors.ts'
 export {
+  allGatherAlgorithms,
+  type AllReduceAlgorithm,
+  allReduceAlgorithms,
+  reduceScatterAlgorithms,
+  rootedAlgorithms,
+} from './algorithms.ts'
+export {
+  type AllToAllOptions,
+  bruckAllToAll,
+  directAllToAll,
+  pairwiseAllToAll,
+  twoLevelAllToAll,
+} from './all-to-all.ts'
+export { disseminationBarrier } from './barrier.ts'
+export { compress, inUnits } from './compress.ts'
+export { dependenciesOf } from './dependencies.ts'
+export { directAllGather, directAllReduce, directGather, directReduceScatter, directScatter } from './direct.ts'
+export { doubleTreeAllReduce } from './double-tree.ts'
+export { type DrawOptions, drawPlan } from './draw.ts'
+export { embed, permuteRanks } from './embed.ts'
+export { PlanErrors } from './errors.ts'
+export { halvingDoublingAllReduce } from './halving-doubling.ts'
+export { hierarchicalAllReduce, type HostOptions } from './hierarchical.ts'
+export {
+  addressSpace,
   blockRange,
   type Collective,
   type CollectiveKind,
   type CollectivePlan,
+  type CopyOp,
   describeOp,
+  type EncodeOp,
+  isTransfer,
+  type LocalOp,
+  type LocalReduceOp,
   type PlanOp,
   type PlanOptions,
+  type RankSpace,
   segmentsOf,
   sentElems,
   sentMessages,
+  type TransferOp,
 } from './plan.ts'
+export {
+  type LinkFigures,
+  type OpSizes,
+  predictMs,
+  type PredictedKind,
+  type Prediction,
+  rankAlgorithms,
+} from './predict.ts'
+export { recursiveDoublingAllReduce } from './recursive-doubling.ts'
 export { ringAllGather, ringAllReduce, ringReduceScatter } from './ring.ts'
+export { ringCost, ringOrder } from './ring-order.ts'
 export { countRounds, type LinkCosts, type SimulatedOp, type Simulation, simulatePlan } from './simulate.ts'
 export { starAllReduce } from './star.ts'
 export { type DataParallelStepOptions, dataParallelStep, type StepOp } from './step.ts'
-export { binomialBroadcast, treeAllReduce } from './tree.ts'
+export { binomialBroadcast, binomialReduce, treeAllReduce } from './tree.ts'
 export { assertValidPlan, checkPlan, type PlanProblem } from './validate.ts'

@@ -26,3 +26,27 @@ export function checkRoot(root: number, ranks: number): void {
     details: { root, ranks },
   })
 }
+
+/** @throws SKEIN_PLAN_OPTIONS unless there is a host for every rank. */
+export function checkHosts(hosts: readonly number[], ranks: number): void {
+  if (hosts.length === ranks) return
+  throw new SkeinError(PlanErrors.OPTIONS, {
+    what: `${hosts.length} hosts were given for ${ranks} ranks`,
+    why: 'the list names the host of each rank',
+    todo: 'give one number a rank',
+    details: { hosts, ranks },
+  })
+}
+
+/** @throws SKEIN_PLAN_OPTIONS unless `counts` is a square of whole numbers from 0. */
+export function checkCounts(counts: readonly (readonly number[])[]): void {
+  const fine = (row: readonly number[]) =>
+    row.length === counts.length && row.every(n => Number.isSafeInteger(n) && n >= 0)
+  if (counts.length > 0 && counts.every(fine)) return
+  throw new SkeinError(PlanErrors.OPTIONS, {
+    what: `an all-to-all was asked for with the counts ${JSON.stringify(counts).slice(0, 200)}`,
+    why: 'counts[s][d] is the number of elements from rank s to rank d, from 0',
+    todo: 'give a row for each rank, as long as there are ranks',
+    details: { ranks: counts.length },
+  })
+}

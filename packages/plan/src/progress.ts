@@ -1,5 +1,5 @@
 import { dependenciesOf } from './dependencies.ts'
-import { type CollectivePlan, describeOp, type PlanOp } from './plan.ts'
+import { type CollectivePlan, describeOp, isSamePlace, isTransfer, type PlanOp, type TransferOp } from './plan.ts'
 
 /** One message: the k-th send of a lane with the k-th receive of the same lane. */
 export interface Transfer {
@@ -18,10 +18,11 @@ export type Lane = readonly Transfer[]
 /** The lanes of a plan, or why some message has no partner. */
 export function lanesOf(plan: CollectivePlan): { readonly lanes: readonly Lane[] } | { readonly unmatched: string } {
   const lanes: Lane[] = []
+  const messages = new Map(plan.ops.map((ops, rank) => [rank, messagesOf(ops)]))
   for (let src = 0; src < plan.ranks; src++) {
     for (let dst = 0; dst < plan.ranks; dst++) {
-      const sends = indexes(plan, src, op => op.op === 'send' && op.peer === dst)
-      const receives = indexes(plan, dst, op => op.op !== 'send' && op.peer === src)
+      const sends = messages.get(src)?.sends.get(dst) ?? []
+      const receives = messages.get(dst)?.receives.get(src) ?? []
       if (sends.length !== receives.length) {
         return {
           unmatched: `rank ${src} sends ${sends.length} messages to rank ${dst}, which expects ${receives.length}`,
@@ -31,8 +32,8 @@ export function lanesOf(plan: CollectivePlan): { readonly lanes: readonly Lane[]
       for (const [k, send] of sends.entries()) {
         const recv = receives[k] as number
         const [out, into] = [opAt(plan, src, send), opAt(plan, dst, recv)]
-        // In every collective here an element keeps its place.
-        if (out.from !== into.from || out.to !== into.to) {
+        const isMoved = plan.spaces === undefined && !isSamePlace(plan, out.from, into.from)
+        if (isMoved || out.to - out.from !== into.to - into.from) {
           return {
             unmatched: `message ${k} from rank ${src} to rank ${dst}: op ${send} is "${describeOp(out)}", op ${recv} there is "${describeOp(into)}"`,
           }
@@ -50,15 +51,30 @@ export function opAt(plan: CollectivePlan, rank: number, index: number): PlanOp 
   return plan.ops[rank]?.[index] as PlanOp
 }
 
-function indexes(plan: CollectivePlan, rank: number, wanted: (op: PlanOp) => boolean): number[] {
-  const found: number[] = []
-  for (const [index, op] of (plan.ops[rank] ?? []).entries()) if (wanted(op)) found.push(index)
-  return found
+/** The transfer at a place where one is known to be. */
+export function transferAt(plan: CollectivePlan, rank: number, index: number): TransferOp {
+  return plan.ops[rank]?.[index] as TransferOp
+}
+
+/** Indexes of the sends and receives of one list, by peer, in order. */
+function messagesOf(ops: readonly PlanOp[]) {
+  const sends = new Map<number, number[]>()
+  const receives = new Map<number, number[]>()
+  for (const [index, op] of ops.entries()) {
+    if (!isTransfer(op)) continue
+    const side = op.op === 'send' ? sends : receives
+    const list = side.get(op.peer)
+    if (list === undefined) side.set(op.peer, [index])
+    else list.push(index)
+  }
+  return { sends, receives }
 }
 
 /**
  * How far a plan has come, for checking and simulating it. A message starts when both its ends may start (rendezvous): nothing
  * counts on a socket to buffer it, so what gets to its end here cannot stall on full buffers.
+ *
+ * With `stages` what is to be added may arrive before its turn: one message a lane, as a socket holds it in truth. For times.
  */
 export class PlanProgress {
   readonly plan: CollectivePlan
@@ -68,9 +84,17 @@ export class PlanProgress {
   readonly #waiting: number[][]
   /** Per rank and op: the ops that wait for it. */
   readonly #unlocks: number[][][]
+  /** Copies and encodings that may start. */
+  readonly #locals: { readonly rank: number; readonly index: number }[] = []
   #open: number
 
-  constructor(plan: CollectivePlan, lanes: readonly Lane[]) {
+  readonly #stages: boolean
+  /** Per lane: the receive that has arrived before its turn. */
+  readonly #staged: (Transfer | undefined)[]
+
+  constructor(plan: CollectivePlan, lanes: readonly Lane[], options: { readonly stages?: boolean } = {}) {
+    this.#stages = options.stages === true
+    this.#staged = lanes.map(() => undefined)
     this.plan = plan
     this.lanes = lanes
     this.#heads = lanes.map(() => 0)
@@ -82,6 +106,7 @@ export class PlanProgress {
       return unlocks
     })
     this.#open = plan.ops.reduce((sum, list) => sum + list.length, 0)
+    for (const [rank, list] of plan.ops.entries()) for (const index of list.keys()) this.#noteLocal(rank, index)
   }
 
   get isComplete(): boolean {
@@ -97,8 +122,17 @@ export class PlanProgress {
   startable(lane: number): Transfer | undefined {
     const transfer = this.head(lane)
     if (transfer === undefined) return undefined
-    const ready = this.isReady(transfer.src, transfer.send) && this.isReady(transfer.dst, transfer.recv)
-    return ready ? transfer : undefined
+    if (!this.isReady(transfer.src, transfer.send)) return undefined
+    if (this.isReady(transfer.dst, transfer.recv)) return transfer
+    const mayWait = this.#stages && transferAt(this.plan, transfer.dst, transfer.recv).op === 'recvReduce'
+    return mayWait && this.#staged[lane] === undefined ? transfer : undefined
+  }
+
+  /** The message of this lane has arrived: true when its receive may end now, else it does so in its turn, as a local op. */
+  arrive(lane: number, transfer: Transfer): boolean {
+    if (this.isReady(transfer.dst, transfer.recv)) return true
+    this.#staged[lane] = transfer
+    return false
   }
 
   isReady(rank: number, index: number): boolean {
@@ -110,9 +144,27 @@ export class PlanProgress {
     this.#heads[lane] = (this.#heads[lane] ?? 0) + 1
   }
 
+  /** Takes a copy or an encoding that may start; the caller finishes it. */
+  takeLocal(): { readonly rank: number; readonly index: number } | undefined {
+    return this.#locals.pop()
+  }
+
   finish(rank: number, index: number): void {
     this.#open--
     const waiting = this.#waiting[rank] as number[]
-    for (const later of this.#unlocks[rank]?.[index] ?? []) waiting[later] = (waiting[later] as number) - 1
+    for (const later of this.#unlocks[rank]?.[index] ?? []) {
+      waiting[later] = (waiting[later] as number) - 1
+      this.#noteLocal(rank, later)
+    }
+  }
+
+  #noteLocal(rank: number, index: number): void {
+    if (!this.isReady(rank, index)) return
+    const lane = this.#staged.findIndex(staged => staged?.dst === rank && staged.recv === index)
+    if (lane >= 0) {
+      this.#staged[lane] = undefined
+      this.#locals.push({ rank, index })
+    }
+    if (!isTransfer(opAt(this.plan, rank, index))) this.#locals.push({ rank, index })
   }
 }

@@ -1,5 +1,5 @@
-import { type CollectivePlan, type PlanOp } from './plan.ts'
-import { lanesOf, opAt, PlanProgress, type Transfer } from './progress.ts'
+import { type CollectivePlan, isTransfer, type PlanOp } from './plan.ts'
+import { lanesOf, opAt, PlanProgress, type Transfer, transferAt } from './progress.ts'
 import { assertValidPlan } from './validate.ts'
 
 /** What links cost. A message of b bytes holds its sender's port for `msPerMessage + b · msPerByte` and arrives `latencyMs` later. */
@@ -12,6 +12,10 @@ export interface LinkCosts {
   readonly msPerMessage?: number
   /** Time to add a byte that has arrived; default 0. */
   readonly reduceMsPerByte?: number
+  /** Time to copy or encode a byte; default 0. */
+  readonly copyMsPerByte?: number
+  /** Links that differ: latency and bandwidth from one rank to another, instead of the two above. */
+  pair?(src: number, dst: number): { readonly latencyMs: number; readonly msPerByte: number }
   /** Default 4. */
   readonly bytesPerElem?: number
 }
@@ -35,14 +39,15 @@ export interface Simulation {
 
 /**
  * Runs a plan in an α-β model: every rank sends one message at a time and receives one at a time, both at once (full duplex);
- * every pair is linked alike. Each sender takes the first of its list that may start. @throws SKEIN_PLAN_INVALID
+ * links are alike unless `pair` says otherwise. Each sender takes the first of its list that may start. @throws SKEIN_PLAN_INVALID
  */
 export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation {
   assertValidPlan(plan)
   const matched = lanesOf(plan)
   const lanes = 'lanes' in matched ? matched.lanes : []
-  const { latencyMs, msPerByte, msPerMessage = 0, reduceMsPerByte = 0, bytesPerElem = 4 } = costs
-  const progress = new PlanProgress(plan, lanes)
+  const { msPerMessage = 0, reduceMsPerByte = 0, copyMsPerByte = 0, bytesPerElem = 4 } = costs
+  const linkOf = (src: number, dst: number) => costs.pair?.(src, dst) ?? costs
+  const progress = new PlanProgress(plan, lanes, { stages: true })
   const lanesFrom = plan.ops.map((_, rank) => [...lanes.keys()].filter(lane => lanes[lane]?.[0]?.src === rank))
   const outFreeMs = plan.ops.map(() => 0)
   const inFreeMs = plan.ops.map(() => 0)
@@ -51,23 +56,33 @@ export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation
   const agenda = new Agenda()
   let nowMs = 0
 
-  const start = (t: Transfer) => {
+  const start = (t: Transfer, lane: number) => {
     const bytes = t.elems * bytesPerElem
+    const { latencyMs, msPerByte } = linkOf(t.src, t.dst)
     const busyMs = msPerMessage + bytes * msPerByte
     const sentMs = nowMs + busyMs
     const arrivedMs = Math.max(sentMs + latencyMs, (inFreeMs[t.dst] as number) + busyMs)
-    const into = opAt(plan, t.dst, t.recv)
+    const into = transferAt(plan, t.dst, t.recv)
     const doneMs = arrivedMs + (into.op === 'recvReduce' ? bytes * reduceMsPerByte : 0)
     outFreeMs[t.src] = sentMs
     inFreeMs[t.dst] = arrivedMs
     bytesSent[t.src] = (bytesSent[t.src] as number) + bytes
     ops.push({ rank: t.src, index: t.send, op: opAt(plan, t.src, t.send), startMs: nowMs, endMs: sentMs })
     ops.push({ rank: t.dst, index: t.recv, op: into, startMs: arrivedMs - busyMs, endMs: doneMs })
-    agenda.add(sentMs, t.src, t.send)
-    agenda.add(doneMs, t.dst, t.recv)
+    agenda.add(sentMs, { rank: t.src, index: t.send })
+    agenda.add(doneMs, { rank: t.dst, index: t.recv, arrival: { lane, transfer: t } })
   }
 
   for (;;) {
+    for (let local = progress.takeLocal(); local !== undefined; local = progress.takeLocal()) {
+      const { rank, index } = local
+      const op = opAt(plan, rank, index)
+      // What was staged has been received already, and only waited for its turn.
+      const isLocal = !isTransfer(op)
+      const endMs = isLocal ? nowMs + (op.to - op.from) * bytesPerElem * copyMsPerByte : nowMs
+      if (isLocal) ops.push({ rank, index, op, startMs: nowMs, endMs })
+      agenda.add(endMs, { rank, index })
+    }
     for (const [rank, own] of lanesFrom.entries()) {
       while ((outFreeMs[rank] as number) <= nowMs) {
         let lane: number | undefined
@@ -80,13 +95,15 @@ export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation
         }
         if (lane === undefined || first === undefined) break
         progress.start(lane)
-        start(first)
+        start(first, lane)
       }
     }
     const due = agenda.take()
     if (due === undefined) break
     nowMs = due.atMs
-    for (const { rank, index } of due.ends) progress.finish(rank, index)
+    for (const { rank, index, arrival } of due.ends) {
+      if (arrival === undefined || progress.arrive(arrival.lane, arrival.transfer)) progress.finish(rank, index)
+    }
   }
   return { totalMs: nowMs, ops, bytesSent }
 }
@@ -96,22 +113,29 @@ export function countRounds(plan: CollectivePlan): number {
   return simulatePlan(plan, { latencyMs: 0, msPerByte: 0, msPerMessage: 1 }).totalMs
 }
 
+/** An op that ends; of a receive also where it came from. */
+interface End {
+  readonly rank: number
+  readonly index: number
+  readonly arrival?: { readonly lane: number; readonly transfer: Transfer }
+}
+
 /** What ends when; a binary heap by time. */
 class Agenda {
-  readonly #heap: { readonly atMs: number; readonly rank: number; readonly index: number }[] = []
+  readonly #heap: { readonly atMs: number; readonly end: End }[] = []
 
-  add(atMs: number, rank: number, index: number): void {
+  add(atMs: number, end: End): void {
     const heap = this.#heap
     let i = heap.length
-    heap.push({ atMs, rank, index })
+    heap.push({ atMs, end })
     for (let up = (i - 1) >> 1; i > 0 && this.#at(up) > this.#at(i); i = up, up = (i - 1) >> 1) this.#swap(i, up)
   }
 
   /** Everything that ends at the earliest time. */
-  take(): { readonly atMs: number; readonly ends: readonly { rank: number; index: number }[] } | undefined {
+  take(): { readonly atMs: number; readonly ends: readonly End[] } | undefined {
     const first = this.#heap[0]
     if (first === undefined) return undefined
-    const ends: { rank: number; index: number }[] = []
+    const ends: End[] = []
     while (this.#heap[0]?.atMs === first.atMs) ends.push(this.#pop())
     return { atMs: first.atMs, ends }
   }
@@ -119,12 +143,12 @@ class Agenda {
   #pop() {
     const heap = this.#heap
     this.#swap(0, heap.length - 1)
-    const popped = heap.pop() as { atMs: number; rank: number; index: number }
+    const { end } = heap.pop() as { atMs: number; end: End }
     for (let i = 0; ; ) {
       let least = i
       for (const child of [2 * i + 1, 2 * i + 2])
         if (child < heap.length && this.#at(child) < this.#at(least)) least = child
-      if (least === i) return popped
+      if (least === i) return end
       this.#swap(i, least)
       i = least
     }

@@ -1,22 +1,29 @@
-import { type Cells, cellsOf } from './cells.ts'
+import { type Cells, cellsOf, type ElementRange, rangesOf } from './cells.ts'
 import { dependenciesOf } from './dependencies.ts'
-import { blockRange, type CollectivePlan } from './plan.ts'
-import { opAt, type Transfer } from './progress.ts'
+import { blockRange, type CollectivePlan, type PlanOp } from './plan.ts'
+import { type Transfer, transferAt } from './progress.ts'
 
 /** Per rank and cell: how often each rank's value is in the sum; the last slot counts values that nobody meant to use. */
 export class SymbolicBuffers {
   readonly #plan: CollectivePlan
   readonly #cells: Cells
   readonly #sums: Uint16Array[][]
+  /** Per rank and cell, where the plan encodes: whether the encoded form is that of the present value. */
+  readonly #encoded: boolean[][] | undefined
+  #wrongSend: string | undefined
 
   constructor(plan: CollectivePlan) {
     this.#plan = plan
     const { kind } = plan.collective
-    const byBlock = kind === 'reduce-scatter' || kind === 'all-gather'
+    const byBlock = kind === 'reduce-scatter' || kind === 'all-gather' || kind === 'gather' || kind === 'scatter'
     const blocks = byBlock ? plan.ops.map((_, b) => blockRange(plan.elems, plan.ranks, b)[1]) : []
-    this.#cells = cellsOf(plan.ops.flat(), plan.elems === 0 ? [] : [0, plan.elems, ...blocks])
+    this.#cells = cellsOf([], plan.elems === 0 ? [] : bordersOf(plan, blocks))
+    const isCoded = plan.ops.some(ops => ops.some(op => op.op === 'encode'))
+    this.#encoded = isCoded ? plan.ops.map(() => Array<boolean>(this.#cells.count).fill(false)) : undefined
     this.#sums = plan.ops.map((_, rank) =>
-      Array.from({ length: this.#cells.count }, (_, cell) => this.#only(this.#holds(rank, cell) ? rank : plan.ranks)),
+      Array.from({ length: this.#cells.count }, (_, cell) =>
+        this.#only(this.#isBuffer(cell) && this.#holds(rank, cell) ? rank : plan.ranks),
+      ),
     )
   }
 
@@ -24,6 +31,11 @@ export class SymbolicBuffers {
     const sum = new Uint16Array(this.#plan.ranks + 1)
     sum[slot] = 1
     return sum
+  }
+
+  /** Whether the cell is of the buffer itself and not of a copy that is scratch. */
+  #isBuffer(cell: number): boolean {
+    return (this.#cells.borders[cell] as number) < this.#plan.elems
   }
 
   #blockOf(cell: number): number {
@@ -36,27 +48,50 @@ export class SymbolicBuffers {
   /** Whether the rank's buffer holds something of meaning here at the start. */
   #holds(rank: number, cell: number): boolean {
     const { collective } = this.#plan
-    if (collective.kind === 'all-gather') return this.#blockOf(cell) === rank
-    return collective.kind !== 'broadcast' || rank === collective.root
+    const { kind } = collective
+    if (kind === 'all-gather' || kind === 'gather') return this.#blockOf(cell) === rank
+    return (kind !== 'broadcast' && kind !== 'scatter') || rank === collective.root
   }
 
-  apply({ src, dst, recv }: Transfer): void {
-    const op = opAt(this.#plan, dst, recv)
-    const [first, last] = this.#cells.of(op)
+  local(rank: number, op: PlanOp): void {
+    if (op.op === 'encode') this.#mark(rank, this.#cells.of(op), true)
+    else if (op.op === 'copy' || op.op === 'reduce') {
+      const into = { from: op.at, to: op.at + op.to - op.from }
+      this.#mark(rank, this.#cells.of(into), false)
+      this.#move(rank, op, rank, into, op.op === 'reduce')
+    }
+  }
+
+  #mark(rank: number, [first, last]: readonly [number, number], isEncoded: boolean): void {
+    this.#encoded?.[rank]?.fill(isEncoded, first, last)
+  }
+
+  apply({ src, dst, recv, send }: Transfer): void {
+    const [out, into] = [transferAt(this.#plan, src, send), transferAt(this.#plan, dst, recv)]
+    const [first, last] = this.#cells.of(out)
+    if (this.#encoded?.[src]?.slice(first, last).includes(false)) {
+      this.#wrongSend ??= `op ${send} of rank ${src} sends [${out.from},${out.to}) to ${dst} without its encoded form`
+    }
+    this.#mark(dst, this.#cells.of(into), into.op === 'recv')
+    this.#move(src, out, dst, into, into.op === 'recvReduce')
+  }
+
+  #move(src: number, out: ElementRange, dst: number, into: ElementRange, adds: boolean): void {
+    const [first, last] = this.#cells.of(out)
+    const shift = this.#cells.of(into)[0] - first
     for (let cell = first; cell < last; cell++) {
       const arriving = (this.#sums[src] as Uint16Array[])[cell] as Uint16Array
-      const there = (this.#sums[dst] as Uint16Array[])[cell] as Uint16Array
-      for (const [slot, count] of arriving.entries()) {
-        there[slot] = op.op === 'recv' ? count : (there[slot] as number) + count
-      }
+      const there = (this.#sums[dst] as Uint16Array[])[cell + shift] as Uint16Array
+      for (const [slot, count] of arriving.entries()) there[slot] = adds ? (there[slot] as number) + count : count
     }
   }
 
   findWrong(): string | undefined {
+    if (this.#wrongSend !== undefined) return this.#wrongSend
     const { borders } = this.#cells
     for (const [rank, sums] of this.#sums.entries()) {
       for (const [cell, sum] of sums.entries()) {
-        const wanted = this.#wanted(rank, cell)
+        const wanted = this.#isBuffer(cell) ? this.#wanted(rank, cell) : undefined
         if (wanted === undefined || sum.every((count, slot) => count === wanted[slot])) continue
         const range = `[${borders[cell]},${borders[cell + 1]})`
         return `elements ${range} of rank ${rank} end as ${this.#describe(sum)}, not as ${this.#describe(wanted)}`
@@ -77,6 +112,13 @@ export class SymbolicBuffers {
         return this.#only(this.#blockOf(cell))
       case 'broadcast':
         return this.#only(collective.root)
+      case 'reduce':
+        return rank === collective.root ? all : undefined
+      case 'gather':
+        return rank === collective.root ? this.#only(this.#blockOf(cell)) : undefined
+      case 'scatter':
+        return this.#blockOf(cell) === rank ? this.#only(collective.root) : undefined
+      case 'all-to-all':
       case 'barrier':
         return undefined
     }
@@ -91,6 +133,23 @@ export class SymbolicBuffers {
     }
     return terms.length === 0 ? 'nothing' : terms.join('+')
   }
+}
+
+/** Borders of all ranges and blocks, the same in each copy of the buffer. */
+function bordersOf(plan: CollectivePlan, blocks: readonly number[]): Set<number> {
+  const { elems, layers = 1 } = plan
+  const places = new Set([0, ...blocks.filter(border => border < elems)])
+  for (const op of plan.ops.flat()) {
+    const { reads, writes } = rangesOf(op)
+    for (const range of [reads, writes]) {
+      if (range === undefined) continue
+      places.add(range.from % elems)
+      places.add(range.to % elems)
+    }
+  }
+  const borders = new Set([elems * layers])
+  for (let layer = 0; layer < layers; layer++) for (const place of places) borders.add(layer * elems + place)
+  return borders
 }
 
 /**
@@ -116,6 +175,9 @@ export class Hearsay {
     }
     return known
   }
+
+  /** A barrier has none. */
+  local(): void {}
 
   apply({ src, send, dst, recv }: Transfer): void {
     this.#known[dst]?.set(recv, new Set([...this.#before(dst, recv), ...this.#before(src, send)]))

@@ -1,5 +1,5 @@
 import { checkOptions, checkRoot } from './options.ts'
-import { type CollectivePlan, type PlanOp, type PlanOptions, segmentsOf } from './plan.ts'
+import { type CollectivePlan, type PlanOptions, segmentsOf, type TransferOp } from './plan.ts'
 
 /**
  * Binomial-tree all-reduce: reduce to rank 0, then broadcast; ⌈lg N⌉ rounds each, 2(N-1) · elems sent by all ranks together,
@@ -9,17 +9,10 @@ export function treeAllReduce(options: PlanOptions): CollectivePlan {
   checkOptions(options)
   const { ranks, elems } = options
   const segments = segmentsOf([0, elems], options.segmentElems)
-  const ops = Array.from({ length: ranks }, (_, r) => {
-    const { parent, children } = binomialPlace(r, ranks)
-    const list: PlanOp[] = []
-    for (const [from, to] of segments) {
-      // The smallest subtree is complete first.
-      for (const child of children) list.push({ op: 'recvReduce', peer: child, from, to })
-      if (parent !== undefined) list.push({ op: 'send', peer: parent, from, to })
-    }
-    list.push(...downwards(r, ranks, segments))
-    return list
-  })
+  const ops = Array.from({ length: ranks }, (_, r) => [
+    ...upwards(r, ranks, segments),
+    ...downwards(r, ranks, segments),
+  ])
   return { name: 'tree-all-reduce', collective: { kind: 'all-reduce' }, ranks, elems, ops }
 }
 
@@ -37,10 +30,34 @@ export function binomialBroadcast(options: PlanOptions & { readonly root: number
   return { name: 'binomial-broadcast', collective: { kind: 'broadcast', root }, ranks, elems, ops }
 }
 
-/** Each piece from the parent, and on to the children, the one with the largest subtree first. */
-function downwards(r: number, ranks: number, segments: readonly (readonly [number, number])[]): PlanOp[] {
+/** Binomial-tree reduce: ⌈lg N⌉ rounds; each rank but the root sends the buffer once. Error ≤ ⌈lg N⌉ u Σ|x|. */
+export function binomialReduce(options: PlanOptions & { readonly root: number }): CollectivePlan {
+  checkOptions(options)
+  const { ranks, elems, root } = options
+  checkRoot(root, ranks)
+  const segments = segmentsOf([0, elems], options.segmentElems)
+  const actual = (virtual: number) => (virtual + root) % ranks
+  const ops = Array.from({ length: ranks }, (_, r) =>
+    upwards((r + ranks - root) % ranks, ranks, segments).map(op => ({ ...op, peer: actual(op.peer) })),
+  )
+  return { name: 'binomial-reduce', collective: { kind: 'reduce', root }, ranks, elems, ops }
+}
+
+/** Each piece from the children, the one with the smallest subtree first since that is complete first, and on to the parent. */
+function upwards(r: number, ranks: number, segments: readonly (readonly [number, number])[]): TransferOp[] {
   const { parent, children } = binomialPlace(r, ranks)
-  const list: PlanOp[] = []
+  const list: TransferOp[] = []
+  for (const [from, to] of segments) {
+    for (const child of children) list.push({ op: 'recvReduce', peer: child, from, to })
+    if (parent !== undefined) list.push({ op: 'send', peer: parent, from, to })
+  }
+  return list
+}
+
+/** Each piece from the parent, and on to the children, the one with the largest subtree first. */
+function downwards(r: number, ranks: number, segments: readonly (readonly [number, number])[]): TransferOp[] {
+  const { parent, children } = binomialPlace(r, ranks)
+  const list: TransferOp[] = []
   for (const [from, to] of segments) {
     if (parent !== undefined) list.push({ op: 'recv', peer: parent, from, to })
     for (const child of children.toReversed()) list.push({ op: 'send', peer: child, from, to })
@@ -49,7 +66,10 @@ function downwards(r: number, ranks: number, segments: readonly (readonly [numbe
 }
 
 /** In the binomial tree over 0 … ranks-1: the parent clears the lowest set bit; children set one below it, smallest first. */
-function binomialPlace(r: number, ranks: number): { readonly parent: number | undefined; readonly children: number[] } {
+export function binomialPlace(
+  r: number,
+  ranks: number,
+): { readonly parent: number | undefined; readonly children: number[] } {
   const lowest = r === 0 ? ranks : r & -r
   const children: number[] = []
   for (let bit = 1; bit < lowest; bit *= 2) if (r + bit < ranks) children.push(r + bit)

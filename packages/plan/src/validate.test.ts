@@ -2,7 +2,10 @@ import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { disseminationBarrier } from './barrier.ts'
-import type { CollectivePlan, PlanOp } from './plan.ts'
+import { type CollectivePlan, isTransfer, type PlanOp, type TransferOp } from './plan.ts'
+import { directAllReduce } from './direct.ts'
+import { doubleTreeAllReduce } from './double-tree.ts'
+import { halvingDoublingAllReduce } from './halving-doubling.ts'
 import { ringAllGather, ringAllReduce, ringReduceScatter } from './ring.ts'
 import { starAllReduce } from './star.ts'
 import { binomialBroadcast, treeAllReduce } from './tree.ts'
@@ -10,7 +13,13 @@ import { assertValidPlan, checkPlan } from './validate.ts'
 
 useTestSeed()
 
-/** A plan, and one of its ops; every op has at least one element, or is a token of a barrier. */
+interface Place {
+  readonly op: TransferOp
+  readonly rank: number
+  readonly index: number
+}
+
+/** A plan, and one of its messages; each has at least one element, or is a token of a barrier. */
 const places = fc
   .record({
     ranks: fc.integer({ min: 2, max: 7 }),
@@ -22,14 +31,19 @@ const places = fc
       ringAllGather,
       treeAllReduce,
       starAllReduce,
+      directAllReduce,
+      halvingDoublingAllReduce,
+      doubleTreeAllReduce,
       (o: object) => binomialBroadcast({ ranks: 5, elems: 9, ...o, root: 1 }),
     ),
     which: fc.nat(),
   })
   .map(({ ranks, extra, segmentElems, generator, which }) => {
     const plan = generator({ ranks, elems: ranks + extra, segmentElems })
-    const all = plan.ops.flatMap((ops, rank) => ops.map((op, index) => ({ op, rank, index })))
-    const { op, rank, index } = all[which % all.length] as { op: PlanOp; rank: number; index: number }
+    const all = plan.ops.flatMap((ops, rank) =>
+      ops.map((op, index) => ({ op, rank, index })).filter((at): at is Place => isTransfer(at.op)),
+    )
+    const { op, rank, index } = all[which % all.length] as Place
     return { plan, op, rank, index }
   })
 
@@ -99,7 +113,7 @@ const hand = (collective: CollectivePlan['collective'], elems: number, ...ops: P
   elems,
   ops,
 })
-const op = (kind: PlanOp['op'], peer: number, from: number, to: number): PlanOp => ({ op: kind, peer, from, to })
+const op = (kind: TransferOp['op'], peer: number, from: number, to: number): PlanOp => ({ op: kind, peer, from, to })
 
 test('a circle of waits is named rank by rank', () => {
   const ring = [2, 0, 1].map((previous, rank) => [op('recvReduce', previous, 0, 4), op('send', (rank + 1) % 3, 0, 4)])

@@ -1,7 +1,8 @@
 import { SkeinError } from '@skein/core'
 import { PlanErrors } from './errors.ts'
-import { type CollectivePlan, describeOp } from './plan.ts'
-import { lanesOf, opAt, PlanProgress } from './progress.ts'
+import { addressSpace, type CollectivePlan, describeOp, isSamePlace, isTransfer, type PlanOp } from './plan.ts'
+import { lanesOf, opAt, PlanProgress, type Transfer } from './progress.ts'
+import { MovedValues } from './moved-values.ts'
 import { Hearsay, SymbolicBuffers } from './symbols.ts'
 
 /** Why a plan is wrong. */
@@ -11,6 +12,19 @@ export interface PlanProblem {
   readonly message: string
 }
 
+/** What a plan is run on, to see what it does. */
+interface Symbols {
+  apply(transfer: Transfer): void
+  /** A copy or an encoding; what is wrong with it, if anything. */
+  local(rank: number, op: PlanOp): void
+  findWrong(): string | undefined
+}
+
+function symbolsOf(plan: CollectivePlan): Symbols {
+  if (plan.collective.kind === 'barrier') return new Hearsay(plan)
+  return plan.spaces === undefined ? new SymbolicBuffers(plan) : new MovedValues(plan, plan.spaces)
+}
+
 /** Runs the plan on symbols: which ranks' values each element of each rank is the sum of, and how often. */
 export function checkPlan(plan: CollectivePlan): PlanProblem | undefined {
   const malformed = findMalformed(plan)
@@ -18,10 +32,15 @@ export function checkPlan(plan: CollectivePlan): PlanProblem | undefined {
   const matched = lanesOf(plan)
   if ('unmatched' in matched) return { kind: 'unmatched', message: matched.unmatched }
   const progress = new PlanProgress(plan, matched.lanes)
-  const symbols = plan.collective.kind === 'barrier' ? new Hearsay(plan) : new SymbolicBuffers(plan)
+  const symbols = symbolsOf(plan)
   const running = new Set(matched.lanes.keys())
   for (let moved = true; moved; ) {
     moved = false
+    for (let local = progress.takeLocal(); local !== undefined; local = progress.takeLocal()) {
+      symbols.local(local.rank, opAt(plan, local.rank, local.index))
+      progress.finish(local.rank, local.index)
+      moved = true
+    }
     for (const lane of running) {
       for (let next = progress.startable(lane); next !== undefined; next = progress.startable(lane)) {
         symbols.apply(next)
@@ -51,19 +70,52 @@ export function assertValidPlan(plan: CollectivePlan): void {
 
 function findMalformed(plan: CollectivePlan): string | undefined {
   if (plan.ops.length !== plan.ranks) return `there are ${plan.ops.length} lists for ${plan.ranks} ranks`
+  if (plan.spaces !== undefined && plan.spaces.length !== plan.ranks) {
+    return `there are ${plan.spaces.length} address spaces for ${plan.ranks} ranks`
+  }
   for (const [rank, ops] of plan.ops.entries()) {
     for (const [index, op] of ops.entries()) {
-      const where = `op ${index} of rank ${rank}, "${describeOp(op)}",`
-      const { peer, from, to } = op
-      if (!Number.isInteger(peer) || peer < 0 || peer >= plan.ranks) return `${where} names a rank that is not there`
-      if (peer === rank) return `${where} is addressed to itself`
-      if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || from > to || to > plan.elems) {
-        return `${where} leaves the buffer [0,${plan.elems})`
-      }
-      if (from === to && op.op === 'recvReduce') return `${where} adds nothing`
+      const wrong = wrongPlace(plan, rank, op)
+      if (wrong !== undefined) return `op ${index} of rank ${rank}, "${describeOp(op)}", ${wrong}`
     }
   }
   return undefined
+}
+
+/** What makes an op impossible whatever the others do. */
+function wrongPlace(plan: CollectivePlan, rank: number, op: PlanOp): string | undefined {
+  const { from, to } = op
+  const end = addressSpace(plan, rank)
+  if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || from > to || to > end) {
+    return `leaves the buffer [0,${end})`
+  }
+  if (isTransfer(op)) {
+    const { peer } = op
+    if (!Number.isInteger(peer) || peer < 0 || peer >= plan.ranks) return 'names a rank that is not there'
+    if (peer === rank) return 'is addressed to itself'
+    if (from === to && op.op === 'recvReduce') return 'adds nothing'
+  } else if (from === to) return 'does nothing'
+  if (plan.spaces === undefined && from < to && Math.floor(from / plan.elems) < Math.floor((to - 1) / plan.elems)) {
+    return 'crosses from one copy of the buffer into another'
+  }
+  if (op.op === 'copy' || op.op === 'reduce') {
+    if (plan.spaces === undefined && !isSamePlace(plan, op.at, from)) return 'moves an element from its place'
+    const size = to - from
+    if (!Number.isInteger(op.at) || op.at < 0 || op.at + size > end) return `leaves the buffer [0,${end})`
+    if (op.at < to && from < op.at + size) return 'touches its own source'
+  }
+  const space = plan.spaces?.[rank]
+  if (space === undefined) return undefined
+  if (op.op === 'recvReduce' || op.op === 'encode' || op.op === 'reduce')
+    return 'has no meaning where elements only move'
+  const { inputElems, outputElems } = space
+  const crosses = (a: number, b: number) =>
+    [inputElems, inputElems + outputElems].some(border => a < border && border < b)
+  if (crosses(from, to) || (op.op === 'copy' && crosses(op.at, op.at + to - from))) {
+    return 'crosses from one part of the addresses into another'
+  }
+  const written = op.op === 'copy' ? op.at : op.op === 'recv' && from < to ? from : inputElems
+  return written < inputElems ? 'writes the input' : undefined
 }
 
 /** Follows who waits for whom until it closes: "rank 0 waits in op 0 "…", rank 1 waits in …". */
