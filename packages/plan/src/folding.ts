@@ -9,11 +9,11 @@ export interface Folding {
   /** p. */
   readonly survivors: number
   /** The survivor with this number. */
-  rankOf(virtual: number): number
+  readonly rankOf: (virtual: number) => number
   /** The number of this rank among the survivors; undefined for one that gives. */
-  virtualOf(rank: number): number | undefined
+  readonly virtualOf: (rank: number) => number | undefined
   /** The rank that this one gives to, or takes from. */
-  partnerOf(rank: number): number | undefined
+  readonly partnerOf: (rank: number) => number | undefined
 }
 
 export function foldToPowerOfTwo(ranks: number): Folding {

@@ -32,7 +32,7 @@ export function halvingDoublingAllReduce(options: PlanOptions): CollectivePlan {
 interface Exchange extends PlanOptions {
   /** A power of two: ranks that take part, and blocks that the buffer is cut into. */
   readonly blocks: number
-  rankOf(virtual: number): number
+  readonly rankOf: (virtual: number) => number
 }
 
 /** Leaves `virtual` with the sum in block `virtual`. The lower of two partners keeps the lower half. */
