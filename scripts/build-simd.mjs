@@ -14,6 +14,8 @@ const options = [
   ['-O3', '--noAssert', '--runtime', 'stub', '--use', 'abort='],
   ['--importMemory', '--noExportMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536'],
   ['--enable', 'simd', '--enable', 'threads', '--enable', 'bulk-memory'],
+  // Vectors pass between files of the kernels only, never to JavaScript.
+  ['--disableWarning', '112'],
 ].flat()
 
 const usage = `usage: node scripts/build-simd.mjs [--check]

@@ -1,3 +1,5 @@
 export { adamw } from './adamw'
-export { add, copy, fill, hasNonFinite, scale, sumSquares } from './arithmetic'
+export { add, copy, copyBytes, fill, hasNonFinite, scale, sumSquares } from './arithmetic'
+export { decodeHalf, decodeInt4, decodeInt8, encodeHalf, encodeInt4, encodeInt8 } from './codec'
 export { hashHigh, hashLow } from './lanes16'
+export { reduceFloat32, reduceHalf, reduceInt32, scaleHalf } from './reduce'
