@@ -6,6 +6,8 @@ export class AskedProcess {
   readonly name: string
   readonly #child: ChildProcess
   readonly #lines: AsyncIterator<string>
+  /** The line with which it said that it is ready. */
+  greeting: unknown
   #stderr = ''
 
   private constructor(name: string, command: string, args: readonly string[], env: Readonly<Record<string, string>>) {
@@ -31,7 +33,7 @@ export class AskedProcess {
     env: Readonly<Record<string, string>> = {},
   ): Promise<AskedProcess> {
     const asked = new AskedProcess(name, command, args, env)
-    await asked.#answer()
+    asked.greeting = await asked.#answer()
     return asked
   }
 

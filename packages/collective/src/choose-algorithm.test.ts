@@ -1,15 +1,28 @@
 import { expect, test } from 'vitest'
-import { chooseAllReduce, defaultAlgorithmLimits } from './choose-algorithm.ts'
+import { assumedLinks, chooseAlgorithm } from './choose-algorithm.ts'
 
-test.each([
-  [0, 2, 'star'],
-  [64 * 1024, 8, 'star'],
-  [64 * 1024, 9, 'tree'],
-  [64 * 1024 + 4, 4, 'tree'],
-  [256 * 1024 - 4, 2, 'tree'],
-  [256 * 1024, 2, 'ring'],
-  [512 * 1024, 4, 'ring'],
-  [64 * 2 ** 20, 16, 'ring'],
-] as const)('%i bytes among %i ranks go by the %s', (bytes, ranks, algorithm) => {
-  expect(chooseAllReduce(bytes, ranks, defaultAlgorithmLimits)).toBe(algorithm)
+const among = (ranks: number, bytes: number) => ({ ranks, bytes, segmentBytes: 256 * 1024, poolBytes: 1 << 16 })
+
+test('every choice is one that exists, for all sizes and numbers of ranks', () => {
+  for (const ranks of [1, 2, 3, 8, 16, 64]) {
+    for (const bytes of [0, 4, 4096, 1 << 20, 64 << 20]) {
+      for (const kind of ['all-reduce', 'reduce-scatter', 'all-gather', 'broadcast', 'all-to-all'] as const) {
+        expect(chooseAlgorithm(kind, among(ranks, bytes), assumedLinks)).not.toBe('')
+      }
+      expect(chooseAlgorithm('all-reduce', { ...among(ranks, bytes), isCoded: true }, assumedLinks)).toBe('direct')
+    }
+  }
+})
+
+test('an algorithm that needs more of the pool than there is, is not chosen', () => {
+  const links = { latencyMs: 20, msPerByte: 1e-5, msPerMessage: 0.01 }
+  const sizes = { ranks: 4, bytes: 4096, segmentBytes: 256 * 1024 }
+  expect(chooseAlgorithm('all-reduce', { ...sizes, poolBytes: 4096 }, links)).toBe('recursive-doubling')
+  expect(chooseAlgorithm('all-reduce', { ...sizes, poolBytes: 4095 }, links)).not.toBe('recursive-doubling')
+})
+
+test('a few values take as few rounds as there can be; much takes as few bytes as there can be', () => {
+  expect(chooseAlgorithm('all-reduce', among(4, 64), { latencyMs: 20, msPerByte: 1e-5, msPerMessage: 0.01 })).toBe('recursive-doubling')
+  const large = chooseAlgorithm('all-reduce', among(4, 64 << 20), { latencyMs: 0.5, msPerByte: 8e-6 })
+  expect(['ring', 'direct', 'halving-doubling']).toContain(large)
 })

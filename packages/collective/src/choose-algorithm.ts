@@ -1,24 +1,33 @@
-/** All-reduce algorithms a caller may ask for. */
-export type AllReduceAlgorithm = 'ring' | 'tree' | 'star'
+import { type LinkFigures, type PredictedKind, rankAlgorithms } from '@skein/plan'
 
-/** Sizes at which another algorithm takes over; the same on every rank of a group. */
-export interface AlgorithmLimits {
-  /** The ring is used when its blocks (bytes / ranks) have at least this many bytes: fewest bytes per rank, most messages. */
-  readonly ringFromBlockBytes: number
-  /** Below that, buffers of at most this many bytes go by the star (two hops), larger ones by the tree (2⌈lg N⌉). */
-  readonly starUpToBytes: number
-  /** The star's centre hears from everyone: only groups of at most this many ranks use it. */
-  readonly starUpToRanks: number
+/** What links are taken to be before they are measured: those between processes of one host. */
+export const assumedLinks: LinkFigures = { latencyMs: 0.03, msPerByte: 1 / (1.5 * 2 ** 30 / 1000), msPerMessage: 0.015 }
+
+export interface ChoiceSizes {
+  readonly ranks: number
+  readonly bytes: number
+  readonly segmentBytes: number
+  /** The group's pool: algorithms that need more are not looked at. */
+  readonly poolBytes: number
+  readonly isCoded?: boolean
 }
 
-/** Provisional: from a few runs between processes of one busy host; see the README. */
-export const defaultAlgorithmLimits: AlgorithmLimits = {
-  ringFromBlockBytes: 128 * 1024,
-  starUpToBytes: 64 * 1024,
-  starUpToRanks: 8,
-}
+/** Bytes of the pool that an algorithm takes for an op of so many bytes. */
+const poolNeeds: Readonly<Record<string, number>> = { 'recursive-doubling': 1, bruck: 2 }
 
-export function chooseAllReduce(bytes: number, ranks: number, limits: AlgorithmLimits): AllReduceAlgorithm {
-  if (bytes / ranks >= limits.ringFromBlockBytes) return 'ring'
-  return bytes <= limits.starUpToBytes && ranks <= limits.starUpToRanks ? 'star' : 'tree'
+/**
+ * The quickest algorithm by its closed form on these links. A pure function of numbers that all ranks share, so all choose alike.
+ * With a codec it is the direct shape: each value is rounded twice, however many ranks there are.
+ */
+export function chooseAlgorithm(
+  kind: PredictedKind,
+  sizes: ChoiceSizes,
+  links: LinkFigures,
+): string {
+  const ranked = rankAlgorithms(kind, sizes, links)
+  const fitting = ranked.filter(({ algorithm }) => {
+    if (sizes.isCoded === true) return algorithm === 'direct'
+    return (poolNeeds[algorithm] ?? 0) * sizes.bytes <= sizes.poolBytes
+  })
+  return fitting[0]?.algorithm ?? ''
 }

@@ -36,6 +36,11 @@ export const CollectiveErrors = {
     retry: 'never',
     meaning: 'A collective or a group was given a region, rank, tag or size that cannot be.',
   },
+  CANCELLED: {
+    code: 'SKEIN_COLLECTIVE_CANCELLED',
+    retry: 'next-generation',
+    meaning: 'The caller of one rank cancelled an op through its signal; the group ends on every rank.',
+  },
   CLOSED: {
     code: 'SKEIN_COLLECTIVE_CLOSED',
     retry: 'next-generation',

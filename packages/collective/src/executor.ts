@@ -1,21 +1,25 @@
 import { type Clock, SkeinError } from '@skein/core'
-import type { PlanOp } from '@skein/plan'
+import { isTransfer, type PlanOp } from '@skein/plan'
 import type { Region, Simd } from '@skein/simd'
-import { type FrameHeader, WireErrors } from '@skein/wire'
-import { CollectiveErrors } from './errors.ts'
+import type { LaneReader, LaneWriter } from '@skein/transport'
+import type { FrameHeader } from '@skein/wire'
+import { decodeFarewell, encodeFarewell } from './farewell.ts'
 import { type FlightEntry, FlightLog } from './flight-log.ts'
 import { type IncomingHost, IncomingLane } from './incoming-lane.ts'
-import type { LaneReader, LaneWriter } from '@skein/transport'
+import { corruptError, laneError, lostError, needlessError } from './lane-errors.ts'
 import type { OpResult, OpRun } from './op-run.ts'
 import { type OutgoingHost, OutgoingLane } from './outgoing-lane.ts'
+import { ScratchPool } from './scratch-pool.ts'
 
 export interface ExecutorOptions {
   readonly rank: number
   readonly worldSize: number
   readonly generation: number
+  /** Lanes in each direction to each peer. */
+  readonly numChannels: number
   readonly memory: WebAssembly.Memory
   readonly simd: Simd
-  /** One segment per peer. */
+  /** One segment per incoming lane, then the pool of the ops. */
   readonly scratch: Region
   readonly segmentBytes: number
   readonly clock: Clock
@@ -23,43 +27,63 @@ export interface ExecutorOptions {
   onFailure(error: SkeinError, peer: number): void
 }
 
+/** A place in the order of one channel's ops. */
+export interface OpSlot {
+  readonly channel: number
+  run?: OpRun
+}
+
 /**
  * Runs the programs of many ops over the lanes of one group: the only executor of plans. Everything happens in the calls of lanes
  * and callers, one after another in one thread; the payloads stay where they are in the shared memory.
  *
- * Former hop of a tensor: group.ts. Next hop: transport's lane writer, or simd's add.
+ * Former hop of a tensor: group.ts. Next hop: transport's lane writer, or the payload's arithmetic.
  */
 export class Executor implements OutgoingHost, IncomingHost {
   readonly rank: number
   readonly generation: number
-  /** Number of the next collective that will be issued here. */
-  nextOpSeq = 0
   bytesSent = 0
   framesSent = 0
   readonly log = new FlightLog<OpRun>()
+  readonly pool: ScratchPool
   readonly #options: ExecutorOptions
   readonly #bytes: Uint8Array
-  readonly #outgoing = new Map<number, OutgoingLane>()
-  readonly #incoming = new Map<number, IncomingLane>()
+  /** Per channel and peer. */
+  readonly #outgoing: readonly (readonly (OutgoingLane | undefined)[])[]
+  readonly #incoming: readonly (readonly (IncomingLane | undefined)[])[]
   readonly #running = new Set<OpRun>()
-  /** Lanes to look at again before the present call returns. */
-  readonly #toPump = new Set<number>()
-  readonly #toWake = new Set<number>()
+  /** Per channel, in the order of the calls: ops that wait for scratch or are not made yet, and those behind them. */
+  readonly #queues: readonly OpSlot[][]
+  /** Per channel: number of the next collective that will start here. */
+  readonly #nextStart: number[]
+  /** Lanes to look at again, and local ops to run, before the present call returns. */
+  readonly #toPump = new Set<OutgoingLane>()
+  readonly #toWake = new Set<IncomingLane>()
+  readonly #toDo: (readonly [OpRun, number])[] = []
   #isSettling = false
   #hasReported = false
   #failure: SkeinError | undefined
 
   constructor(options: ExecutorOptions) {
+    const { rank, worldSize, numChannels, segmentBytes, scratch } = options
     this.#options = options
-    this.rank = options.rank
+    this.rank = rank
     this.generation = options.generation
     this.#bytes = new Uint8Array(options.memory.buffer)
-    for (let peer = 0; peer < options.worldSize; peer++) {
-      if (peer === options.rank) continue
-      const segment = this.#incoming.size * options.segmentBytes
-      this.#outgoing.set(peer, new OutgoingLane(peer, this))
-      this.#incoming.set(peer, new IncomingLane(peer, options.scratch.byteOffset + segment, this))
-    }
+    let next = scratch.byteOffset
+    const perLane = <Lane>(make: (peer: number, channel: number) => Lane) =>
+      Array.from({ length: numChannels }, (_, channel) =>
+        Array.from({ length: worldSize }, (__, peer) => (peer === rank ? undefined : make(peer, channel))),
+      )
+    this.#outgoing = perLane((peer, channel) => new OutgoingLane(peer, channel, this))
+    this.#incoming = perLane((peer, channel) => {
+      const lane = new IncomingLane(peer, channel, next, this)
+      next += segmentBytes
+      return lane
+    })
+    this.pool = new ScratchPool(next, scratch.byteOffset + scratch.bytes - next)
+    this.#queues = this.#outgoing.map(() => [])
+    this.#nextStart = this.#outgoing.map(() => 0)
   }
 
   get isOver(): boolean {
@@ -70,12 +94,21 @@ export class Executor implements OutgoingHost, IncomingHost {
     return this.#failure
   }
 
+  /** Ops under way, also those that wait for scratch. */
   get running(): Iterable<OpRun> {
     return this.#running
   }
 
-  incoming(peer: number): IncomingLane | undefined {
-    return this.#incoming.get(peer)
+  incoming(peer: number, channel: number): IncomingLane | undefined {
+    return this.#incoming[channel]?.[peer]
+  }
+
+  outgoing(peer: number, channel: number): OutgoingLane | undefined {
+    return this.#outgoing[channel]?.[peer]
+  }
+
+  nextStart(channel: number): number {
+    return this.#nextStart[channel] as number
   }
 
   flightLog(): readonly FlightEntry[] {
@@ -86,7 +119,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     lane.attach(writer)
     this.#watch(lane, writer, `to rank ${lane.peer}`)
     if (this.isOver) writer.close()
-    this.#toPump.add(lane.peer)
+    this.#toPump.add(lane)
     this.#settle()
   }
 
@@ -96,136 +129,113 @@ export class Executor implements OutgoingHost, IncomingHost {
     if (this.isOver) reader.close()
   }
 
-  outgoing(peer: number): OutgoingLane | undefined {
-    return this.#outgoing.get(peer)
+  /** A place in the order of the channel's ops, for one that is made later; nothing behind it starts before it. */
+  reserve(channel: number): OpSlot {
+    const slot: OpSlot = { channel }
+    this.#queues[channel]?.push(slot)
+    return slot
   }
 
-  /** Starts an op; its promise settles when nothing of its region is borrowed any more. */
-  start(run: OpRun): Promise<OpResult> {
+  /** Starts an op in its turn; its promise settles when nothing of its regions is borrowed any more. */
+  start(run: OpRun, slot: OpSlot = this.reserve(run.channel)): Promise<OpResult> {
     this.log.add(run)
     if (this.#failure !== undefined) {
       run.reject(this.#failure, this.#options.clock.now())
       return run.promise
     }
-    if (run.isComplete) {
-      run.resolve(this.#options.clock.now())
-      return run.promise
-    }
+    slot.run = run
     this.#running.add(run)
-    for (const [peer, indexes] of run.program.sends) {
-      this.#outgoing.get(peer)?.push(run, indexes)
-      this.#toPump.add(peer)
-    }
-    for (const [peer, indexes] of run.program.receives) {
-      this.#incoming.get(peer)?.push(run, indexes)
-    }
-    // A lane that waits for this op may be one the op does not receive from here: that mismatch has to be seen, too.
-    for (const peer of this.#incoming.keys()) this.#toWake.add(peer)
-    this.#checkLanes(run)
+    this.#admit(run.channel)
     this.#settle()
     return run.promise
   }
 
   /**
    * Ends the group: closes its lanes, then rejects every op under way, and every later one, with `error`. Idempotent: the first
-   * error stays. Regions of ops under way hold garbage afterwards, and nothing writes them any more.
+   * error stays. What ops under way write holds garbage afterwards, and nothing writes it any more. With `tells` the peers hear
+   * the error on those lanes that are free for it.
    */
-  end(error: SkeinError): void {
+  end(error: SkeinError, tells = false): void {
     if (this.#failure !== undefined) return
     this.#failure = error
-    for (const lane of this.#incoming.values()) lane.close()
-    for (const lane of this.#outgoing.values()) lane.close()
+    const farewell = tells ? encodeFarewell(error, this) : undefined
+    for (const lane of this.#incoming.flat()) lane?.close()
+    for (const lane of this.#outgoing.flat()) lane?.close(farewell)
     const nowMs = this.#options.clock.now()
     for (const run of this.#running) run.reject(error, nowMs)
     this.#running.clear()
   }
 
   transmit(writer: LaneWriter, run: OpRun, index: number): Promise<void> {
-    const { simd } = this.#options
-    const { region, program } = run
-    const op = program.ops[index] as PlanOp
-    const byteOffset = region.byteOffset + op.from * 4
-    const payloadBytes = (op.to - op.from) * 4
+    const { program, payload } = run
+    const { from, to } = program.ops[index] as PlanOp
+    const { byteOffset, bytes } = payload.stored(from, to)
     const forwarded = program.forwards[index] as number
     const header: FrameHeader = {
       kind: 'data',
-      dtype: region.dtype,
+      dtype: payload.dtype,
       flags: 0,
       generation: this.generation,
       opSeq: run.opSeq,
       fromRank: this.rank,
       algorithm: run.opCode,
       chunk: program.chunks[index] as number,
-      count: op.to - op.from,
-      payloadBytes,
-      opElems: region.elems,
+      count: payload.dtype === 'uint8' ? bytes : to - from,
+      payloadBytes: bytes,
+      opElems: run.elems,
       tag: run.tag,
-      payloadChecksum: forwarded < 0 ? simd.checksum(byteOffset, payloadBytes) : (run.checksums[forwarded] as number),
+      payloadChecksum:
+        forwarded < 0 ? this.#options.simd.checksum(byteOffset, bytes) : (run.checksums[forwarded] as number),
     }
-    run.bytesSent += payloadBytes
-    this.bytesSent += payloadBytes
+    run.bytesSent += bytes
+    this.bytesSent += bytes
     this.framesSent++
-    return writer.send(header, this.#bytes.subarray(byteOffset, byteOffset + payloadBytes))
+    return writer.send(header, this.#bytes.subarray(byteOffset, byteOffset + bytes))
   }
 
-  flushed(run: OpRun, index: number): void {
+  flushed(run: OpRun, index: number, lane: OutgoingLane): void {
     if (this.isOver) return
-    this.#toPump.add((run.program.ops[index] as PlanOp).peer)
+    this.#toPump.add(lane)
     this.#finish(run, index)
     this.#settle()
   }
 
   destination(run: OpRun, index: number, lane: IncomingLane): Uint8Array {
     const op = run.program.ops[index] as PlanOp
-    const at = op.op === 'recvReduce' ? lane.scratchOffset : run.region.byteOffset + op.from * 4
-    return this.#bytes.subarray(at, at + (op.to - op.from) * 4)
+    const { byteOffset, bytes } = run.payload.stored(op.from, op.to)
+    const at = op.op === 'recvReduce' ? lane.scratchOffset : byteOffset
+    return this.#bytes.subarray(at, at + bytes)
   }
 
   arrived(run: OpRun, index: number, lane: IncomingLane, header: FrameHeader): void {
     const { simd, clock } = this.#options
-    const op = run.program.ops[index] as PlanOp
-    const elems = op.to - op.from
-    const target = run.region.byteOffset + op.from * 4
-    const at = op.op === 'recvReduce' ? lane.scratchOffset : target
-    if (simd.checksum(at, elems * 4) !== header.payloadChecksum) {
-      this.#fail(
-        lane.peer,
-        new SkeinError(CollectiveErrors.CORRUPT, {
-          what: `chunk ${header.chunk} of ${run.describe()} from rank ${lane.peer} arrived with another checksum than it was sent with`,
-          why: 'the network or the memory of one of the two machines altered it, or the sender wrote its buffer while it was sent',
-          todo: 'the generation ends and the step is run again; if it comes back, test the machine of that rank',
-          details: { peer: lane.peer, opSeq: run.opSeq, chunk: header.chunk },
-        }),
-      )
+    const { payload } = run
+    const { op, from, to } = run.program.ops[index] as PlanOp
+    const stored = payload.stored(from, to)
+    const at = op === 'recvReduce' ? lane.scratchOffset : stored.byteOffset
+    if (simd.checksum(at, stored.bytes) !== header.payloadChecksum) {
+      this.#fail(lane.peer, corruptError(lane.peer, run, header.chunk))
       return
     }
     run.firstArrivalMs ??= clock.now()
     run.checksums[index] = header.payloadChecksum
-    if (op.op === 'recvReduce') simd.add(target, at, elems)
+    if (op === 'recvReduce') payload.combine(from, to, at)
+    else payload.store(from, to)
     this.#finish(run, index)
     this.#settle()
   }
 
   outgoingFailed(peer: number, error: SkeinError): void {
-    this.#fail(peer, this.#lost(peer, `the lane to rank ${peer} failed: ${error.what}`, error))
+    this.#fail(peer, lostError(peer, `the lane to rank ${peer} failed: ${error.what}`, error, this.#oldest))
   }
 
   incomingFailed(peer: number, error: SkeinError): void {
-    if (error.code.startsWith('SKEIN_COLLECTIVE_')) {
-      this.#fail(peer, error)
-      return
-    }
-    const isStale = error.code === WireErrors.FRAME_GENERATION.code
-    this.#fail(
-      peer,
-      new SkeinError(isStale ? CollectiveErrors.STALE_GENERATION : CollectiveErrors.BAD_FRAME, {
-        what: `the lane from rank ${peer} failed during ${this.#describeRunning()}: ${error.what}`,
-        ...(error.why === undefined ? {} : { why: error.why }),
-        todo: error.todo,
-        details: { peer, ...this.#oldest(), reason: error.code },
-        cause: error,
-      }),
-    )
+    this.#fail(peer, laneError(peer, error, this.#oldest))
+  }
+
+  /** The peer said why it ends: that is the reason here, too. */
+  farewell(peer: number, payload: Uint8Array): void {
+    this.#fail(peer, decodeFarewell(peer, payload))
   }
 
   /**
@@ -235,42 +245,14 @@ export class Executor implements OutgoingHost, IncomingHost {
   #watch(lane: IncomingLane | OutgoingLane, end: LaneReader | LaneWriter, which: string): void {
     void end.closed.then(reason => {
       if (reason.kind === 'closed-by-peer' && !lane.isBusy) lane.ended = reason
-      else this.#fail(lane.peer, this.#lost(lane.peer, `the lane ${which} closed: ${reason.what}`, reason.error))
-    })
-  }
-
-  /** Fails the group when the op needs a lane that is gone. */
-  #checkLanes(run: OpRun): void {
-    const lanes = [
-      ...[...run.program.sends.keys()].map(peer => this.#outgoing.get(peer)),
-      ...[...run.program.receives.keys()].map(peer => this.#incoming.get(peer)),
-    ]
-    for (const lane of lanes) {
-      if (lane?.ended === undefined) continue
-      const { what, error } = lane.ended
-      this.#fail(lane.peer, this.#lost(lane.peer, `the lane with rank ${lane.peer} is gone: ${what}`, error))
-    }
-  }
-
-  #lost(peer: number, what: string, cause: SkeinError): SkeinError {
-    return new SkeinError(CollectiveErrors.PEER_LOST, {
-      what: `${what}, during ${this.#describeRunning()}`,
-      why: `rank ${peer} died, was stopped, or the network between broke`,
-      todo: "read that worker's log; a new generation goes on without it",
-      details: { peer, ...this.#oldest(), reason: cause.code },
-      cause,
+      else this.#fail(lane.peer, lostError(lane.peer, `the lane ${which} closed: ${reason.what}`, reason.error, this.#oldest))
     })
   }
 
   /** The op that has been under way longest. */
-  #oldest(): { readonly opSeq?: number; readonly op?: string } {
-    for (const run of this.#running) return { opSeq: run.opSeq, op: `${run.algorithm} ${run.kind}` }
-    return {}
-  }
-
-  #describeRunning(): string {
-    for (const run of this.#running) return run.describe()
-    return 'a pause between collectives'
+  get #oldest(): OpRun | undefined {
+    for (const run of this.#running) return run
+    return undefined
   }
 
   #fail(peer: number, error: SkeinError): void {
@@ -278,7 +260,50 @@ export class Executor implements OutgoingHost, IncomingHost {
     this.#hasReported = true
     // Told before the lanes close: so the cause is on its way before the neighbours notice its effect.
     this.#options.onFailure(error, peer)
-    this.end(error)
+    this.end(error, true)
+  }
+
+  /** Begins the ops of a channel in the order of their calls, as far as there is scratch for them. */
+  #admit(channel: number): void {
+    const queue = this.#queues[channel] as OpSlot[]
+    for (let run = queue[0]?.run; run !== undefined && !this.isOver; run = queue[0]?.run) {
+      const scratchOffset = this.pool.take(run.parts.scratchBytes)
+      if (scratchOffset === undefined && run.parts.scratchBytes > 0) return
+      queue.shift()
+      run.begin(scratchOffset ?? 0)
+      this.#begin(run)
+    }
+  }
+
+  #begin(run: OpRun): void {
+    const { channel, program } = run
+    if (run.kind !== 'message') this.#nextStart[channel] = run.opSeq + 1
+    if (run.isComplete) {
+      this.#complete(run)
+      return
+    }
+    for (const [peer, indexes] of program.sends) {
+      const lane = this.outgoing(peer, channel) as OutgoingLane
+      lane.push(run, indexes)
+      this.#toPump.add(lane)
+    }
+    for (const [peer, indexes] of program.receives) this.incoming(peer, channel)?.push(run, indexes)
+    // A lane that waits for this op may be one the op does not receive from here: that mismatch has to be seen, too.
+    for (const lane of this.#incoming[channel] ?? []) if (lane !== undefined) this.#toWake.add(lane)
+    for (const index of program.firstLocals) this.#toDo.push([run, index])
+    this.#checkLanes(run)
+  }
+
+  /** Fails the group when the op needs a lane that is gone. */
+  #checkLanes(run: OpRun): void {
+    const lanes = [
+      ...[...run.program.sends.keys()].map(peer => this.outgoing(peer, run.channel)),
+      ...[...run.program.receives.keys()].map(peer => this.incoming(peer, run.channel)),
+    ]
+    for (const lane of lanes) {
+      if (lane?.ended === undefined) continue
+      this.#fail(lane.peer, needlessError(lane.peer, lane.ended, run))
+    }
   }
 
   #finish(run: OpRun, index: number): void {
@@ -289,26 +314,43 @@ export class Executor implements OutgoingHost, IncomingHost {
       run.pending[later] = left
       if (left > 0) continue
       const op = ops[later] as PlanOp
-      if (op.op === 'send') this.#toPump.add(op.peer)
-      else this.#toWake.add(op.peer)
+      if (!isTransfer(op)) this.#toDo.push([run, later])
+      else if (op.op === 'send') this.#toPump.add(this.outgoing(op.peer, run.channel) as OutgoingLane)
+      else this.#toWake.add(this.incoming(op.peer, run.channel) as IncomingLane)
     }
-    if (!run.isComplete) return
-    this.#running.delete(run)
-    run.resolve(this.#options.clock.now())
+    if (run.isComplete) this.#complete(run)
   }
 
-  /** Lets lanes go on. A lane may call back while it is let go on: then the outer call does the rest. */
+  #complete(run: OpRun): void {
+    this.#running.delete(run)
+    run.resolve(this.#options.clock.now())
+    if (run.parts.scratchBytes === 0) return
+    this.pool.give(run.scratchOffset, run.parts.scratchBytes)
+    for (const channel of this.#queues.keys()) this.#admit(channel)
+  }
+
+  /** A copy or an encoding whose turn has come. */
+  #do(run: OpRun, index: number): void {
+    const op = run.program.ops[index] as PlanOp
+    if (op.op === 'encode') run.payload.encode(op.from, op.to)
+    else if (op.op === 'copy') run.payload.copy(op.from, op.to, op.at)
+    else if (op.op === 'reduce') run.payload.combineLocally(op.from, op.to, op.at)
+    this.#finish(run, index)
+  }
+
+  /** Lets lanes and local ops go on. A lane may call back while it is let go on: then the outer call does the rest. */
   #settle(): void {
     if (this.#isSettling) return
     this.#isSettling = true
-    while (this.#toPump.size + this.#toWake.size > 0 && !this.isOver) {
-      for (const peer of this.#toPump) {
-        this.#toPump.delete(peer)
-        this.#outgoing.get(peer)?.pump()
+    while (this.#toDo.length + this.#toPump.size + this.#toWake.size > 0 && !this.isOver) {
+      for (let next = this.#toDo.pop(); next !== undefined && !this.isOver; next = this.#toDo.pop()) this.#do(...next)
+      for (const lane of this.#toPump) {
+        this.#toPump.delete(lane)
+        lane.pump()
       }
-      for (const peer of this.#toWake) {
-        this.#toWake.delete(peer)
-        this.#incoming.get(peer)?.wake()
+      for (const lane of this.#toWake) {
+        this.#toWake.delete(lane)
+        lane.wake()
       }
     }
     this.#isSettling = false

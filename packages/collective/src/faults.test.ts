@@ -279,7 +279,7 @@ test("a caller's mistakes reject one call and leave the group as it is", async (
     { ...region, byteOffset: -4 },
     { ...region, elems: 1.5 },
     { ...region, elems: arena.memory.buffer.byteLength },
-    { ...region, dtype: 'int32' as 'float32' },
+    { ...region, dtype: 'uint8' as 'float32' },
   ]
   for (const bad of wrong) {
     await expect(group.allReduce(bad)).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_ARGUMENT' })

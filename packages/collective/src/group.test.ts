@@ -112,10 +112,7 @@ describe('under any order of frames, pieces and flushes', () => {
     await fc.assert(
       fc.asyncProperty(worlds, async options => {
         const { ranks, seed } = options
-        const world = new World({
-          ...options,
-          limits: { ringFromBlockBytes: 100, starUpToBytes: 100, starUpToRanks: 3 },
-        })
+        const world = new World(options)
         const sizes = [300, 5, 70, 1, 120]
         const inputs = sizes.map((n, op) => world.members.map((_, rank) => normals(n, seed, rank, op)))
         const outcomes = await world.each(async rank => {
@@ -261,8 +258,9 @@ test('a result says how long the op took and how long this rank was ahead', asyn
   world.nowMs = 130
   const second = world.member(1).group.allReduce(b, { algorithm: 'ring' })
   await world.scheduler.run()
-  expect(await first).toEqual({ durMs: 30, waitMs: 30, bytesSent: 16 })
-  expect(await second).toEqual({ durMs: 0, waitMs: 0, bytesSent: 16 })
+  const op = { opSeq: 0, kind: 'all-reduce', algorithm: 'ring', elems: 4, bytesSent: 16, nonfinite: false }
+  expect(await first).toEqual({ ...op, durMs: 30, waitMs: 30 })
+  expect(await second).toEqual({ ...op, durMs: 0, waitMs: 0 })
   expect(world.member(0).group.flightLog()).toEqual([
     expect.objectContaining({
       opSeq: 0,

@@ -1,33 +1,45 @@
-import { type Clock, SkeinError, systemClock } from '@skein/core'
+import { type CodecName, codecs } from '@skein/codec'
+import { type Clock, dtypeBytes, SkeinError, systemClock } from '@skein/core'
 import {
-  binomialBroadcast,
+  blockRange,
+  bruckAllToAll,
   type CollectivePlan,
+  directAllToAll,
   disseminationBarrier,
+  type LinkFigures,
+  pairwiseAllToAll,
   type PlanOp,
-  ringAllGather,
-  ringAllReduce,
-  ringReduceScatter,
   segmentsOf,
-  starAllReduce,
-  treeAllReduce,
+  twoLevelAllToAll,
 } from '@skein/plan'
 import type { Region, Simd } from '@skein/simd'
-import {
-  type AlgorithmLimits,
-  type AllReduceAlgorithm,
-  chooseAllReduce,
-  defaultAlgorithmLimits,
-} from './choose-algorithm.ts'
-import { CollectiveErrors } from './errors.ts'
-import { Executor } from './executor.ts'
-import type { FlightEntry } from './flight-log.ts'
 import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
+import { checkGroup, wrongArgument } from './check-group.ts'
+import { assumedLinks, chooseAlgorithm } from './choose-algorithm.ts'
+import { CodedPayload } from './coded-payload.ts'
+import type {
+  AlgorithmOptions,
+  AllReduceOptions,
+  AllToAllOptions,
+  Collectives,
+  OpOptions,
+  Priority,
+  ReduceOp,
+  ReduceOptions,
+} from './collectives.ts'
+import { CollectiveErrors } from './errors.ts'
+import { Executor, type OpSlot } from './executor.ts'
+import type { FlightEntry } from './flight-log.ts'
 import type { Algorithm, OpKind } from './op-kind.ts'
-import { type OpIdentity, type OpResult, OpRun } from './op-run.ts'
+import { OpMemory } from './op-memory.ts'
+import { type OpParts, type OpResult, OpRun } from './op-run.ts'
+import { type Combine, type Payload, PlainPayload } from './payload.ts'
+import { planOf, type PlanRequest } from './plan-of.ts'
 import { compileProgram, ProgramCache, type RankProgram } from './rank-program.ts'
 import { checkRegion, regionBytes, regionsOverlap, type TensorRegion } from './region.ts'
+import { defaultSegmentBytes, type ScratchSizes } from './scratch-bytes.ts'
 
-export interface GroupOptions {
+export interface GroupOptions extends Omit<ScratchSizes, 'poolBytes'> {
   readonly rank: number
   readonly worldSize: number
   /** Every frame carries it; frames of another one end the group. */
@@ -35,140 +47,190 @@ export interface GroupOptions {
   /** Where all regions lie. */
   readonly memory: WebAssembly.Memory
   readonly simd: Simd
-  /** At least `scratchBytesFor(worldSize, segmentBytes)`; the group's alone until it is closed. */
+  /** At least `scratchBytesFor(worldSize, …)`; the group's alone until it is closed. What is beyond the lanes' segments is the pool. */
   readonly scratch: Region
-  /** Longest payload of a frame; a multiple of 64, the same on all ranks. Default 256 KiB. */
-  readonly segmentBytes?: number
-  /** When which all-reduce is used; the same on all ranks. */
-  readonly limits?: AlgorithmLimits
+  /** What the links cost, for the choice of algorithms; the same on all ranks. See `measureLinks`. */
+  readonly links?: LinkFigures
+  /** Host of each rank. */
+  readonly hosts?: readonly number[]
   readonly clock?: Clock
   /** Called once, when this rank itself notices that the group cannot go on (not after `abort` or `close`). */
   onFailure?(error: SkeinError, peer: number): void
 }
 
-export const defaultSegmentBytes = 256 * 1024
-
-/** Bytes of scratch a group needs, and all that it ever holds: one segment per incoming lane. */
-export function scratchBytesFor(worldSize: number, segmentBytes = defaultSegmentBytes): number {
-  return Math.max(0, worldSize - 1) * segmentBytes
-}
+const channelOf: Readonly<Record<Priority, number>> = { normal: 0, urgent: 1 }
+const reduceCodes: Readonly<Record<ReduceOp, number>> = { sum: 0, mean: 1, min: 2, max: 3 }
+const nothing: TensorRegion = { byteOffset: 0, elems: 0, dtype: 'float32' }
 
 /**
  * The ranks of one generation and the collectives among them, run in the thread that calls.
  *
- * Collectives work in place on float32 regions of the shared memory and are asynchronous: a call starts one and returns its handle,
- * several may be under way, they may end in any order. They have to be issued in the same order on every rank, and messages to
- * one peer in the order in which their partner expects them relative to those. A region is borrowed until its handle settles:
- * then every part has arrived and everything sent from it is flushed. After a rejection it holds garbage.
- *
  * Every handle rejects with the error that ended the group: SKEIN_COLLECTIVE_PEER_LOST, _MISMATCH, _STALE_GENERATION, _CORRUPT,
- * _BAD_FRAME, _CLOSED, or what `abort` was given. SKEIN_COLLECTIVE_BUSY and _ARGUMENT reject one call and leave the group as it is.
+ * _BAD_FRAME, _CANCELLED, _CLOSED, or what `abort` was given. _BUSY and _ARGUMENT reject one call and leave the group as it is.
  */
-export class Group {
+export class Group implements Collectives {
   readonly rank: number
   readonly worldSize: number
   readonly generation: number
-  readonly #memory: WebAssembly.Memory
+  readonly #options: GroupOptions
   readonly #clock: Clock
-  readonly #limits: AlgorithmLimits
-  readonly #segmentElems: number
+  readonly #segmentBytes: number
   readonly #executor: Executor
   readonly #programs: ProgramCache
-  /** Per peer: number of the next message to it, and from it. */
-  readonly #messagesTo = new Map<number, number>()
-  readonly #messagesFrom = new Map<number, number>()
+  readonly #nextOpSeq = [0, 0]
+  /** Per channel and peer: number of the next message to it, and from it. */
+  readonly #messagesTo = new Map<string, number>()
+  readonly #messagesFrom = new Map<string, number>()
+  #links: LinkFigures
+  #ringOrder: readonly number[] | undefined
 
   constructor(options: GroupOptions) {
     const { rank, worldSize, generation, memory, simd, scratch, clock = systemClock } = options
-    const { segmentBytes = defaultSegmentBytes, limits = defaultAlgorithmLimits } = options
+    const { segmentBytes = defaultSegmentBytes } = options
     checkGroup(options, segmentBytes)
     this.rank = rank
     this.worldSize = worldSize
     this.generation = generation
-    this.#memory = memory
+    this.#options = options
     this.#clock = clock
-    this.#limits = limits
-    this.#segmentElems = segmentBytes / 4
+    this.#links = options.links ?? assumedLinks
+    this.#segmentBytes = segmentBytes
     this.#programs = new ProgramCache(rank)
-    const onFailure = (error: SkeinError, peer: number) => options.onFailure?.(error, peer)
     this.#executor = new Executor({
       rank,
       worldSize,
       generation,
+      numChannels: options.urgent === true ? 2 : 1,
       memory,
       simd,
       scratch,
       segmentBytes,
       clock,
-      onFailure,
+      onFailure: (error, peer) => options.onFailure?.(error, peer),
     })
   }
 
-  /** Where the lane from `peer` delivers; to be given to the call that dials it. */
-  sink(peer: number): LaneSink {
-    return this.#known(this.#executor.incoming(peer), peer)
+  /** Lanes in each direction to each peer: the ordinary one, and one for urgent ops where the group has them. */
+  get numChannels(): number {
+    return this.#options.urgent === true ? 2 : 1
+  }
+
+  /** Where the lane of `channel` from `peer` delivers; to be given to the call that dials it. */
+  sink(peer: number, channel = 0): LaneSink {
+    return this.#known(this.#executor.incoming(peer, channel), peer)
   }
 
   /** The dialled lane from `reader.peer`; owned by the group from here, which closes it. */
-  attachReader(reader: LaneReader): void {
-    this.#executor.attachReader(this.#known(this.#executor.incoming(reader.peer), reader.peer), reader)
+  attachReader(reader: LaneReader, channel = 0): void {
+    const lane = this.#known(this.#executor.incoming(reader.peer, channel), reader.peer)
+    this.#executor.attachReader(lane, reader)
   }
 
   /** The lane to `writer.peer`; owned by the group from here, which closes it. Ops may be issued before. */
-  attachWriter(writer: LaneWriter): void {
-    this.#executor.attachWriter(this.#known(this.#executor.outgoing(writer.peer), writer.peer), writer)
+  attachWriter(writer: LaneWriter, channel = 0): void {
+    const lane = this.#known(this.#executor.outgoing(writer.peer, channel), writer.peer)
+    this.#executor.attachWriter(lane, writer)
   }
 
-  /**
-   * Sums the region over all ranks. One rank finishes each element and the others copy it: the same bits everywhere. Ring: sends
-   * 2(N-1)/N · elems per rank, error ≤ (N-1) u Σ|x|; tree: ⌈lg N⌉ u Σ|x|; star: two hops, (N-1) u Σ|x|.
-   * @param options.algorithm left out: by size, see `AlgorithmLimits`
-   */
-  async allReduce(region: TensorRegion, options: { readonly algorithm?: AllReduceAlgorithm } = {}): Promise<OpResult> {
-    const { elems } = region
-    const algorithm = options.algorithm ?? chooseAllReduce(regionBytes(region), this.worldSize, this.#limits)
-    const generate = { ring: ringAllReduce, tree: treeAllReduce, star: starAllReduce }[algorithm]
-    return this.#collective('all-reduce', algorithm, region, 0, () => generate(this.#planOptions(elems)))
+  /** From here on algorithms are chosen by these figures, and rings go round in this order: to be set between the same ops on all ranks. */
+  setLinks(links: LinkFigures, ringOrder?: readonly number[]): void {
+    this.#links = links
+    this.#ringOrder = ringOrder
+    this.#programs.clear()
   }
 
-  /** Sums block r of the region on rank r, blocks as in `blockRange`; the other blocks hold partial sums afterwards. Ring. */
-  async reduceScatter(region: TensorRegion): Promise<OpResult> {
-    return this.#collective('reduce-scatter', 'ring', region, 0, () =>
-      ringReduceScatter(this.#planOptions(region.elems)),
+  get links(): LinkFigures {
+    return this.#links
+  }
+
+  async allReduce(region: TensorRegion, options: AllReduceOptions = {}): Promise<OpResult> {
+    const { output, codec, residual } = options
+    const target = output ?? region
+    checkRegion(region, this.#memoryBytes)
+    if (output !== undefined && (output.elems !== region.elems || output.dtype !== region.dtype)) {
+      throw wrongArgument(`an all-reduce of ${region.elems} ${region.dtype} was to go to ${output.elems} ${output.dtype}`, {})
+    }
+    if (codec !== undefined) this.#checkCodec(codec, region, options)
+    const copies = output !== undefined && output.byteOffset !== region.byteOffset
+    return this.#inPlace('all-reduce', target, {
+      ...options,
+      scales: [0, region.elems],
+      ...(copies
+        ? {
+            reads: [region],
+            begin: () => this.#options.simd.copyBytes(target.byteOffset, region.byteOffset, regionBytes(region)),
+          }
+        : {}),
+      ...(residual === undefined ? {} : { residual }),
+    })
+  }
+
+  async reduceScatter(region: TensorRegion, options: ReduceOptions = {}): Promise<OpResult> {
+    const scales = blockRange(region.elems, this.worldSize, this.rank)
+    return this.#inPlace('reduce-scatter', region, { ...options, scales })
+  }
+
+  async reduce(region: TensorRegion, root: number, options: ReduceOptions = {}): Promise<OpResult> {
+    return this.#inPlace('reduce', region, { ...options, root, scales: [0, root === this.rank ? region.elems : 0] })
+  }
+
+  async allGather(region: TensorRegion, options: AlgorithmOptions = {}): Promise<OpResult> {
+    return this.#inPlace('all-gather', region, options)
+  }
+
+  async gather(region: TensorRegion, root: number, options: AlgorithmOptions = {}): Promise<OpResult> {
+    return this.#inPlace('gather', region, { ...options, root })
+  }
+
+  async scatter(region: TensorRegion, root: number, options: AlgorithmOptions = {}): Promise<OpResult> {
+    return this.#inPlace('scatter', region, { ...options, root })
+  }
+
+  async broadcast(region: TensorRegion, root: number, options: AlgorithmOptions = {}): Promise<OpResult> {
+    return this.#inPlace('broadcast', region, { ...options, root })
+  }
+
+  async barrier(options: OpOptions = {}): Promise<OpResult> {
+    const channel = this.#channelOf(options)
+    const program = this.#programs.get('barrier', () => disseminationBarrier({ ranks: this.worldSize }))
+    return this.#start(
+      this.#parts({ kind: 'barrier', algorithm: 'dissemination', region: nothing, program, channel, tag: 0 }),
+      options,
     )
   }
 
-  /** Copies rank b's block b to all, for every b; blocks as in `blockRange`. Ring. */
-  async allGather(region: TensorRegion): Promise<OpResult> {
-    return this.#collective('all-gather', 'ring', region, 0, () => ringAllGather(this.#planOptions(region.elems)))
+  async allToAll(input: TensorRegion, output: TensorRegion, options: AllToAllOptions = {}): Promise<OpResult> {
+    const channel = this.#channelOf(options)
+    const { counts } = options
+    checkRegion(input, this.#memoryBytes)
+    checkRegion(output, this.#memoryBytes)
+    this.#checkFree([input], [output])
+    if (input.dtype !== output.dtype || regionsOverlap(input, output)) {
+      throw wrongArgument('an all-to-all was given an input and an output of different types, or that overlap', {})
+    }
+    if (counts === undefined) {
+      const size = input.elems / this.worldSize
+      if (!Number.isInteger(size) || output.elems !== input.elems) {
+        const what = `an all-to-all of ${input.elems} elements to ${output.elems} among ${this.worldSize} ranks has no equal blocks`
+        throw wrongArgument(what, { input: input.elems, output: output.elems })
+      }
+      const algorithm = options.algorithm ?? this.#choose('all-to-all', regionBytes(input))
+      const program = this.#programs.get(`all-to-all ${algorithm} ${size} ${dtypeBytes[input.dtype]}`, () =>
+        this.#equalAllToAll(algorithm, size, this.#segmentElems(input)),
+      )
+      const elems = input.elems * this.worldSize
+      const parts = this.#apart({ input, output, program, channel, algorithm: algorithm as Algorithm, elems })
+      return this.#start(parts, options)
+    }
+    return this.#variableAllToAll(input, output, { ...options, counts }, channel)
   }
 
-  /** Copies the region of rank `root` to all. Binomial tree. */
-  async broadcast(region: TensorRegion, root: number): Promise<OpResult> {
-    this.#checkRank(root, 'root of a broadcast')
-    const plan = () => binomialBroadcast({ ...this.#planOptions(region.elems), root })
-    return this.#collective('broadcast', 'tree', region, root, plan)
+  async send(region: TensorRegion, peer: number, tag = 0, options: OpOptions = {}): Promise<OpResult> {
+    return this.#message('send', region, peer, tag, options)
   }
 
-  /** Settles when every rank has called it. Dissemination. */
-  async barrier(): Promise<OpResult> {
-    const nothing: TensorRegion = { byteOffset: 0, elems: 0, dtype: 'float32' }
-    return this.#collective('barrier', 'dissemination', nothing, 0, () =>
-      disseminationBarrier({ ranks: this.worldSize }),
-    )
-  }
-
-  /** Sends the region to `peer`, which receives it with the same tag (uint32, default 0) and size. */
-  async send(region: TensorRegion, peer: number, tag = 0): Promise<OpResult> {
-    return this.#message('send', region, peer, tag)
-  }
-
-  /**
-   * Receives from `peer` the next message of this tag. The lane waits, with everything behind it, until the message at its head
-   * has its `recv`: so issue these in an order that agrees with the sender's.
-   */
-  async recv(region: TensorRegion, peer: number, tag = 0): Promise<OpResult> {
-    return this.#message('recv', region, peer, tag)
+  async recv(region: TensorRegion, peer: number, tag = 0, options: OpOptions = {}): Promise<OpResult> {
+    return this.#message('recv', region, peer, tag, options)
   }
 
   /** Ends the group on this rank: every op under way and every later one rejects with `error`; the lanes are closed. Idempotent. */
@@ -206,52 +268,305 @@ export class Group {
     return this.#executor.flightLog()
   }
 
-  #planOptions(elems: number) {
-    return { ranks: this.worldSize, elems, segmentElems: this.#segmentElems }
+  get #memoryBytes(): number {
+    return this.#options.memory.buffer.byteLength
   }
 
-  #collective(
-    kind: OpKind,
-    algorithm: Algorithm,
+  #segmentElems(region: TensorRegion, codec?: CodecName): number {
+    if (codec === undefined) return this.#segmentBytes / dtypeBytes[region.dtype]
+    const { blockElems, encodedBytes } = codecs[codec]
+    return Math.max(1, Math.floor(this.#segmentBytes / encodedBytes(blockElems))) * blockElems
+  }
+
+  #choose(kind: PlanRequest['kind'] | 'all-to-all', bytes: number, codec?: CodecName): string {
+    const { worldSize: ranks } = this
+    const poolBytes = this.#executor.pool.bytes
+    const sizes = { ranks, bytes, segmentBytes: this.#segmentBytes, poolBytes, isCoded: codec !== undefined }
+    return chooseAlgorithm(kind, sizes, this.#links)
+  }
+
+  #inPlace(
+    kind: PlanRequest['kind'],
     region: TensorRegion,
-    tag: number,
-    plan: () => CollectivePlan,
+    options: AllReduceOptions & {
+      readonly root?: number
+      readonly scales?: readonly [number, number]
+      readonly reads?: readonly TensorRegion[]
+      readonly begin?: () => void
+    },
   ): Promise<OpResult> {
-    this.#checkFree(region, true)
-    const program = this.#programs.get(`${kind} ${algorithm} ${region.elems} ${tag}`, plan)
-    const opSeq = this.#executor.nextOpSeq++
-    return this.#start({ opSeq, kind, algorithm, tag, region }, program)
+    const { op = 'sum', codec, root = 0, scales = [0, 0], residual, begin } = options
+    const channel = this.#channelOf(options)
+    checkRegion(region, this.#memoryBytes)
+    this.#checkRank(root, `root of a ${kind}`)
+    if (op === 'mean' && region.dtype === 'int32') throw wrongArgument('a mean of int32 was asked for', { op })
+    const reads = options.reads ?? []
+    const writes = residual === undefined ? [region] : [region, residual]
+    this.#checkFree(reads, writes)
+    const algorithm = options.algorithm ?? this.#choose(kind, regionBytes(region), codec)
+    const request: PlanRequest = {
+      kind,
+      algorithm,
+      ranks: this.worldSize,
+      elems: region.elems,
+      segmentElems: this.#segmentElems(region, codec),
+      root,
+      ...(codec === undefined ? {} : { codec }),
+      ...(this.#options.hosts === undefined ? {} : { hosts: this.#options.hosts }),
+      ...(this.#ringOrder === undefined ? {} : { ringOrder: this.#ringOrder }),
+    }
+    const key = `${kind} ${algorithm} ${region.elems} ${root} ${codec ?? dtypeBytes[region.dtype]}`
+    const program = this.#programs.get(key, () => planOf(request))
+    const tag = root | (reduceCodes[op] << 16) | ((codec === undefined ? 0 : codecs[codec].id) << 20)
+    const combine: Combine = op === 'mean' ? 'sum' : op
+    const parts = this.#parts({ kind, algorithm: algorithm as Algorithm, region, program, channel, tag, combine, codec, residual })
+    const [from, to] = scales
+    const isMean = op === 'mean' && from < to
+    return this.#start(
+      {
+        ...parts,
+        reads,
+        writes,
+        ...(begin === undefined ? {} : { begin }),
+        ...(isMean ? { end: (payload: Payload) => payload.scale(from, to, 1 / this.worldSize) } : {}),
+      },
+      options,
+    )
   }
 
-  #message(op: 'send' | 'recv', region: TensorRegion, peer: number, tag: number): Promise<OpResult> {
+  /** An op on one region in place. */
+  #parts(what: {
+    readonly kind: OpKind
+    readonly algorithm: Algorithm
+    readonly region: TensorRegion
+    readonly program: RankProgram
+    readonly channel: number
+    readonly tag: number
+    readonly opSeq?: number
+    readonly combine?: Combine
+    readonly codec?: CodecName | undefined
+    readonly residual?: TensorRegion | undefined
+  }): OpParts {
+    const { kind, algorithm, region, program, channel, tag, combine = 'sum', codec, residual } = what
+    const { simd } = this.#options
+    const coded = codec === undefined ? undefined : codecs[codec]
+    const scratchBytes = this.#fitting(
+      coded === undefined ? (program.layers - 1) * regionBytes(region) : coded.encodedBytes(region.elems),
+    )
+    // Last of all that can be refused: a number that is taken is used.
+    const opSeq = what.opSeq ?? this.#takeOpSeq(channel)
+    return {
+      identity: { opSeq, kind, algorithm, tag, elems: region.elems, channel },
+      program,
+      reads: [],
+      writes: [region],
+      scratchBytes,
+      payloadAt: scratchOffset => {
+        const memory = OpMemory.inPlace(region, scratchOffset)
+        if (coded === undefined) return new PlainPayload({ memory, simd, dtype: region.dtype, combine })
+        const places = { encodedOffset: scratchOffset, residualOffset: residual?.byteOffset, elems: region.elems }
+        return new CodedPayload({ memory, simd, codec: coded, ...places })
+      },
+    }
+  }
+
+  /** An op that moves elements from one region to another. */
+  #apart(what: {
+    readonly input: TensorRegion
+    readonly output: TensorRegion
+    readonly program: RankProgram
+    readonly channel: number
+    readonly algorithm: Algorithm
+    readonly elems: number
+    readonly opSeq?: number
+  }): OpParts {
+    const { input, output, program, channel, algorithm, elems } = what
+    const space = program.space ?? { inputElems: input.elems, outputElems: output.elems, scratchElems: 0 }
+    const scratchBytes = this.#fitting(space.scratchElems * dtypeBytes[input.dtype])
+    const opSeq = what.opSeq ?? this.#takeOpSeq(channel)
+    return {
+      identity: { opSeq, kind: 'all-to-all', algorithm, tag: 0, elems, channel },
+      program,
+      reads: [input],
+      writes: [output],
+      scratchBytes,
+      payloadAt: scratchOffset =>
+        new PlainPayload({
+          memory: OpMemory.apart(space, input, output, scratchOffset),
+          simd: this.#options.simd,
+          dtype: input.dtype,
+          combine: 'sum',
+        }),
+    }
+  }
+
+  #equalAllToAll(algorithm: string, size: number, segmentElems: number): CollectivePlan {
+    const ranks = this.worldSize
+    const { hosts } = this.#options
+    if (algorithm === 'bruck') return bruckAllToAll({ ranks, blockElems: size })
+    if (algorithm === 'two-level') {
+      if (hosts !== undefined) return twoLevelAllToAll({ hosts, blockElems: size })
+      throw wrongArgument('an all-to-all in two levels was asked of a group that does not know its hosts', { algorithm })
+    }
+    const counts = Array.from({ length: ranks }, () => Array<number>(ranks).fill(size))
+    return variablePlan(algorithm, counts, segmentElems)
+  }
+
+  /**
+   * The counts go round first, as an all-gather in the pool. Both ops take their numbers, and their places in the order of the
+   * channel, now: what is issued meanwhile comes after them on every rank.
+   */
+  async #variableAllToAll(
+    input: TensorRegion,
+    output: TensorRegion,
+    options: AllToAllOptions & { readonly counts: readonly number[] },
+    channel: number,
+  ): Promise<OpResult> {
+    const { counts, algorithm = 'pairwise' } = options
+    const ranks = this.worldSize
+    const sent = counts.reduce((sum, count) => sum + count, 0)
+    if (counts.length !== ranks || counts.some(n => !Number.isSafeInteger(n) || n < 0) || sent !== input.elems) {
+      throw wrongArgument(`an all-to-all of ${input.elems} elements among ${ranks} ranks was given the counts ${counts}`, {
+        counts,
+      })
+    }
+    const tableBytes = this.#fitting(ranks * ranks * 4)
+    const program = this.#programs.get(`counts ${ranks}`, () =>
+      planOf({ kind: 'all-gather', algorithm: 'direct', ranks, elems: ranks * ranks, segmentElems: ranks * ranks, root: 0 }),
+    )
+    let table: Int32Array | undefined
+    const opSeq = this.#takeOpSeq(channel)
+    const exchange: OpParts = {
+      identity: { opSeq, kind: 'all-gather', algorithm: 'direct', tag: 0, elems: ranks * ranks, channel },
+      program,
+      reads: [],
+      writes: [],
+      scratchBytes: tableBytes,
+      payloadAt: scratchOffset => {
+        const region: TensorRegion = { byteOffset: scratchOffset, elems: ranks * ranks, dtype: 'int32' }
+        const shared = new Int32Array(this.#options.memory.buffer, scratchOffset, ranks * ranks)
+        shared.set(counts, this.rank * ranks)
+        table = shared
+        const memory = OpMemory.inPlace(region, 0)
+        return new PlainPayload({ memory, simd: this.#options.simd, dtype: 'int32', combine: 'sum' })
+      },
+      // The pool takes the memory back: what it holds is kept before.
+      end: () => {
+        table = table?.slice()
+      },
+    }
+    const started = this.#start(exchange, options)
+    const second = this.#takeOpSeq(channel)
+    const slot = this.#executor.reserve(channel)
+    await started
+    const all = table as unknown as Int32Array
+    const matrix = Array.from({ length: ranks }, (_, src) => Array.from(all.subarray(src * ranks, (src + 1) * ranks)))
+    const receivedCounts = matrix.map(row => row[this.rank] as number)
+    const received = receivedCounts.reduce((sum, count) => sum + count, 0)
+    if (received !== output.elems) {
+      // The others have begun: this rank cannot stay out of it alone.
+      const error = wrongArgument(
+        `rank ${this.rank} gave an all-to-all an output of ${output.elems} elements, and ${received} come in`,
+        { rank: this.rank, received, receivedCounts },
+      )
+      this.#executor.end(error, true)
+      throw error
+    }
+    const plan = variablePlan(algorithm, matrix, this.#segmentElems(input))
+    const parts = this.#apart({
+      input,
+      output,
+      program: compileProgram(plan.ops[this.rank] ?? [], { space: plan.spaces?.[this.rank] }),
+      channel,
+      algorithm: algorithm as Algorithm,
+      elems: plan.elems,
+      opSeq: second,
+    })
+    return { ...(await this.#start(parts, options, slot)), receivedCounts }
+  }
+
+  #message(op: 'send' | 'recv', region: TensorRegion, peer: number, tag: number, options: OpOptions): Promise<OpResult> {
+    const channel = this.#channelOf(options)
     this.#checkRank(peer, `peer of a ${op}`)
     if (peer === this.rank || !Number.isInteger(tag) || tag < 0 || tag > 0xffff_ffff) {
       throw wrongArgument(`rank ${this.rank} was to ${op} a message with tag ${tag}, peer ${peer}`, { peer, tag })
     }
-    this.#checkFree(region, op === 'recv')
+    checkRegion(region, this.#memoryBytes)
+    const reads = op === 'send' ? [region] : []
+    const writes = op === 'send' ? [] : [region]
+    this.#checkFree(reads, writes)
     const numbers = op === 'send' ? this.#messagesTo : this.#messagesFrom
-    const opSeq = numbers.get(peer) ?? 0
-    numbers.set(peer, opSeq + 1)
-    const pieces = region.elems === 0 ? ([[0, 0]] as const) : segmentsOf([0, region.elems], this.#segmentElems)
-    const ops = pieces.map(([from, to]): PlanOp => ({ op, peer, from, to }))
-    return this.#start({ opSeq, kind: 'message', algorithm: 'direct', tag, region }, compileProgram(ops))
+    const key = `${channel} ${peer}`
+    const opSeq = numbers.get(key) ?? 0
+    numbers.set(key, opSeq + 1)
+    const pieces = region.elems === 0 ? ([[0, 0]] as const) : segmentsOf([0, region.elems], this.#segmentElems(region))
+    const program = compileProgram(pieces.map(([from, to]): PlanOp => ({ op, peer, from, to })))
+    const parts = this.#parts({ kind: 'message', algorithm: 'direct', region, program, channel, tag, opSeq })
+    return this.#start({ ...parts, reads, writes }, options)
   }
 
-  #start(identity: OpIdentity, program: RankProgram): Promise<OpResult> {
-    return this.#executor.start(new OpRun(identity, program, this.#clock.now()))
+  #start(parts: OpParts, { signal }: OpOptions, slot?: OpSlot): Promise<OpResult> {
+    const run = new OpRun(parts, this.#clock.now())
+    if (signal === undefined) return this.#executor.start(run, slot)
+    const cancel = () => this.#executor.end(this.#cancelled(run, signal), true)
+    const settled = this.#executor.start(run, slot)
+    if (signal.aborted) cancel()
+    else signal.addEventListener('abort', cancel, { once: true })
+    return settled.finally(() => signal.removeEventListener('abort', cancel))
   }
 
-  /** Two ops under way may share memory only if both just send it. */
-  #checkFree(region: TensorRegion, writes: boolean): void {
-    checkRegion(region, this.#memory.buffer.byteLength)
+  #cancelled(run: OpRun, signal: AbortSignal): SkeinError {
+    const cause: unknown = signal.reason
+    return new SkeinError(CollectiveErrors.CANCELLED, {
+      what: `rank ${this.rank} cancelled ${run.describe()}`,
+      why: cause instanceof Error ? cause.message : 'its caller wanted it no more',
+      todo: 'form a new group: this one has ended on every rank',
+      details: { peer: this.rank, opSeq: run.opSeq, op: `${run.algorithm} ${run.kind}` },
+      cause,
+    })
+  }
+
+  #takeOpSeq(channel: number): number {
+    const opSeq = this.#nextOpSeq[channel] as number
+    this.#nextOpSeq[channel] = opSeq + 1
+    return opSeq
+  }
+
+  #channelOf({ priority = 'normal' }: OpOptions): number {
+    const channel = channelOf[priority]
+    if (channel < this.numChannels) return channel
+    throw wrongArgument(`an op of priority ${priority} was asked of a group without lanes for it`, { priority })
+  }
+
+  /** @throws SKEIN_COLLECTIVE_ARGUMENT when the pool could never give so much. */
+  #fitting(scratchBytes: number): number {
+    const { bytes } = this.#executor.pool
+    if (scratchBytes <= bytes) return scratchBytes
+    throw wrongArgument(`an op needs ${scratchBytes} B of the group's pool, which has ${bytes} B`, { scratchBytes, bytes })
+  }
+
+  #checkCodec(codec: CodecName, region: TensorRegion, { op = 'sum', residual }: AllReduceOptions): void {
+    if (codecs[codec] === undefined || region.dtype !== 'float32' || (op !== 'sum' && op !== 'mean')) {
+      throw wrongArgument(`a ${op} of ${region.dtype} was asked for with the codec ${codec}`, { codec, op })
+    }
+    if (residual === undefined) return
+    checkRegion(residual, this.#memoryBytes)
+    if (residual.elems === region.elems && residual.dtype === 'float32') return
+    throw wrongArgument(`a residual of ${residual.elems} ${residual.dtype} was given for ${region.elems} float32`, {})
+  }
+
+  /** Two ops under way may share memory only if neither writes it. */
+  #checkFree(reads: readonly TensorRegion[], writes: readonly TensorRegion[]): void {
     for (const run of this.#executor.running) {
-      const bothSend = !writes && run.kind === 'message' && run.program.receives.size === 0
-      if (bothSend || !regionsOverlap(region, run.region)) continue
+      const clash =
+        writes.find(region => [...run.parts.reads, ...run.parts.writes].some(other => regionsOverlap(region, other))) ??
+        reads.find(region => run.parts.writes.some(other => regionsOverlap(region, other)))
+      if (clash === undefined) continue
       throw new SkeinError(CollectiveErrors.BUSY, {
-        what: `${region.elems} elements at byte ${region.byteOffset} are still used by ${run.describe()}`,
+        what: `${clash.elems} elements at byte ${clash.byteOffset} are still used by ${run.describe()}`,
         why: 'its handle has not settled',
         todo: 'await it before the next op on the same memory',
-        details: { byteOffset: region.byteOffset, elems: region.elems, opSeq: run.opSeq },
+        details: { byteOffset: clash.byteOffset, elems: clash.elems, opSeq: run.opSeq },
       })
     }
   }
@@ -271,27 +586,8 @@ export function createGroup(options: GroupOptions): Group {
   return new Group(options)
 }
 
-function checkGroup(options: GroupOptions, segmentBytes: number): void {
-  const { rank, worldSize, scratch } = options
-  if (!(Number.isInteger(worldSize) && worldSize >= 1 && Number.isInteger(rank) && rank >= 0 && rank < worldSize)) {
-    throw wrongArgument(`a group was made for rank ${rank} of ${worldSize}`, { rank, worldSize })
-  }
-  if (!(Number.isInteger(segmentBytes) && segmentBytes >= 64 && segmentBytes % 64 === 0)) {
-    throw wrongArgument(`a group was made with segments of ${segmentBytes} B, not a multiple of 64`, { segmentBytes })
-  }
-  const needed = scratchBytesFor(worldSize, segmentBytes)
-  if (scratch.bytes < needed) {
-    throw wrongArgument(`a group of ${worldSize} was given ${scratch.bytes} B of scratch and needs ${needed} B`, {
-      needed,
-    })
-  }
-}
-
-function wrongArgument(what: string, details: Readonly<Record<string, unknown>>): SkeinError {
-  return new SkeinError(CollectiveErrors.ARGUMENT, {
-    what,
-    why: 'the caller computed it wrongly',
-    todo: 'correct the caller',
-    details,
-  })
+function variablePlan(algorithm: string, counts: readonly (readonly number[])[], segmentElems: number): CollectivePlan {
+  if (algorithm === 'pairwise') return pairwiseAllToAll({ counts, segmentElems })
+  if (algorithm === 'direct') return directAllToAll({ counts, segmentElems })
+  throw wrongArgument(`the algorithm ${algorithm} was asked for an all-to-all with these counts`, { algorithm })
 }

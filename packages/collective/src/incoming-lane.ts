@@ -2,6 +2,7 @@ import { type ErrorCode, SkeinError } from '@skein/core'
 import type { PlanOp } from '@skein/plan'
 import type { FrameHeader } from '@skein/wire'
 import { CollectiveErrors } from './errors.ts'
+import { maxFarewellBytes } from './farewell.ts'
 import type { CloseReason, LaneReader, LaneSink } from '@skein/transport'
 import { describeOpCode, encodeOpCode } from './op-kind.ts'
 import type { OpRun, Track } from './op-run.ts'
@@ -11,13 +12,15 @@ export interface IncomingHost {
   readonly rank: number
   readonly generation: number
   readonly isOver: boolean
-  /** Number of the next collective that will be issued here. */
-  readonly nextOpSeq: number
+  /** Number of the next collective of this channel that will start here. */
+  nextStart(channel: number): number
   /** Where the payload of this op goes: its place in the region, or this lane's scratch. */
   destination(run: OpRun, index: number, lane: IncomingLane): Uint8Array
   /** The payload is there: check, add, unlock. */
   arrived(run: OpRun, index: number, lane: IncomingLane, header: FrameHeader): void
   incomingFailed(peer: number, error: SkeinError): void
+  /** The peer ends the group and says why. */
+  farewell(peer: number, payload: Uint8Array): void
 }
 
 const messageCode = encodeOpCode('message', 'direct')
@@ -28,6 +31,7 @@ const messageCode = encodeOpCode('message', 'direct')
  */
 export class IncomingLane implements LaneSink {
   readonly peer: number
+  readonly channel: number
   /** Byte offset of this lane's segment of scratch, where what is to be added arrives. */
   readonly scratchOffset: number
   /** Why the lane is gone, when the peer closed it in good order: a failure only for who still wants to use it. */
@@ -40,9 +44,11 @@ export class IncomingLane implements LaneSink {
   #isPaused = false
   #resumeWhenAttached = false
   #current: Track | undefined
+  #farewell: Uint8Array | undefined
 
-  constructor(peer: number, scratchOffset: number, host: IncomingHost) {
+  constructor(peer: number, channel: number, scratchOffset: number, host: IncomingHost) {
     this.peer = peer
+    this.channel = channel
     this.scratchOffset = scratchOffset
     this.#host = host
   }
@@ -75,6 +81,10 @@ export class IncomingLane implements LaneSink {
     if (this.#host.isOver) return 'wait'
     const foreign = this.#foreign(header)
     if (foreign !== undefined) return foreign
+    if (header.kind === 'abort') {
+      this.#farewell = new Uint8Array(header.payloadBytes)
+      return this.#farewell
+    }
     const track = header.algorithm === messageCode ? this.#findMessage(header) : this.#findCollective(header)
     if (track === undefined) {
       this.#isPaused = true
@@ -95,6 +105,10 @@ export class IncomingLane implements LaneSink {
   }
 
   received(header: FrameHeader): void {
+    if (this.#farewell !== undefined) {
+      this.#host.farewell(this.peer, this.#farewell)
+      return
+    }
     const track = this.#current
     if (track === undefined || this.#host.isOver) return
     this.#current = undefined
@@ -146,6 +160,7 @@ export class IncomingLane implements LaneSink {
       return this.#refuse(CollectiveErrors.MISMATCH, `a frame in the name of rank ${header.fromRank}`, header)
     }
     if (header.kind === 'data') return undefined
+    if (header.kind === 'abort' && header.payloadBytes <= maxFarewellBytes) return undefined
     return this.#refuse(CollectiveErrors.BAD_FRAME, `a frame of kind ${header.kind} on a lane of data`, header)
   }
 
@@ -153,7 +168,7 @@ export class IncomingLane implements LaneSink {
   #findCollective(header: FrameHeader): Track | 'unexpected' | undefined {
     const track = this.#queue[0]
     if (track !== undefined) return header.opSeq === track.run.opSeq ? track : 'unexpected'
-    return header.opSeq >= this.#host.nextOpSeq ? undefined : 'unexpected'
+    return header.opSeq >= this.#host.nextStart(this.channel) ? undefined : 'unexpected'
   }
 
   #findMessage(header: FrameHeader): Track | undefined {
@@ -172,15 +187,16 @@ function differenceOf(track: Track, header: FrameHeader, rank: number): string |
   const index = track.indexes[track.next] as number
   const op = run.program.ops[index] as PlanOp
   const chunk = run.program.chunks[index] as number
-  const count = op.to - op.from
+  const { bytes } = run.payload.stored(op.from, op.to)
+  const count = run.payload.dtype === 'uint8' ? bytes : op.to - op.from
   const same =
     header.algorithm === run.opCode &&
-    header.dtype === run.region.dtype &&
+    header.dtype === run.payload.dtype &&
     header.opElems === run.elems &&
     header.tag === run.tag &&
     header.chunk === chunk &&
     header.count === count &&
-    header.payloadBytes === count * 4
+    header.payloadBytes === bytes
   if (same) return undefined
   return `${describeFrame(header)} where rank ${rank} expects chunk ${chunk} of ${count} elements of ${run.describe()}`
 }

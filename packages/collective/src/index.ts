@@ -1,13 +1,21 @@
 /** Process groups and the executor of collective plans. */
-export {
-  type AlgorithmLimits,
-  type AllReduceAlgorithm,
-  chooseAllReduce,
-  defaultAlgorithmLimits,
-} from './choose-algorithm.ts'
+export { assumedLinks, chooseAlgorithm } from './choose-algorithm.ts'
+export type {
+  AlgorithmOptions,
+  AllReduceOptions,
+  AllToAllOptions,
+  Collectives,
+  OpOptions,
+  Priority,
+  ReduceOp,
+  ReduceOptions,
+} from './collectives.ts'
 export { CollectiveErrors } from './errors.ts'
 export type { FlightEntry } from './flight-log.ts'
-export { createGroup, defaultSegmentBytes, Group, type GroupOptions, scratchBytesFor } from './group.ts'
+export { createGroup, Group, type GroupOptions } from './group.ts'
 export type { Algorithm, OpKind } from './op-kind.ts'
 export type { OpResult } from './op-run.ts'
-export type { TensorRegion } from './region.ts'
+export { algorithmsOf, planOf, type PlanRequest } from './plan-of.ts'
+export { regionBytes, type RegionDType, type TensorRegion } from './region.ts'
+export { type GroupAnswer, type GroupCall, type GroupRequest, GroupServer, RemoteGroup } from './remote-group.ts'
+export { codedScratchBytes, defaultSegmentBytes, scratchBytesFor, type ScratchSizes } from './scratch-bytes.ts'

@@ -1,11 +1,37 @@
 /** What a frame belongs to, and how it is done: the two halves of the header's `algorithm` field. */
-export const opKinds = ['all-reduce', 'reduce-scatter', 'all-gather', 'broadcast', 'barrier', 'message'] as const
+export const opKinds = [
+  'all-reduce',
+  'reduce-scatter',
+  'all-gather',
+  'broadcast',
+  'barrier',
+  'message',
+  'reduce',
+  'gather',
+  'scatter',
+  'all-to-all',
+] as const
 export type OpKind = (typeof opKinds)[number]
 
-export const algorithms = ['ring', 'tree', 'star', 'dissemination', 'direct'] as const
+export const algorithms = [
+  'ring',
+  'tree',
+  'star',
+  'dissemination',
+  'direct',
+  'recursive-doubling',
+  'halving-doubling',
+  'double-tree',
+  'hierarchical',
+  'pairwise',
+  'bruck',
+  'two-level',
+  'halving',
+  'doubling',
+] as const
 export type Algorithm = (typeof algorithms)[number]
 
-/** Kind in the high byte, algorithm in the low one; both count from 1. Never reorder: ranks of two versions compare them. */
+/** Kind in the high byte, algorithm in the low one; both count from 1. Only ever appended to: ranks of two versions compare them. */
 export function encodeOpCode(kind: OpKind, algorithm: Algorithm): number {
   return ((opKinds.indexOf(kind) + 1) << 8) | (algorithms.indexOf(algorithm) + 1)
 }

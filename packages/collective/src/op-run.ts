@@ -1,37 +1,62 @@
 import { type Deferred, deferred, type Ms } from '@skein/core'
 import type { FlightEntry } from './flight-log.ts'
 import { type Algorithm, encodeOpCode, type OpKind } from './op-kind.ts'
+import type { Payload } from './payload.ts'
 import type { RankProgram } from './rank-program.ts'
 import type { TensorRegion } from './region.ts'
 
-/** What an op cost on this rank. */
+/** What an op cost on this rank, and what it found. */
 export interface OpResult {
+  readonly opSeq: number
+  readonly kind: OpKind
+  readonly algorithm: Algorithm
+  readonly elems: number
   /** From the call to the end. */
   readonly durMs: Ms
   /** From the call to the first frame that arrived: how long this rank was ahead of the rank it hears from first. */
   readonly waitMs: Ms
   /** Payload bytes that this rank sent: the closed form of the algorithm. */
   readonly bytesSent: number
+  /** With a codec: whether some rank's values held a NaN or an infinity; the same on all ranks of an all-reduce. */
+  readonly nonfinite: boolean
+  /** Of an all-to-all: elements that came from each rank, as they lie in the output. */
+  readonly receivedCounts?: readonly number[]
 }
 
 export interface OpIdentity {
   readonly opSeq: number
   readonly kind: OpKind
   readonly algorithm: Algorithm
-  /** Root of a broadcast, or the caller's tag of a message: has to agree. */
+  /** Root, reduction and codec of a collective in one number, or the caller's tag of a message: has to agree. */
   readonly tag: number
-  readonly region: TensorRegion
+  /** Elements of the whole op, the same on all ranks. */
+  readonly elems: number
+  /** Index of the lanes it uses. */
+  readonly channel: number
+}
+
+/** Memory that an op uses until it is done. */
+export interface Borrowed {
+  readonly reads: readonly TensorRegion[]
+  readonly writes: readonly TensorRegion[]
+}
+
+export interface OpParts extends Borrowed {
+  readonly identity: OpIdentity
+  readonly program: RankProgram
+  /** Of the group's pool, from the start to the end of the op. */
+  readonly scratchBytes: number
+  /** Makes the payload when the scratch is there. */
+  payloadAt(scratchOffset: number): Payload
+  /** Runs before the first frame, and after the last. */
+  begin?(): void
+  end?(payload: Payload): void
 }
 
 /** One op under way: how far each entry of its program is. */
 export class OpRun implements FlightEntry {
-  readonly opSeq: number
-  readonly kind: OpKind
-  readonly algorithm: Algorithm
+  readonly parts: OpParts
   readonly opCode: number
-  readonly tag: number
-  readonly region: TensorRegion
-  readonly program: RankProgram
   /** Per op of the program: how many earlier ops it still waits for. */
   readonly pending: Int32Array
   /** Per receive: checksum of what arrived, for sends that pass it on. */
@@ -41,34 +66,66 @@ export class OpRun implements FlightEntry {
   leftMs: Ms | undefined
   bytesSent = 0
   outcome = 'running'
+  scratchOffset = 0
+  #payload: Payload | undefined
   #open: number
   readonly #settled: Deferred<OpResult> = deferred()
 
-  constructor(identity: OpIdentity, program: RankProgram, enteredMs: Ms) {
-    this.opSeq = identity.opSeq
-    this.kind = identity.kind
-    this.algorithm = identity.algorithm
-    this.opCode = encodeOpCode(identity.kind, identity.algorithm)
-    this.tag = identity.tag
-    this.region = identity.region
-    this.program = program
-    this.pending = program.waits.slice()
-    this.checksums = new Uint32Array(program.ops.length)
+  constructor(parts: OpParts, enteredMs: Ms) {
+    this.parts = parts
+    this.opCode = encodeOpCode(parts.identity.kind, parts.identity.algorithm)
+    this.pending = parts.program.waits.slice()
+    this.checksums = new Uint32Array(parts.program.ops.length)
     this.enteredMs = enteredMs
-    this.#open = program.ops.length
+    this.#open = parts.program.ops.length
+  }
+
+  get opSeq(): number {
+    return this.parts.identity.opSeq
+  }
+
+  get kind(): OpKind {
+    return this.parts.identity.kind
+  }
+
+  get algorithm(): Algorithm {
+    return this.parts.identity.algorithm
+  }
+
+  get tag(): number {
+    return this.parts.identity.tag
   }
 
   get elems(): number {
-    return this.region.elems
+    return this.parts.identity.elems
+  }
+
+  get channel(): number {
+    return this.parts.identity.channel
+  }
+
+  get program(): RankProgram {
+    return this.parts.program
+  }
+
+  get payload(): Payload {
+    return this.#payload as Payload
   }
 
   get promise(): Promise<OpResult> {
     return this.#settled.promise
   }
 
-  /** Every receive has arrived and every send is flushed: nothing of the region is borrowed any more. */
+  /** Every receive has arrived, every local op is done and every send is flushed: nothing is borrowed any more. */
   get isComplete(): boolean {
     return this.#open === 0
+  }
+
+  /** The scratch is there: the op may touch memory. */
+  begin(scratchOffset: number): void {
+    this.scratchOffset = scratchOffset
+    this.#payload = this.parts.payloadAt(scratchOffset)
+    this.parts.begin?.()
   }
 
   /** Takes one op off. The caller then looks after those it unlocks. */
@@ -77,10 +134,14 @@ export class OpRun implements FlightEntry {
   }
 
   resolve(nowMs: Ms): void {
+    const payload = this.payload
+    this.parts.end?.(payload)
     this.leftMs = nowMs
     this.outcome = 'done'
     const waitMs = this.firstArrivalMs === undefined ? 0 : this.firstArrivalMs - this.enteredMs
-    this.#settled.resolve({ durMs: nowMs - this.enteredMs, waitMs, bytesSent: this.bytesSent })
+    const { opSeq, kind, algorithm, elems, bytesSent } = this
+    const durMs = nowMs - this.enteredMs
+    this.#settled.resolve({ opSeq, kind, algorithm, elems, durMs, waitMs, bytesSent, nonfinite: payload.nonfinite })
   }
 
   reject(error: Error & { readonly code: string }, nowMs: Ms): void {

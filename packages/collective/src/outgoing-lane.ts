@@ -1,21 +1,26 @@
-import { asSkeinError, type SkeinError } from '@skein/core'
+import { asSkeinError, type SkeinError, within } from '@skein/core'
 import type { CloseReason, LaneWriter } from '@skein/transport'
+import type { Farewell } from './farewell.ts'
 import type { OpRun, Track } from './op-run.ts'
 
 /** What an outgoing lane needs from its group. */
 export interface OutgoingHost {
   /** Hands one op to the writer; settles when it is flushed. */
   transmit(writer: LaneWriter, run: OpRun, index: number): Promise<void>
-  flushed(run: OpRun, index: number): void
+  flushed(run: OpRun, index: number, lane: OutgoingLane): void
   outgoingFailed(peer: number, error: SkeinError): void
 }
 
 /** Frames that may be handed to a writer before the first is flushed: keeps the socket fed, and bounds what a copying lane holds. */
 export const maxUnflushedFrames = 16
 
+/** How long the last frame of a lane may take to leave. */
+const farewellMs = 250
+
 /** The sends to one peer, op after op, each as soon as what it sends is complete. Next hop: the writer's socket. */
 export class OutgoingLane {
   readonly peer: number
+  readonly channel: number
   /** Why the lane is gone, when the peer closed it in good order: a failure only for who still wants to use it. */
   ended: CloseReason | undefined
   readonly #host: OutgoingHost
@@ -23,8 +28,9 @@ export class OutgoingLane {
   #writer: LaneWriter | undefined
   #unflushed = 0
 
-  constructor(peer: number, host: OutgoingHost) {
+  constructor(peer: number, channel: number, host: OutgoingHost) {
     this.peer = peer
+    this.channel = channel
     this.#host = host
   }
 
@@ -55,7 +61,7 @@ export class OutgoingLane {
         this.#host.transmit(writer, run, index).then(
           () => {
             this.#unflushed--
-            this.#host.flushed(run, index)
+            this.#host.flushed(run, index, this)
           },
           thrown => this.#host.outgoingFailed(this.peer, asSkeinError(thrown)),
         )
@@ -71,8 +77,21 @@ export class OutgoingLane {
     return this.#unflushed > 0 || this.#queue.some(track => track.next < track.indexes.length)
   }
 
-  close(): void {
+  /**
+   * Ends the lane. A farewell goes first where nothing is on its way: frames before it would be read from memory that is no longer
+   * borrowed.
+   */
+  close(farewell?: Farewell): void {
     this.#queue.length = 0
-    this.#writer?.close()
+    const writer = this.#writer
+    if (farewell === undefined || this.#unflushed > 0 || this.ended !== undefined) {
+      writer?.close()
+      return
+    }
+    if (writer === undefined) return
+    const sent = writer.send(farewell.header, farewell.payload)
+    within(sent, { what: 'the last frame of a lane', timeoutMs: farewellMs })
+      .catch(() => undefined)
+      .finally(() => writer.close())
   }
 }

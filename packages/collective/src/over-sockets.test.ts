@@ -1,8 +1,9 @@
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { attachLanes, dialLane, type LaneKind, listen } from '@skein/transport'
 import { afterEach, describe, expect, test } from 'vitest'
-import { createGroup, type Group, scratchBytesFor } from './group.ts'
+import { createGroup, type Group } from './group.ts'
 import type { TensorRegion } from './region.ts'
+import { scratchBytesFor } from './scratch-bytes.ts'
 
 interface Member {
   readonly group: Group
@@ -23,7 +24,7 @@ async function connect(ranks: number, kind: LaneKind, segmentBytes: number): Pro
     Array.from({ length: ranks }, async (_, rank) => {
       const listener = await listen()
       const door = attachLanes(listener.server).open({ generation: 1, rank, worldSize: ranks, token })
-      const scratchBytes = scratchBytesFor(ranks, segmentBytes)
+      const scratchBytes = scratchBytesFor(ranks, { segmentBytes })
       const arena = new SharedArena(createSharedMemory((8 << 20) + scratchBytes))
       const failures: Member['failures'] = []
       const group = createGroup({

@@ -1,4 +1,4 @@
-import { type CollectivePlan, dependenciesOf, type PlanOp } from '@skein/plan'
+import { type CollectivePlan, dependenciesOf, isTransfer, type PlanOp, type RankSpace } from '@skein/plan'
 
 /** One rank's list of a plan, made ready to run many times: shared by all runs, never written. */
 export interface RankProgram {
@@ -11,12 +11,21 @@ export interface RankProgram {
   readonly chunks: Int32Array
   /** Per send: the receive whose payload it passes on unchanged, else -1. Its checksum is known already. */
   readonly forwards: Int32Array
+  /** Copies and encodings that wait for nothing. */
+  readonly firstLocals: readonly number[]
+  /** How the addresses are divided, where input and output are apart. */
+  readonly space: RankSpace | undefined
+  /** Copies of the buffer in the addresses, the buffer itself counted. */
+  readonly layers: number
   /** Per peer the sends, and the receives, in order. */
   readonly sends: ReadonlyMap<number, Int32Array>
   readonly receives: ReadonlyMap<number, Int32Array>
 }
 
-export function compileProgram(ops: readonly PlanOp[]): RankProgram {
+export function compileProgram(
+  ops: readonly PlanOp[],
+  addresses: { readonly space?: RankSpace | undefined; readonly layers?: number | undefined } = {},
+): RankProgram {
   const dependencies = dependenciesOf(ops)
   const unlocks: number[][] = ops.map(() => [])
   const waits = new Int32Array(ops.length)
@@ -24,10 +33,15 @@ export function compileProgram(ops: readonly PlanOp[]): RankProgram {
   const forwards = new Int32Array(ops.length).fill(-1)
   const sends = new Map<number, number[]>()
   const receives = new Map<number, number[]>()
+  const firstLocals: number[] = []
   for (const [index, op] of ops.entries()) {
     const before = dependencies[index] as readonly number[]
     waits[index] = before.length
     for (const earlier of before) unlocks[earlier]?.push(index)
+    if (!isTransfer(op)) {
+      if (before.length === 0) firstLocals.push(index)
+      continue
+    }
     const side = op.op === 'send' ? sends : receives
     const lane = side.get(op.peer) ?? []
     side.set(op.peer, lane)
@@ -39,7 +53,18 @@ export function compileProgram(ops: readonly PlanOp[]): RankProgram {
   }
   const frozen = (lanes: Map<number, number[]>) =>
     new Map([...lanes].map(([peer, list]) => [peer, Int32Array.from(list)]))
-  return { ops, waits, unlocks, chunks, forwards, sends: frozen(sends), receives: frozen(receives) }
+  return {
+    ops,
+    waits,
+    unlocks,
+    chunks,
+    forwards,
+    firstLocals,
+    space: addresses.space,
+    layers: addresses.layers ?? 1,
+    sends: frozen(sends),
+    receives: frozen(receives),
+  }
 }
 
 function isSameStore(earlier: PlanOp | undefined, send: PlanOp): boolean {
@@ -57,6 +82,10 @@ export class ProgramCache {
     this.#limit = limit
   }
 
+  clear(): void {
+    this.#programs.clear()
+  }
+
   get(key: string, plan: () => CollectivePlan): RankProgram {
     const known = this.#programs.get(key)
     if (known !== undefined) {
@@ -64,7 +93,8 @@ export class ProgramCache {
       this.#programs.set(key, known)
       return known
     }
-    const program = compileProgram(plan().ops[this.#rank] ?? [])
+    const { ops, spaces, layers } = plan()
+    const program = compileProgram(ops[this.#rank] ?? [], { space: spaces?.[this.#rank], layers })
     this.#programs.set(key, program)
     if (this.#programs.size > this.#limit) {
       for (const oldest of this.#programs.keys()) {

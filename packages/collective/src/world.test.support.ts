@@ -1,15 +1,17 @@
 import { type Clock, seededRandom, type SkeinError } from '@skein/core'
 import { createSharedMemory, createSimd, SharedArena, type SharedMemory } from '@skein/simd'
-import type { AlgorithmLimits } from './choose-algorithm.ts'
-import { createGroup, type Group, scratchBytesFor } from './group.ts'
+import { createGroup, type Group } from './group.ts'
 import { type LaneFault, MemoryLane, Scheduler } from './memory-lanes.test.support.ts'
 import type { TensorRegion } from './region.ts'
+import { scratchBytesFor } from './scratch-bytes.ts'
 
 export interface WorldOptions {
   readonly ranks: number
   readonly seed: number
   readonly segmentBytes?: number
-  readonly limits?: AlgorithmLimits
+  readonly poolBytes?: number
+  readonly urgent?: boolean
+  readonly hosts?: readonly number[]
   readonly generation?: (rank: number) => number
   readonly fault?: LaneFault & { readonly from: number; readonly to: number }
   readonly memoryBytes?: number
@@ -36,7 +38,8 @@ export class World {
     const { ranks, seed, segmentBytes = 1024, coordinated = true, memoryBytes = 1 << 18 } = options
     this.scheduler = new Scheduler(seededRandom(seed))
     const clock: Clock = { now: () => this.nowMs }
-    const scratchBytes = scratchBytesFor(ranks, segmentBytes)
+    const { poolBytes = 1 << 15, urgent = false, hosts } = options
+    const scratchBytes = scratchBytesFor(ranks, { segmentBytes, poolBytes, urgent })
     this.members = Array.from({ length: ranks }, (_, rank) => {
       const memory: SharedMemory = createSharedMemory(memoryBytes + scratchBytes)
       const arena = new SharedArena(memory)
@@ -50,7 +53,8 @@ export class World {
         scratch: arena.alloc('scratch', scratchBytes),
         segmentBytes,
         clock,
-        ...(options.limits === undefined ? {} : { limits: options.limits }),
+        urgent,
+        ...(hosts === undefined ? {} : { hosts }),
         onFailure: (error, peer) => {
           failures.push({ error, peer })
           this.reports.push(error)
@@ -62,12 +66,15 @@ export class World {
     for (let from = 0; from < ranks; from++) {
       for (let to = 0; to < ranks; to++) {
         if (from === to) continue
-        const fault = options.fault?.from === from && options.fault.to === to ? options.fault : undefined
-        const lane = new MemoryLane(from, to, this.member(to).group.sink(from), this.scheduler, fault)
-        this.lanes.set(`${from}→${to}`, lane)
-        // In any order, and maybe after the first ops.
-        this.scheduler.later(() => this.member(from).group.attachWriter(lane.writer))
-        this.scheduler.later(() => this.member(to).group.attachReader(lane.reader))
+        for (let channel = 0; channel < (urgent ? 2 : 1); channel++) {
+          const isFaulty = options.fault?.from === from && options.fault.to === to && channel === 0
+          const fault = isFaulty ? options.fault : undefined
+          const lane = new MemoryLane(from, to, this.member(to).group.sink(from, channel), this.scheduler, fault)
+          this.lanes.set(channel === 0 ? `${from}→${to}` : `${from}→${to} urgent`, lane)
+          // In any order, and maybe after the first ops.
+          this.scheduler.later(() => this.member(from).group.attachWriter(lane.writer, channel))
+          this.scheduler.later(() => this.member(to).group.attachReader(lane.reader, channel))
+        }
       }
     }
   }
@@ -91,6 +98,18 @@ export class World {
     const region: TensorRegion = { byteOffset, elems: values.length, dtype: 'float32' }
     this.view(rank, region).set(values)
     return region
+  }
+
+  /** A region of whole numbers. */
+  intRegion(rank: number, values: readonly number[]): TensorRegion {
+    const { byteOffset } = this.member(rank).arena.alloc('values', values.length * 4)
+    const region: TensorRegion = { byteOffset, elems: values.length, dtype: 'int32' }
+    this.intView(rank, region).set(values)
+    return region
+  }
+
+  intView(rank: number, region: TensorRegion): Int32Array {
+    return new Int32Array(this.member(rank).arena.memory.buffer, region.byteOffset, region.elems)
   }
 
   view(rank: number, region: TensorRegion): Float32Array {

@@ -1,10 +1,11 @@
 import type { Worker } from 'node:worker_threads'
 import { type Deferred, deferred, SkeinError } from '@skein/core'
+import { RemoteGroup, type TensorRegion } from '@skein/collective'
 import type { Region } from '@skein/simd'
-import type { EvaluationReport, OpReport, Peers, StepReport } from '@skein/trainer'
+import type { EvaluationReport, Peers, StepReport } from '@skein/trainer'
 import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 import { WorkerErrors } from './errors.ts'
-import type { OpRequest, ToComm, ToDevice } from './thread-messages.ts'
+import type { ToComm, ToDevice } from './thread-messages.ts'
 
 type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
 
@@ -14,14 +15,13 @@ type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
  */
 export class CommClient {
   readonly #thread: Worker
-  readonly #ops = new Map<number, Deferred<OpReport>>()
   readonly #told = new Map<CoordinatorMessage['type'], Deferred<CoordinatorMessage>>()
   readonly #connected = deferred<void>()
   readonly #closed = deferred<void>()
   readonly #commits = new Map<number, Deferred<void>>()
   #committedStep = 0
   #stopAfter: number | undefined
-  #nextOpId = 0
+  #group: RemoteGroup | undefined
   #failure: SkeinError | undefined
 
   constructor(thread: Worker) {
@@ -68,12 +68,15 @@ export class CommClient {
 
   /** The peers of one generation, for the training loop. */
   peers(generation: GenerationMessage, rank: number): Peers {
+    const group = new RemoteGroup({ rank, worldSize: generation.members.length }, request => this.#post(request))
+    this.#group = group
+    if (this.#failure !== undefined) group.fail(this.#failure)
     return {
       rank,
-      worldSize: generation.members.length,
+      worldSize: group.worldSize,
       generation: generation.generation,
-      allReduce: region => this.#op({ kind: 'all-reduce', region }),
-      broadcast: (region, root) => this.#op({ kind: 'broadcast', region, root }),
+      allReduce: region => group.allReduce(float32Of(region)),
+      broadcast: (region, root) => group.broadcast(float32Of(region), root),
       vote: (report: StepReport) => this.#post({ type: 'vote', report }),
       committed: step => this.#committed(step),
       stopAfter: () => this.#stopAfter,
@@ -99,15 +102,6 @@ export class CommClient {
     this.#thread.postMessage(message)
   }
 
-  #op(request: OpRequest): Promise<OpReport> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    const id = this.#nextOpId++
-    const waiting = deferred<OpReport>()
-    this.#ops.set(id, waiting)
-    this.#post({ type: 'op', id, request })
-    return waiting.promise
-  }
-
   #committed(step: number): Promise<void> {
     if (step <= this.#committedStep) return Promise.resolve()
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
@@ -128,12 +122,8 @@ export class CommClient {
         this.#connected.resolve()
         break
       case 'op-done':
-        this.#ops.get(message.id)?.resolve({ durMs: message.durMs, bytesSent: message.bytesSent })
-        this.#ops.delete(message.id)
-        break
       case 'op-failed':
-        this.#ops.get(message.id)?.reject(SkeinError.fromJSON(message.error))
-        this.#ops.delete(message.id)
+        this.#group?.receive(message)
         break
       case 'failed':
         this.#fail(SkeinError.fromJSON(message.error))
@@ -182,9 +172,8 @@ export class CommClient {
     this.#failure = error
     this.#connected.reject(error)
     for (const slot of this.#told.values()) slot.reject(error)
-    for (const op of this.#ops.values()) op.reject(error)
+    this.#group?.fail(error)
     for (const commit of this.#commits.values()) commit.reject(error)
-    this.#ops.clear()
     this.#commits.clear()
   }
 
@@ -196,4 +185,8 @@ export class CommClient {
       ...(cause === undefined ? {} : { cause }),
     })
   }
+}
+
+function float32Of({ byteOffset, bytes }: Region): TensorRegion {
+  return { byteOffset, elems: bytes / 4, dtype: 'float32' }
 }

@@ -1,4 +1,4 @@
-import { createGroup, type Group, type TensorRegion } from '@skein/collective'
+import { createGroup, type Group, type GroupAnswer, type GroupRequest, GroupServer } from '@skein/collective'
 import { asSkeinError, SkeinError, systemClock } from '@skein/core'
 import { createSimd, formatHash, type Region, type Simd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
@@ -6,7 +6,7 @@ import { attachLanes, type ControlLink, dialLane, type LaneServer, type Listener
 import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
 import { BusyTime } from './busy-time.ts'
 import { joinCoordinator } from './join-coordinator.ts'
-import type { CommStart, OpRequest, ToComm, ToDevice } from './thread-messages.ts'
+import type { CommStart, ToComm, ToDevice } from './thread-messages.ts'
 
 type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
 type VoteRequest = Extract<ToComm, { type: 'vote' }>['report']
@@ -28,9 +28,9 @@ export class CommSession {
   #link: ControlLink | undefined
   #generation: GenerationMessage | undefined
   #group: Group | undefined
+  #server: GroupServer | undefined
   #simd: Simd | undefined
   #bytesAtLastVote = 0
-  #nextOpSeq = 0
   #progress = 0
   #step = 0
   #heartbeat: ReturnType<typeof setInterval> | undefined
@@ -103,7 +103,8 @@ export class CommSession {
         break
       }
       case 'op':
-        this.#run(message.id, message.request)
+      case 'cancel':
+        this.#serve(message)
         break
       case 'vote':
         this.#vote(message.report)
@@ -148,6 +149,7 @@ export class CommSession {
       onFailure: (error, peer) => this.fail(error, peer),
     })
     this.#group = group
+    this.#server = new GroupServer(group, answer => this.#answer(answer))
     const worldSize = generation.members.length
     const door = lanes.open({
       generation: generation.generation,
@@ -176,26 +178,20 @@ export class CommSession {
     this.#post({ type: 'connected' })
   }
 
-  #run(id: number, request: OpRequest): void {
-    const group = this.#group
-    if (group === undefined) throw new Error('a collective before the group is connected')
-    const { byteOffset, bytes } = request.region
-    const region: TensorRegion = { byteOffset, elems: bytes / 4, dtype: 'float32' }
-    // The group numbers its collectives in the order of these calls; every rank makes the same ones.
-    const opSeq = this.#nextOpSeq++
-    this.#busy.enter()
-    const op = request.kind === 'all-reduce' ? group.allReduce(region) : group.broadcast(region, request.root)
-    op.then(
-      ({ durMs, bytesSent }) => {
-        this.#busy.leave()
-        this.#logger.debug({ opSeq, op: request.kind, elems: region.elems, durMs, bytes: bytesSent }, 'op.done')
-        this.#post({ type: 'op-done', id, durMs, bytesSent })
-      },
-      (thrown: unknown) => {
-        this.#busy.leave()
-        this.#post({ type: 'op-failed', id, error: asSkeinError(thrown).toJSON() })
-      },
-    )
+  #serve(request: GroupRequest): void {
+    const server = this.#server
+    if (server === undefined) throw new Error('a collective before the group is connected')
+    if (request.type === 'op') this.#busy.enter()
+    void server.receive(request)
+  }
+
+  #answer(answer: GroupAnswer): void {
+    this.#busy.leave()
+    if (answer.type === 'op-done') {
+      const { opSeq, kind: op, elems, durMs, waitMs, bytesSent: bytes } = answer.result
+      this.#logger.debug({ opSeq, op, elems, durMs, waitMs, bytes }, 'op.done')
+    }
+    this.#post(answer)
   }
 
   #vote(report: VoteRequest): void {

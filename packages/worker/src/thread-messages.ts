@@ -1,12 +1,8 @@
 import type { ErrorRecord } from '@skein/core'
+import type { GroupAnswer, GroupRequest } from '@skein/collective'
 import type { Region } from '@skein/simd'
 import type { StepReport } from '@skein/trainer'
 import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
-
-/** Collectives that the device thread asks for; all on float32 regions of the shared memory, in place. */
-export type OpRequest =
-  | { readonly kind: 'all-reduce'; readonly region: Region }
-  | { readonly kind: 'broadcast'; readonly region: Region; readonly root: number }
 
 /** Device thread → comm thread. Small messages only: tensors are in the shared memory. */
 export type ToComm =
@@ -22,7 +18,7 @@ export type ToComm =
       readonly dataFingerprint: string
       readonly numParams: number
     }
-  | { readonly type: 'op'; readonly id: number; readonly request: OpRequest }
+  | GroupRequest
   | { readonly type: 'vote'; readonly report: StepReport }
   | { readonly type: 'tell'; readonly message: WorkerMessage }
   | { readonly type: 'close' }
@@ -33,8 +29,7 @@ export type ToDevice =
   | { readonly type: 'told'; readonly message: CoordinatorMessage }
   /** Lanes to and from every peer are open. */
   | { readonly type: 'connected' }
-  | { readonly type: 'op-done'; readonly id: number; readonly durMs: number; readonly bytesSent: number }
-  | { readonly type: 'op-failed'; readonly id: number; readonly error: ErrorRecord }
+  | GroupAnswer
   /** The run cannot go on here: a lost link, a refused join, an aborted generation. */
   | { readonly type: 'failed'; readonly error: ErrorRecord }
   /** All sockets are closed; the thread ends. */

@@ -11,6 +11,9 @@ import { createdBy } from './created-by.ts'
 import { lastWords } from './last-words.ts'
 import { openModel } from './open-model.ts'
 
+/** For collectives that need memory of their own: small ones in few rounds. */
+const poolBytes = 1 << 20
+
 export interface MemberParts {
   readonly comm: CommClient
   readonly choice: DeviceChoice
@@ -42,7 +45,7 @@ export async function trainMember(
   if (generation === undefined) return notStarted
   const rank = generation.members.find(member => member.workerId === parts.workerId)?.rank ?? -1
   const worldSize = generation.members.length
-  const scratchBytes = scratchBytesFor(worldSize)
+  const scratchBytes = scratchBytesFor(worldSize, { poolBytes })
   const arena = new SharedArena(createSharedMemory(trainingStateBytes(model.layout) + scratchBytes))
   const simd = createSimd(arena.memory)
   const state = createTrainingState(model.layout, arena)

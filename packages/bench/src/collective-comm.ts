@@ -1,0 +1,67 @@
+/** The comm thread of a rank of the collectives bench: sockets and group, as in a worker. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { createGroup, type GroupRequest, GroupServer, scratchBytesFor } from '@skein/collective'
+import { createSimd, type Region } from '@skein/simd'
+import { attachLanes, dialLane, type LaneKind, listen } from '@skein/transport'
+
+export interface CommStart {
+  readonly rank: number
+  readonly ranks: number
+  /** Over which sockets the tensors go. */
+  readonly lanes: LaneKind | 'unix'
+  readonly host: string
+  /** Of this rank's Unix socket. */
+  readonly socketPath: string
+  readonly memory: WebAssembly.Memory
+  readonly scratch: Region
+}
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+  readonly socketPath: string
+}
+
+export const poolBytes = 80 << 20
+export const benchScratchBytes = (ranks: number) => scratchBytesFor(ranks, { poolBytes })
+
+const port = parentPort
+if (port !== null) {
+  const start = workerData as CommStart
+  const { rank, ranks, memory, lanes } = start
+  const lane = { generation: 1, token: 'bench' }
+  const group = createGroup({
+    rank,
+    worldSize: ranks,
+    generation: 1,
+    memory,
+    simd: createSimd(memory),
+    scratch: start.scratch,
+  })
+  const server = new GroupServer(group, answer => port.postMessage(answer))
+  const listener = await listen(lanes === 'unix' ? { path: start.socketPath } : { host: start.host })
+  const door = attachLanes(listener.server).open({ ...lane, rank, worldSize: ranks })
+
+  const connect = async (addresses: readonly Address[]) => {
+    const wait = { timeoutMs: 20_000 }
+    await Promise.all(
+      addresses.flatMap((address, peer) => {
+        if (peer === rank) return []
+        const where = lanes === 'unix' ? { path: address.socketPath } : { host: address.host, port: address.port, kind: lanes }
+        return [
+          dialLane({ ...lane, ...wait, ...where, rank, peer, sink: group.sink(peer) }).then(r => group.attachReader(r)),
+          door.lane(peer, wait).then(writer => group.attachWriter(writer)),
+        ]
+      }),
+    )
+    port.postMessage({ type: 'connected' })
+  }
+  port.on('message', (message: GroupRequest | { type: 'connect'; addresses: readonly Address[] } | { type: 'close' }) => {
+    if (message.type === 'connect') void connect(message.addresses)
+    else if (message.type === 'close') {
+      group.close()
+      void listener.close().then(() => port.close())
+    } else void server.receive(message)
+  })
+  port.postMessage({ type: 'listening', port: listener.port })
+}

@@ -1,0 +1,59 @@
+/**
+ * One rank of the collectives bench, a process with the two threads of a worker: `node collective-rank.js '{"rank":0,"ranks":2,…}'`.
+ * Says {"ready":true,"address":…}; then answers lines of standard input: "connect [addresses]" → {"connected":true},
+ * "run BYTES ROUNDS OPTIONS" → {"ms":[…]}, "quit" ends. Times are those of the caller, in the device thread.
+ */
+import { once } from 'node:events'
+import readline from 'node:readline'
+import { Worker } from 'node:worker_threads'
+import { type AllReduceOptions, type GroupAnswer, RemoteGroup, type TensorRegion } from '@skein/collective'
+import { createSharedMemory, SharedArena } from '@skein/simd'
+import { type Address, benchScratchBytes, type CommStart } from './collective-comm.ts'
+
+export interface RankOptions extends Pick<CommStart, 'rank' | 'ranks' | 'lanes' | 'host' | 'socketPath'> {
+  readonly maxBytes: number
+}
+
+const options = JSON.parse(process.argv[2] ?? '') as RankOptions
+const { rank, ranks, maxBytes } = options
+const say = (line: unknown) => process.stdout.write(`${JSON.stringify(line)}\n`)
+
+const scratchBytes = benchScratchBytes(ranks)
+const arena = new SharedArena(createSharedMemory(maxBytes + scratchBytes + 4096))
+const values = arena.alloc('values', maxBytes)
+const comm = new Worker(new URL('./collective-comm.js', import.meta.url), {
+  workerData: { ...options, memory: arena.memory, scratch: arena.alloc('scratch', scratchBytes) } satisfies CommStart & RankOptions,
+})
+const group = new RemoteGroup({ rank, worldSize: ranks }, request => comm.postMessage(request))
+const [{ port }] = (await once(comm, 'message')) as [{ port: number }]
+const address: Address = { host: options.host, port, socketPath: options.socketPath }
+
+async function run(bytes: number, rounds: number, how: AllReduceOptions): Promise<readonly number[]> {
+  const region: TensorRegion = { byteOffset: values.byteOffset, elems: bytes / 4, dtype: 'float32' }
+  const view = new Float32Array(arena.memory.buffer, values.byteOffset, bytes / 4).fill(1)
+  await group.allReduce(region, how)
+  // 1 has an exact form in every codec.
+  if (view.some(x => x !== ranks)) throw new Error(`rank ${rank}: wrong sum of ${bytes} B`)
+  view.fill(0)
+  const ms: number[] = []
+  for (let round = 0; round < rounds; round++) {
+    const start = performance.now()
+    await group.allReduce(region, how)
+    ms.push(performance.now() - start)
+  }
+  return ms
+}
+
+say({ ready: true, address })
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const [command, first = '', second = '', third = '{}'] = line.split(' ')
+  if (command === 'connect') {
+    comm.postMessage({ type: 'connect', addresses: JSON.parse(first) as Address[] })
+    await once(comm, 'message')
+    comm.on('message', (answer: GroupAnswer) => group.receive(answer))
+    say({ connected: true })
+  } else if (command === 'run') {
+    say({ ms: await run(Number(first), Number(second), JSON.parse(third) as AllReduceOptions) })
+  } else break
+}
+comm.postMessage({ type: 'close' })

@@ -1,0 +1,116 @@
+import { asSkeinError, type Deferred, deferred, type ErrorRecord, SkeinError } from '@skein/core'
+import type { Collectives, OpOptions } from './collectives.ts'
+import type { OpResult } from './op-run.ts'
+
+/** The calls of a group that another thread may ask for. */
+export type GroupCall = Exclude<keyof Collectives, 'rank' | 'worldSize'>
+
+/** Asking thread → the group's thread. A few bytes: tensors are in the shared memory. */
+export type GroupRequest =
+  | {
+      readonly type: 'op'
+      readonly id: number
+      readonly call: GroupCall
+      /** The call's arguments before its options. */
+      readonly args: readonly unknown[]
+      readonly options: Omit<OpOptions, 'signal'>
+    }
+  | { readonly type: 'cancel'; readonly id: number; readonly error: ErrorRecord }
+
+/** The group's thread → the asking one. */
+export type GroupAnswer =
+  | { readonly type: 'op-done'; readonly id: number; readonly result: OpResult }
+  | { readonly type: 'op-failed'; readonly id: number; readonly error: ErrorRecord }
+
+/**
+ * A group that lives in another thread, where its sockets are: turns calls into messages and answers into handles. All that is
+ * said of `Collectives` holds; wrong arguments are found over there, so they reject.
+ */
+export class RemoteGroup implements Collectives {
+  readonly rank: number
+  readonly worldSize: number
+  readonly #post: (request: GroupRequest) => void
+  readonly #waiting = new Map<number, Deferred<OpResult>>()
+  #nextId = 0
+  #failure: SkeinError | undefined
+
+  constructor(place: { readonly rank: number; readonly worldSize: number }, post: (request: GroupRequest) => void) {
+    this.rank = place.rank
+    this.worldSize = place.worldSize
+    this.#post = post
+  }
+
+  allReduce: Collectives['allReduce'] = (region, options) => this.#call('allReduce', [region], options)
+  reduceScatter: Collectives['reduceScatter'] = (region, options) => this.#call('reduceScatter', [region], options)
+  reduce: Collectives['reduce'] = (region, root, options) => this.#call('reduce', [region, root], options)
+  allGather: Collectives['allGather'] = (region, options) => this.#call('allGather', [region], options)
+  gather: Collectives['gather'] = (region, root, options) => this.#call('gather', [region, root], options)
+  scatter: Collectives['scatter'] = (region, root, options) => this.#call('scatter', [region, root], options)
+  broadcast: Collectives['broadcast'] = (region, root, options) => this.#call('broadcast', [region, root], options)
+  allToAll: Collectives['allToAll'] = (input, output, options) => this.#call('allToAll', [input, output], options)
+  barrier: Collectives['barrier'] = options => this.#call('barrier', [], options)
+  send: Collectives['send'] = (region, peer, tag = 0, options) => this.#call('send', [region, peer, tag], options)
+  recv: Collectives['recv'] = (region, peer, tag = 0, options) => this.#call('recv', [region, peer, tag], options)
+
+  /** An answer from the group's thread. */
+  receive(answer: GroupAnswer): void {
+    const waiting = this.#waiting.get(answer.id)
+    this.#waiting.delete(answer.id)
+    if (answer.type === 'op-done') waiting?.resolve(answer.result)
+    else waiting?.reject(SkeinError.fromJSON(answer.error))
+  }
+
+  /** Everything that waits, and every later call, rejects with `error`; the first error stays. */
+  fail(error: SkeinError): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    for (const waiting of this.#waiting.values()) waiting.reject(error)
+    this.#waiting.clear()
+  }
+
+  #call(call: GroupCall, args: readonly unknown[], options: OpOptions = {}): Promise<OpResult> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    const { signal, ...plain } = options
+    const id = this.#nextId++
+    const waiting = deferred<OpResult>()
+    this.#waiting.set(id, waiting)
+    this.#post({ type: 'op', id, call, args, options: plain })
+    if (signal === undefined) return waiting.promise
+    const cancel = () => this.#post({ type: 'cancel', id, error: asSkeinError(signal.reason).toJSON() })
+    if (signal.aborted) cancel()
+    else signal.addEventListener('abort', cancel, { once: true })
+    return waiting.promise.finally(() => signal.removeEventListener('abort', cancel))
+  }
+}
+
+/** The other end of a RemoteGroup, in the thread of the group. */
+export class GroupServer {
+  readonly #group: Collectives
+  readonly #post: (answer: GroupAnswer) => void
+  readonly #cancels = new Map<number, AbortController>()
+
+  constructor(group: Collectives, post: (answer: GroupAnswer) => void) {
+    this.#group = group
+    this.#post = post
+  }
+
+  /** Starts what is asked for, and answers when it is done; resolves then, and never rejects. */
+  async receive(request: GroupRequest): Promise<void> {
+    const { id } = request
+    if (request.type === 'cancel') {
+      this.#cancels.get(id)?.abort(SkeinError.fromJSON(request.error))
+      return
+    }
+    const cancel = new AbortController()
+    this.#cancels.set(id, cancel)
+    try {
+      const call = this.#group[request.call] as (...args: readonly unknown[]) => Promise<OpResult>
+      const result = await call.call(this.#group, ...request.args, { ...request.options, signal: cancel.signal })
+      this.#post({ type: 'op-done', id, result })
+    } catch (thrown) {
+      this.#post({ type: 'op-failed', id, error: asSkeinError(thrown).toJSON() })
+    } finally {
+      this.#cancels.delete(id)
+    }
+  }
+}

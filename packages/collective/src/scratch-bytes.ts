@@ -1,0 +1,23 @@
+import { codecs } from '@skein/codec'
+
+export const defaultSegmentBytes = 256 * 1024
+
+export interface ScratchSizes {
+  /** Longest payload of a frame; a multiple of 256, the same on all ranks. Default 256 KiB. */
+  readonly segmentBytes?: number
+  /** Whether there are lanes for urgent ops, too. Default false. */
+  readonly urgent?: boolean
+  /** For ops that need memory of their own while they are under way; see `codedScratchBytes`. Default 0. */
+  readonly poolBytes?: number
+}
+
+/** Bytes of scratch a group needs, and all that it ever holds: one segment per incoming lane, and the pool. */
+export function scratchBytesFor(worldSize: number, sizes: ScratchSizes = {}): number {
+  const { segmentBytes = defaultSegmentBytes, urgent = false, poolBytes = 0 } = sizes
+  return Math.max(0, worldSize - 1) * segmentBytes * (urgent ? 2 : 1) + poolBytes
+}
+
+/** What a coded all-reduce of `elems` float32 takes of the pool, the largest of the codecs there are. */
+export function codedScratchBytes(elems: number): number {
+  return Math.max(...Object.values(codecs).map(codec => codec.encodedBytes(elems))) + 64
+}
