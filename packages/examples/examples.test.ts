@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import fs from 'node:fs'
 import path from 'node:path'
 import type { TextDataset } from '@skein/data'
 import { loadJob, openDataset } from '@skein/job'
@@ -60,4 +62,23 @@ describe('convnet.job.ts', () => {
     const drawn = new Set(Array.from({ length: 200 }, (_, i) => drawDigit(1, i).digit))
     expect(drawn.size).toBe(numDigits)
   })
+})
+
+test('two processes sum an array, and no TensorFlow is loaded', async () => {
+  const file = path.join(import.meta.dirname, 'all-reduce.js')
+  const run = async (rank: number) => {
+    const child = spawn(process.execPath, [file, String(rank)], { stdio: ['ignore', 'pipe', 'inherit'], timeout: 30_000 })
+    let [text, maps] = ['', '']
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+      maps = fs.readFileSync(`/proc/${child.pid}/maps`, 'utf8')
+    })
+    await new Promise(resolve => child.once('close', resolve))
+    return { text, maps }
+  }
+  for (const [rank, { text, maps }] of (await Promise.all([run(0), run(1)])).entries()) {
+    expect(text).toBe(`rank ${rank}: 3 3 3 3\n`)
+    expect(maps).toContain('node')
+    expect(maps).not.toMatch(/tensorflow|tfjs/)
+  }
 })

@@ -1,8 +1,9 @@
 /** The comm thread of a rank of the collectives bench: sockets and group, as in a worker. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { createGroup, type GroupRequest, GroupServer, scratchBytesFor } from '@skein/collective'
+import { connectGroup } from '@skein/collective/node'
 import { createSimd, type Region } from '@skein/simd'
-import { attachLanes, dialLane, type LaneKind, listen } from '@skein/transport'
+import { attachLanes, type LaneKind, listen } from '@skein/transport'
 
 export interface CommStart {
   readonly rank: number
@@ -43,17 +44,9 @@ if (port !== null) {
   const door = attachLanes(listener.server).open({ ...lane, rank, worldSize: ranks })
 
   const connect = async (addresses: readonly Address[]) => {
-    const wait = { timeoutMs: 20_000 }
-    await Promise.all(
-      addresses.flatMap((address, peer) => {
-        if (peer === rank) return []
-        const where = lanes === 'unix' ? { path: address.socketPath } : { host: address.host, port: address.port, kind: lanes }
-        return [
-          dialLane({ ...lane, ...wait, ...where, rank, peer, sink: group.sink(peer) }).then(r => group.attachReader(r)),
-          door.lane(peer, wait).then(writer => group.attachWriter(writer)),
-        ]
-      }),
-    )
+    const kind = lanes === 'unix' ? 'raw' : lanes
+    const places = addresses.map(({ host, port: at, socketPath }) => ({ host, port: at, ...(lanes === 'unix' ? { path: socketPath } : {}) }))
+    await connectGroup(group, { door, addresses: places, token: lane.token, kind, timeoutMs: 20_000 })
     port.postMessage({ type: 'connected' })
   }
   port.on('message', (message: GroupRequest | { type: 'connect'; addresses: readonly Address[] } | { type: 'close' }) => {

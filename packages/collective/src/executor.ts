@@ -27,6 +27,9 @@ export interface ExecutorOptions {
   onFailure(error: SkeinError, peer: number): void
 }
 
+/** Flag of a frame whose payload carries no checksum: it has not left the host. */
+const withoutChecksum = 1
+
 /** A place in the order of one channel's ops. */
 export interface OpSlot {
   readonly channel: number
@@ -166,7 +169,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     this.#running.clear()
   }
 
-  transmit(writer: LaneWriter, run: OpRun, index: number): Promise<void> {
+  transmit(writer: LaneWriter, run: OpRun, index: number, lane: OutgoingLane): Promise<void> {
     const { program, payload } = run
     const { from, to } = program.ops[index] as PlanOp
     const { byteOffset, bytes } = payload.stored(from, to)
@@ -174,7 +177,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     const header: FrameHeader = {
       kind: 'data',
       dtype: payload.dtype,
-      flags: 0,
+      flags: lane.hasChecksums ? 0 : withoutChecksum,
       generation: this.generation,
       opSeq: run.opSeq,
       fromRank: this.rank,
@@ -184,13 +187,18 @@ export class Executor implements OutgoingHost, IncomingHost {
       payloadBytes: bytes,
       opElems: run.elems,
       tag: run.tag,
-      payloadChecksum:
-        forwarded < 0 ? this.#options.simd.checksum(byteOffset, bytes) : (run.checksums[forwarded] as number),
+      payloadChecksum: lane.hasChecksums ? this.#checksumOf(run, forwarded, byteOffset, bytes) : 0,
     }
     run.bytesSent += bytes
     this.bytesSent += bytes
     this.framesSent++
     return writer.send(header, this.#bytes.subarray(byteOffset, byteOffset + bytes))
+  }
+
+  /** What a receive has passed on unchanged was checked already. */
+  #checksumOf(run: OpRun, forwarded: number, byteOffset: number, bytes: number): number {
+    const known = forwarded < 0 ? undefined : run.checksums[forwarded]
+    return known === undefined || known === 0 ? this.#options.simd.checksum(byteOffset, bytes) : known
   }
 
   flushed(run: OpRun, index: number, lane: OutgoingLane): void {
@@ -213,7 +221,8 @@ export class Executor implements OutgoingHost, IncomingHost {
     const { op, from, to } = run.program.ops[index] as PlanOp
     const stored = payload.stored(from, to)
     const at = op === 'recvReduce' ? lane.scratchOffset : stored.byteOffset
-    if (simd.checksum(at, stored.bytes) !== header.payloadChecksum) {
+    const isChecked = (header.flags & withoutChecksum) === 0
+    if (isChecked && simd.checksum(at, stored.bytes) !== header.payloadChecksum) {
       this.#fail(lane.peer, corruptError(lane.peer, run, header.chunk))
       return
     }

@@ -58,6 +58,13 @@ export interface GroupOptions extends Omit<ScratchSizes, 'poolBytes'> {
   onFailure?(error: SkeinError, peer: number): void
 }
 
+export interface WriterOptions {
+  /** As in `sink`. Default 0. */
+  readonly channel?: number
+  /** Whether payloads are checked against what was sent. To be left out only within a host, where nothing can alter them. Default true. */
+  readonly checksums?: boolean
+}
+
 const channelOf: Readonly<Record<Priority, number>> = { normal: 0, urgent: 1 }
 const reduceCodes: Readonly<Record<ReduceOp, number>> = { sum: 0, mean: 1, min: 2, max: 3 }
 const nothing: TensorRegion = { byteOffset: 0, elems: 0, dtype: 'float32' }
@@ -127,8 +134,9 @@ export class Group implements Collectives {
   }
 
   /** The lane to `writer.peer`; owned by the group from here, which closes it. Ops may be issued before. */
-  attachWriter(writer: LaneWriter, channel = 0): void {
+  attachWriter(writer: LaneWriter, { channel = 0, checksums = true }: WriterOptions = {}): void {
     const lane = this.#known(this.#executor.outgoing(writer.peer, channel), writer.peer)
+    lane.hasChecksums = checksums
     this.#executor.attachWriter(lane, writer)
   }
 

@@ -6,7 +6,7 @@ import type { OpRun, Track } from './op-run.ts'
 /** What an outgoing lane needs from its group. */
 export interface OutgoingHost {
   /** Hands one op to the writer; settles when it is flushed. */
-  transmit(writer: LaneWriter, run: OpRun, index: number): Promise<void>
+  transmit(writer: LaneWriter, run: OpRun, index: number, lane: OutgoingLane): Promise<void>
   flushed(run: OpRun, index: number, lane: OutgoingLane): void
   outgoingFailed(peer: number, error: SkeinError): void
 }
@@ -24,6 +24,8 @@ export class OutgoingLane {
   /** Why the lane is gone, when the peer closed it in good order: a failure only for who still wants to use it. */
   ended: CloseReason | undefined
   readonly #host: OutgoingHost
+  /** Whether its frames carry a checksum of their payload. */
+  hasChecksums = true
   readonly #queue: Track[] = []
   #writer: LaneWriter | undefined
   #unflushed = 0
@@ -58,7 +60,7 @@ export class OutgoingLane {
       track.next++
       this.#unflushed++
       try {
-        this.#host.transmit(writer, run, index).then(
+        this.#host.transmit(writer, run, index, this).then(
           () => {
             this.#unflushed--
             this.#host.flushed(run, index, this)

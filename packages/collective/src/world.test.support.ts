@@ -72,7 +72,7 @@ export class World {
           const lane = new MemoryLane(from, to, this.member(to).group.sink(from, channel), this.scheduler, fault)
           this.lanes.set(channel === 0 ? `${from}→${to}` : `${from}→${to} urgent`, lane)
           // In any order, and maybe after the first ops.
-          this.scheduler.later(() => this.member(from).group.attachWriter(lane.writer, channel))
+          this.scheduler.later(() => this.member(from).group.attachWriter(lane.writer, { channel }))
           this.scheduler.later(() => this.member(to).group.attachReader(lane.reader, channel))
         }
       }

@@ -22,7 +22,7 @@ export interface LaneServerOptions {
 /** The lanes of one port. */
 export interface LaneServer {
   /**
-   * Takes the dialers of one generation: held ones at once, others as they come. An earlier generation's door stays until it is
+   * Takes the dialers of one group of a generation: held ones at once, others as they come. An earlier generation's door stays until it is
    * closed, but a generation older than the newest one is not taken anew.
    */
   open(options: LaneDoorOptions): LaneDoor
@@ -44,7 +44,8 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
   const { holdMs = 10_000, maxHeld = 256, logger = nullLogger } = options
   // Nothing is received on these, so nothing may be large.
   const wss = webSocketServer(125)
-  const doors = new Map<number, LaneDoor>()
+  /** By generation and group. */
+  const doors = new Map<string, LaneDoor>()
   const held = new Set<Held>()
   let newest = -1
   let isClosed = false
@@ -60,14 +61,14 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
     }
     const refusal = head.length > 0 ? { status: 400 as const, why: 'bytes after the request' } : door.refusalOf(asked)
     if (refusal !== undefined) return refuse(socket, refusal, asked)
-    const { from: peer, kind, generation } = asked
-    logger.debug({ generation, rank: door.rank, peer, kind }, 'lane.opened')
+    const { from: peer, kind, generation, group, channel } = asked
+    logger.debug({ generation, group, rank: door.rank, peer, kind, channel }, 'lane.opened')
     if (kind === 'ws') {
-      wss.handleUpgrade(request, socket, head, ws => door.add(new WsLaneWriter(ws, rank(peer))))
+      wss.handleUpgrade(request, socket, head, ws => door.add(new WsLaneWriter(ws, rank(peer)), channel))
       return
     }
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${rawLaneProtocol}\r\n\r\n`)
-    door.add(new RawLaneWriter(socket, rank(peer)))
+    door.add(new RawLaneWriter(socket, rank(peer)), channel)
   }
 
   const hold = (waiting: Omit<Held, 'release'>) => {
@@ -96,6 +97,9 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
     socket.resume()
   }
 
+  /** Whether the group may still be opened: another one of the newest generation than that of all members. */
+  const mayOpen = ({ generation, group }: LaneRequest) => generation === newest && group > 0
+
   const close = () => {
     isClosed = true
     detach()
@@ -112,9 +116,9 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
     (request, socket, head) => {
       const asked = parseLaneRequest(request)
       if ('status' in asked) return refuse(socket, asked)
-      const door = doors.get(asked.generation)
+      const door = doors.get(keyOf(asked.generation, asked.group))
       if (door !== undefined) admit(door, { request, asked, socket, head })
-      else if (asked.generation > newest && !isClosed) hold({ request, asked, socket, head })
+      else if ((asked.generation > newest || mayOpen(asked)) && !isClosed) hold({ request, asked, socket, head })
       else refuse(socket, { status: 409, why: `generation ${asked.generation} is over here` }, asked)
     },
     close,
@@ -122,17 +126,19 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
 
   return {
     open(doorOptions) {
-      const { generation } = doorOptions
+      const { generation, group = 0 } = doorOptions
+      const key = keyOf(generation, group)
       const door = new LaneDoor(doorOptions, () => {
-        if (doors.get(generation) === door) doors.delete(generation)
+        if (doors.get(key) === door) doors.delete(key)
       })
       newest = Math.max(newest, generation)
-      doors.set(generation, door)
+      doors.set(key, door)
       for (const waiting of held) {
         const { generation: wanted } = waiting.asked
-        if (wanted > newest) continue
+        const isHere = wanted === generation && waiting.asked.group === group
+        if (wanted > newest || (!isHere && mayOpen(waiting.asked))) continue
         waiting.release()
-        if (wanted === generation) admit(door, waiting)
+        if (isHere) admit(door, waiting)
         else refuse(waiting.socket, { status: 409, why: `generation ${wanted} is over here` }, waiting.asked)
       }
       return door
@@ -140,3 +146,5 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
     close,
   }
 }
+
+const keyOf = (generation: number, group: number) => `${generation} ${group}`

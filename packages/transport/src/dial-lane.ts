@@ -18,6 +18,10 @@ export interface DialLaneOptions {
   /** Of the generation, from its `generation` message. */
   readonly token: string
   readonly generation: number
+  /** Default 0: the group of all members of the generation. */
+  readonly group?: number
+  /** Which of several lanes of this pair; default 0. */
+  readonly channel?: number
   /** The rank of this side, which receives. */
   readonly rank: number
   /** The rank that is dialled, which sends. */
@@ -32,7 +36,10 @@ export interface DialLaneOptions {
 }
 
 /** The options with every default filled in, as the two kinds use them. */
-export interface LaneDial extends Required<Pick<DialLaneOptions, 'token' | 'generation' | 'rank' | 'peer' | 'sink'>> {
+export interface LaneDial
+  extends Required<
+    Pick<DialLaneOptions, 'token' | 'generation' | 'group' | 'channel' | 'rank' | 'peer' | 'sink'>
+  > {
   readonly host: string
   readonly port: number
   readonly path: string | undefined
@@ -56,6 +63,8 @@ export async function dialLane(options: DialLaneOptions): Promise<LaneReader> {
   const name = `the lane from rank ${peer}`
   const dial: LaneDial = {
     ...options,
+    group: options.group ?? 0,
+    channel: options.channel ?? 0,
     host,
     port,
     path,

@@ -58,12 +58,12 @@ function limitsOf({ timeoutMs, signal }: LaneDial) {
 }
 
 function upgradeRequest(dial: LaneDial): string {
-  const { host, port, path, generation, rank: from, peer: to, token } = dial
+  const { host, port, path, generation, group, channel, rank: from, peer: to, token } = dial
   const headers = {
     host: path === undefined ? `${host.includes(':') ? `[${host}]` : host}:${port}` : 'localhost',
     connection: 'Upgrade',
     upgrade: rawLaneProtocol,
-    ...laneHeaders({ generation, from, to }, token),
+    ...laneHeaders({ generation, group, channel, from, to }, token),
   }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   return `GET ${lanePath} HTTP/1.1\r\n${lines.join('')}\r\n`

@@ -11,13 +11,13 @@ import { wsPieceBytes } from './ws-lane-writer.ts'
 
 /** Dials a lane through a WebSocket. `ws` allocates and joins what it receives, so each payload is copied once more than on a raw lane. */
 export async function dialWsLane(dial: LaneDial): Promise<LaneReader> {
-  const { generation, rank: from, peer: to, token, host, port } = dial
+  const { generation, group, channel, rank: from, peer: to, token, host, port } = dial
   const url = `ws://${host.includes(':') ? `[${host}]` : host}:${port}${lanePath}`
   return openWebSocket(
     {
       address: dial.address,
       url,
-      headers: laneHeaders({ generation, from, to }, token),
+      headers: laneHeaders({ generation, group, channel, from, to }, token),
       maxPayload: wsPieceBytes,
       timeoutMs: dial.timeoutMs,
       ...(dial.signal === undefined ? {} : { signal: dial.signal }),

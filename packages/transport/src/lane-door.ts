@@ -6,6 +6,8 @@ import type { Refusal } from './refusal.ts'
 
 export interface LaneDoorOptions {
   readonly generation: number
+  /** Default 0: the group of all members of the generation. */
+  readonly group?: number
   /** The rank of this side; dialers that look for another one are refused. */
   readonly rank: number
   readonly worldSize: number
@@ -13,19 +15,22 @@ export interface LaneDoorOptions {
   readonly token: string
 }
 
-/** The sending ends of one generation's lanes, one a peer, as the peers dial them. Owns them until it is closed. */
+/** The sending ends of the lanes of one group of a generation, one a peer and channel, as the peers dial them. Owns them until it is closed. */
 export class LaneDoor {
   readonly generation: number
+  readonly group: number
   readonly rank: number
   readonly token: string
   readonly #worldSize: number
   readonly #onClose: () => void
-  readonly #writers = new Map<number, LaneWriter>()
-  readonly #awaited = new Map<number, Deferred<LaneWriter>>()
+  /** By peer and channel. */
+  readonly #writers = new Map<string, LaneWriter>()
+  readonly #awaited = new Map<string, Deferred<LaneWriter>>()
   #isClosed = false
 
   constructor(options: LaneDoorOptions, onClose: () => void) {
     this.generation = options.generation
+    this.group = options.group ?? 0
     this.rank = options.rank
     this.token = options.token
     this.#worldSize = options.worldSize
@@ -33,16 +38,17 @@ export class LaneDoor {
   }
 
   /** The lane that `peer` dials or has dialled. @throws SKEIN_TIMEOUT, SKEIN_ABORTED, SKEIN_TRANSPORT_CLOSED */
-  lane(peer: number, wait: Omit<WaitOptions, 'what'>): Promise<LaneWriter> {
-    const writer = this.#writers.get(peer)
+  lane(peer: number, wait: Omit<WaitOptions, 'what'>, channel = 0): Promise<LaneWriter> {
+    const key = keyOf(peer, channel)
+    const writer = this.#writers.get(key)
     if (writer !== undefined) return Promise.resolve(writer)
     if (this.#isClosed) return Promise.reject(closedByUs(this.#name).error)
-    let awaited = this.#awaited.get(peer)
+    let awaited = this.#awaited.get(key)
     if (awaited === undefined) {
       awaited = deferred<LaneWriter>()
       // The wait may have run out when the door closes.
       awaited.promise.catch(() => undefined)
-      this.#awaited.set(peer, awaited)
+      this.#awaited.set(key, awaited)
     }
     return within(awaited.promise, {
       todo: `see the log of the worker that has rank ${peer}`,
@@ -52,25 +58,26 @@ export class LaneDoor {
   }
 
   /** Why this request, whose token is right, is refused; undefined if it is not. */
-  refusalOf({ generation, from, to }: LaneRequest): Refusal | undefined {
+  refusalOf({ generation, from, to, channel }: LaneRequest): Refusal | undefined {
     if (this.#isClosed) return { status: 409, why: `generation ${generation} is over here` }
     if (to !== this.rank)
       return { status: 409, why: `this is rank ${this.rank}, not ${to}: two workers have one address` }
     if (from >= this.#worldSize || from === this.rank)
       return { status: 409, why: `rank ${from} is no peer of rank ${to}` }
-    if (this.#writers.has(from)) return { status: 409, why: `rank ${from} has this lane already` }
+    if (this.#writers.has(keyOf(from, channel))) return { status: 409, why: `rank ${from} has this lane already` }
     return undefined
   }
 
   /** Takes a lane over. */
-  add(writer: LaneWriter): void {
-    if (this.#isClosed || this.#writers.has(writer.peer)) {
+  add(writer: LaneWriter, channel: number): void {
+    const key = keyOf(writer.peer, channel)
+    if (this.#isClosed || this.#writers.has(key)) {
       writer.close()
       return
     }
-    this.#writers.set(writer.peer, writer)
-    this.#awaited.get(writer.peer)?.resolve(writer)
-    this.#awaited.delete(writer.peer)
+    this.#writers.set(key, writer)
+    this.#awaited.get(key)?.resolve(writer)
+    this.#awaited.delete(key)
   }
 
   /** Closes the lanes of this generation and refuses its late dialers; idempotent. */
@@ -87,3 +94,5 @@ export class LaneDoor {
     return `the door of generation ${this.generation}`
   }
 }
+
+const keyOf = (peer: number, channel: number) => `${peer} ${channel}`

@@ -12,9 +12,19 @@ export interface LaneRequest {
   readonly generation: number
   readonly from: number
   readonly to: number
+  /** Among several groups of one generation: 0 is that of all members. */
+  readonly group: number
+  /** Among several lanes of one pair and direction. */
+  readonly channel: number
 }
 
-const names = { generation: 'x-skein-generation', from: 'x-skein-from', to: 'x-skein-to' } as const
+const names = {
+  generation: 'x-skein-generation',
+  from: 'x-skein-from',
+  to: 'x-skein-to',
+  group: 'x-skein-group',
+  channel: 'x-skein-channel',
+} as const
 
 /** Headers of the request, without those of the upgrade itself. */
 export function laneHeaders(request: Omit<LaneRequest, 'kind'>, token: string): Record<string, string> {
@@ -23,6 +33,8 @@ export function laneHeaders(request: Omit<LaneRequest, 'kind'>, token: string): 
     [names.generation]: String(request.generation),
     [names.from]: String(request.from),
     [names.to]: String(request.to),
+    [names.group]: String(request.group),
+    [names.channel]: String(request.channel),
   }
 }
 
@@ -34,10 +46,19 @@ export function parseLaneRequest(request: IncomingMessage): LaneRequest | Refusa
   const generation = parseNumber(request, names.generation, 0xffff_ffff)
   const from = parseNumber(request, names.from, 0xffff)
   const to = parseNumber(request, names.to, 0xffff)
-  if (generation === undefined || from === undefined || to === undefined) {
+  // The two may be left out: then it is the only lane of the pair in the group of all.
+  const group = names.group in request.headers ? parseNumber(request, names.group, 0xffff) : 0
+  const channel = names.channel in request.headers ? parseNumber(request, names.channel, 0xff) : 0
+  if (
+    generation === undefined ||
+    from === undefined ||
+    to === undefined ||
+    group === undefined ||
+    channel === undefined
+  ) {
     return { status: 400, why: `a lane needs numbers in ${Object.values(names).join(', ')}` }
   }
-  return { kind, generation, from, to }
+  return { kind, generation, from, to, group, channel }
 }
 
 function parseNumber(request: IncomingMessage, name: string, max: number): number | undefined {

@@ -1,8 +1,9 @@
 import { createGroup, type Group, type GroupAnswer, type GroupRequest, GroupServer } from '@skein/collective'
+import { connectGroup } from '@skein/collective/node'
 import { asSkeinError, SkeinError, systemClock } from '@skein/core'
 import { createSimd, formatHash, type Region, type Simd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
-import { attachLanes, type ControlLink, dialLane, type LaneServer, type Listener, listen } from '@skein/transport'
+import { attachLanes, type ControlLink, type LaneServer, type Listener, listen } from '@skein/transport'
 import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
 import { BusyTime } from './busy-time.ts'
 import { joinCoordinator } from './join-coordinator.ts'
@@ -157,23 +158,14 @@ export class CommSession {
       worldSize,
       token: generation.laneToken,
     })
-    const wait = { timeoutMs: this.#start.timeouts.connectMs, signal: this.#closing.signal }
-    const peers = generation.members.filter(member => member.rank !== me.rank)
-    await Promise.all(
-      peers.flatMap(peer => [
-        dialLane({
-          ...wait,
-          ...peer.lane,
-          kind: this.#start.laneKind,
-          token: generation.laneToken,
-          generation: generation.generation,
-          rank: me.rank,
-          peer: peer.rank,
-          sink: group.sink(peer.rank),
-        }).then(reader => group.attachReader(reader)),
-        door.lane(peer.rank, wait).then(writer => group.attachWriter(writer)),
-      ]),
-    )
+    await connectGroup(group, {
+      door,
+      addresses: generation.members.map(member => member.lane),
+      token: generation.laneToken,
+      kind: this.#start.laneKind,
+      timeoutMs: this.#start.timeouts.connectMs,
+      signal: this.#closing.signal,
+    })
     this.#logger.info({ generation: generation.generation, rank: me.rank, worldSize }, 'generation.connected')
     this.#post({ type: 'connected' })
   }

@@ -1,0 +1,54 @@
+import { dialLane, type LaneDoor, type LaneKind } from '@skein/transport'
+import type { Group } from '../group.ts'
+
+/** Where a rank's lanes are dialled. */
+export interface LaneAddress {
+  readonly host: string
+  readonly port: number
+  /** A Unix socket; used instead where both ranks are on one host. */
+  readonly path?: string
+}
+
+export interface ConnectOptions {
+  /** Of this rank; opened for the group's generation and number. */
+  readonly door: LaneDoor
+  /** By rank. */
+  readonly addresses: readonly LaneAddress[]
+  readonly token: string
+  /** Number of the group within its generation; default 0, that of all members. */
+  readonly groupNumber?: number
+  readonly kind?: LaneKind
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Joins this rank with all others: dials the lane from each (the receiver dials), waits for theirs, hands both to the group, on every
+ * channel it has. Payloads are checked where they leave the host.
+ * @throws what dialling throws; SKEIN_TIMEOUT
+ */
+export async function connectGroup(group: Group, options: ConnectOptions): Promise<void> {
+  const { door, addresses, token, kind = 'raw', timeoutMs, signal, groupNumber = 0 } = options
+  const wait = { timeoutMs, ...(signal === undefined ? {} : { signal }) }
+  const { rank, generation } = group
+  const links: Promise<void>[] = []
+  for (const [peer, address] of addresses.entries()) {
+    if (peer === rank) continue
+    for (let channel = 0; channel < group.numChannels; channel++) {
+      const { path, host, port } = address
+      const where = path === undefined ? { host, port, kind } : { path }
+      const lane = { generation, group: groupNumber, channel, rank, peer, token, sink: group.sink(peer, channel) }
+      const checksums = path === undefined && !isLoopback(host)
+      links.push(
+        dialLane({ ...wait, ...where, ...lane }).then(reader => group.attachReader(reader, channel)),
+        door.lane(peer, wait, channel).then(writer => group.attachWriter(writer, { channel, checksums })),
+      )
+    }
+  }
+  await Promise.all(links)
+}
+
+/** Whether an address reaches no further than this host. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\./.test(host)
+}
