@@ -1,5 +1,6 @@
 import os from 'node:os'
 import type { Bench } from './bench-case.ts'
+import { collectivesBench } from './collectives.ts'
 import { orchestration } from './orchestration.ts'
 import { overlap } from './overlap.ts'
 import { startup } from './startup.ts'
@@ -17,6 +18,7 @@ export interface OpenedBench {
 /** All benches by name; opening one brings what its peer needs. */
 export const benches: Readonly<Record<string, (report: Report) => Promise<OpenedBench>>> = {
   'train-step': openTrainStep,
+  collectives: openCollectives,
   orchestration: alone(orchestration),
   overlap: alone(overlap),
   startup: alone(startup),
@@ -35,5 +37,15 @@ async function openTrainStep(report: Report): Promise<OpenedBench> {
   } catch (error) {
     report(`no PyTorch to compare with: ${error instanceof Error ? error.message : String(error)}`)
     return { bench: trainStepBench({ threads }), versions: { torch: 'missing', threads: String(threads) } }
+  }
+}
+
+async function openCollectives(report: Report): Promise<OpenedBench> {
+  try {
+    const { python, version } = await torchPython(report)
+    return { bench: collectivesBench({ python }), versions: { torch: version } }
+  } catch (error) {
+    report(`no Gloo to compare with: ${error instanceof Error ? error.message : String(error)}`)
+    return { bench: collectivesBench({}), versions: { torch: 'missing' } }
   }
 }

@@ -1,7 +1,8 @@
 /** The comm thread of a rank of the collectives bench: sockets and group, as in a worker. */
+import os from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
-import { createGroup, type GroupRequest, GroupServer, scratchBytesFor } from '@skein/collective'
-import { connectGroup } from '@skein/collective/node'
+import { createGroup, type GroupRequest, GroupServer, measureLinks, scratchBytesFor } from '@skein/collective'
+import { connectGroup, EagerLoop, eagerMs } from '@skein/collective/node'
 import { createSimd, type Region } from '@skein/simd'
 import { attachLanes, type LaneKind, listen } from '@skein/transport'
 
@@ -15,6 +16,7 @@ export interface CommStart {
   readonly socketPath: string
   readonly memory: WebAssembly.Memory
   readonly scratch: Region
+  readonly tensors: Region
 }
 
 export interface Address {
@@ -39,6 +41,7 @@ if (port !== null) {
     simd: createSimd(memory),
     scratch: start.scratch,
   })
+  const eager = new EagerLoop(eagerMs(ranks, os.availableParallelism()))
   const server = new GroupServer(group, answer => port.postMessage(answer))
   const listener = await listen(lanes === 'unix' ? { path: start.socketPath } : { host: start.host })
   const door = attachLanes(listener.server).open({ ...lane, rank, worldSize: ranks })
@@ -49,12 +52,21 @@ if (port !== null) {
     await connectGroup(group, { door, addresses: places, token: lane.token, kind, timeoutMs: 20_000 })
     port.postMessage({ type: 'connected' })
   }
-  port.on('message', (message: GroupRequest | { type: 'connect'; addresses: readonly Address[] } | { type: 'close' }) => {
+  /** In the memory of the tensors, which nobody uses meanwhile. */
+  const measure = async () => {
+    const { byteOffset, bytes } = start.tensors
+    const view = new Float32Array(memory.buffer, byteOffset, bytes / 4)
+    const { worst, ringOrder } = await measureLinks({ group, region: { byteOffset, elems: view.length, dtype: 'float32' }, view })
+    group.setLinks(worst, ringOrder)
+    port.postMessage({ type: 'measured', worst })
+  }
+  port.on('message', (message: GroupRequest | { type: 'connect'; addresses: readonly Address[] } | { type: 'close' } | { type: 'measure' }) => {
     if (message.type === 'connect') void connect(message.addresses)
+    else if (message.type === 'measure') void measure()
     else if (message.type === 'close') {
       group.close()
       void listener.close().then(() => port.close())
-    } else void server.receive(message)
+    } else eager.during(server.receive(message))
   })
   port.postMessage({ type: 'listening', port: listener.port })
 }

@@ -1,12 +1,13 @@
 /**
  * One rank of the collectives bench, a process with the two threads of a worker: `node collective-rank.js '{"rank":0,"ranks":2,…}'`.
  * Says {"ready":true,"address":…}; then answers lines of standard input: "connect [addresses]" → {"connected":true},
- * "run BYTES ROUNDS OPTIONS" → {"ms":[…]}, "quit" ends. Times are those of the caller, in the device thread.
+ * "measure" → the links' figures, "run BYTES ROUNDS OPTIONS" → {"ms":[…]}, "quit" ends. Times are those of the caller, in the device thread.
  */
 import { once } from 'node:events'
 import readline from 'node:readline'
 import { Worker } from 'node:worker_threads'
 import { type AllReduceOptions, type GroupAnswer, RemoteGroup, type TensorRegion } from '@skein/collective'
+import type { LinkFigures } from '@skein/plan'
 import { createSharedMemory, SharedArena } from '@skein/simd'
 import { type Address, benchScratchBytes, type CommStart } from './collective-comm.ts'
 
@@ -22,7 +23,12 @@ const scratchBytes = benchScratchBytes(ranks)
 const arena = new SharedArena(createSharedMemory(maxBytes + scratchBytes + 4096))
 const values = arena.alloc('values', maxBytes)
 const comm = new Worker(new URL('./collective-comm.js', import.meta.url), {
-  workerData: { ...options, memory: arena.memory, scratch: arena.alloc('scratch', scratchBytes) } satisfies CommStart & RankOptions,
+  workerData: {
+    ...options,
+    memory: arena.memory,
+    scratch: arena.alloc('scratch', scratchBytes),
+    tensors: values,
+  } satisfies CommStart & RankOptions,
 })
 const group = new RemoteGroup({ rank, worldSize: ranks }, request => comm.postMessage(request))
 const [{ port }] = (await once(comm, 'message')) as [{ port: number }]
@@ -50,9 +56,13 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   if (command === 'connect') {
     comm.postMessage({ type: 'connect', addresses: JSON.parse(first) as Address[] })
     await once(comm, 'message')
-    comm.on('message', (answer: GroupAnswer) => group.receive(answer))
+    comm.on('message', (answer: GroupAnswer | { type: 'measured'; worst: LinkFigures }) => {
+      if (answer.type === 'measured') say(answer.worst)
+      else group.receive(answer)
+    })
     say({ connected: true })
-  } else if (command === 'run') {
+  } else if (command === 'measure') comm.postMessage({ type: 'measure' })
+  else if (command === 'run') {
     say({ ms: await run(Number(first), Number(second), JSON.parse(third) as AllReduceOptions) })
   } else break
 }

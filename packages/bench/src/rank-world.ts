@@ -3,6 +3,7 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { LinkFigures } from '@skein/plan'
 import { AskedProcess } from './asked-process.ts'
 import type { Address } from './collective-comm.ts'
 import type { RankOptions } from './collective-rank.ts'
@@ -14,6 +15,12 @@ export interface RankWorld {
   /** Times of `rounds` all-reduces at the caller, in ms: per round those of the slowest rank. */
   run(bytes: number, rounds: number, how?: Readonly<Record<string, unknown>>): Promise<readonly number[]>
   end(): Promise<void>
+}
+
+/** A world of ours. */
+export interface SkeinWorld extends RankWorld {
+  /** Measures the links and chooses by them from here on; the figures. */
+  measure(): Promise<LinkFigures>
 }
 
 /** Runs a rank somewhere: the command and its arguments may be wrapped, to enter a network namespace. */
@@ -28,7 +35,7 @@ export interface WorldPlace {
 
 export const onLoopback: WorldPlace = { hostOf: () => '127.0.0.1', wrap: (_, command, args) => [command, args] }
 
-const rankProcess = fileURLToPath(new URL('collective-rank.js', import.meta.url))
+const ourProcess = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const glooProcess = path.join(places.root, 'packages/bench/peers/allreduce_gloo.py')
 
 export async function skeinWorld(
@@ -36,11 +43,42 @@ export async function skeinWorld(
   lanes: RankOptions['lanes'],
   maxBytes: number,
   place: WorldPlace = onLoopback,
+): Promise<SkeinWorld> {
+  const { processes, folder } = await startRanks('collective-rank.js', { ranks, lanes, maxBytes, place })
+  return {
+    ...worldOf(`skein ${lanes}`, processes, folder),
+    async measure() {
+      const [links] = await Promise.all(processes.map(rank => rank.ask<LinkFigures>('measure')))
+      return links as LinkFigures
+    },
+  }
+}
+
+/** Bare sockets from each rank to the next. */
+export async function socketWorld(
+  ranks: number,
+  lanes: RankOptions['lanes'],
+  maxBytes: number,
+  place: WorldPlace = onLoopback,
 ): Promise<RankWorld> {
+  const { processes, folder } = await startRanks('socket-rank.js', { ranks, lanes, maxBytes, place })
+  return worldOf(`bare ${lanes}`, processes, folder)
+}
+
+async function startRanks(
+  program: string,
+  options: {
+    readonly ranks: number
+    readonly lanes: RankOptions['lanes']
+    readonly maxBytes: number
+    readonly place: WorldPlace
+  },
+) {
+  const { ranks, lanes, maxBytes, place } = options
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'skein-bench-'))
   const processes = await Promise.all(
     Array.from({ length: ranks }, (_, rank) => {
-      const options: RankOptions = {
+      const ofRank: RankOptions = {
         rank,
         ranks,
         lanes,
@@ -48,20 +86,13 @@ export async function skeinWorld(
         host: place.hostOf(rank),
         socketPath: path.join(folder, `${rank}.sock`),
       }
-      const [command, args] = place.wrap(rank, process.execPath, [rankProcess, JSON.stringify(options)])
+      const [command, args] = place.wrap(rank, process.execPath, [ourProcess(program), JSON.stringify(ofRank)])
       return AskedProcess.start(`rank ${rank}`, command, args)
     }),
   )
   const addresses = processes.map(rank => (rank.greeting as { address: Address }).address)
   await Promise.all(processes.map(rank => rank.ask(`connect ${JSON.stringify(addresses)}`)))
-  const world = worldOf(`skein ${lanes}`, processes)
-  return {
-    ...world,
-    async end() {
-      await world.end()
-      fs.rmSync(folder, { recursive: true, force: true })
-    },
-  }
+  return { processes, folder }
 }
 
 export async function glooWorld(python: string, ranks: number, place: WorldPlace = onLoopback): Promise<RankWorld> {
@@ -77,7 +108,7 @@ export async function glooWorld(python: string, ranks: number, place: WorldPlace
   return worldOf('Gloo', processes)
 }
 
-function worldOf(name: string, processes: readonly AskedProcess[]): RankWorld {
+function worldOf(name: string, processes: readonly AskedProcess[], folder?: string): RankWorld {
   return {
     name,
     async run(bytes, rounds, how = {}) {
@@ -87,6 +118,7 @@ function worldOf(name: string, processes: readonly AskedProcess[]): RankWorld {
     },
     async end() {
       await Promise.all(processes.map(rank => rank.end()))
+      if (folder !== undefined) fs.rmSync(folder, { recursive: true, force: true })
     },
   }
 }

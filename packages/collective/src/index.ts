@@ -13,6 +13,8 @@ export type {
 export { CollectiveErrors } from './errors.ts'
 export type { FlightEntry } from './flight-log.ts'
 export { createGroup, Group, type GroupOptions } from './group.ts'
+export { type MeasuredLinks, measureLinks, type MeasureOptions, measuringElems } from './measure-links.ts'
+export { type AxisGroup, axisGroups } from './mesh-groups.ts'
 export type { Algorithm, OpKind } from './op-kind.ts'
 export type { OpResult } from './op-run.ts'
 export { algorithmsOf, planOf, type PlanRequest } from './plan-of.ts'

@@ -1,5 +1,6 @@
+import os from 'node:os'
 import { createGroup, type Group, type GroupAnswer, type GroupRequest, GroupServer } from '@skein/collective'
-import { connectGroup } from '@skein/collective/node'
+import { connectGroup, EagerLoop, eagerMs } from '@skein/collective/node'
 import { asSkeinError, SkeinError, systemClock } from '@skein/core'
 import { createSimd, formatHash, type Region, type Simd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
@@ -30,6 +31,7 @@ export class CommSession {
   #generation: GenerationMessage | undefined
   #group: Group | undefined
   #server: GroupServer | undefined
+  #eager = new EagerLoop(0)
   #simd: Simd | undefined
   #bytesAtLastVote = 0
   #progress = 0
@@ -151,6 +153,8 @@ export class CommSession {
     })
     this.#group = group
     this.#server = new GroupServer(group, answer => this.#answer(answer))
+    const onHost = generation.members.filter(member => member.lane.host === me.lane.host).length
+    this.#eager = new EagerLoop(eagerMs(onHost, os.availableParallelism()))
     const worldSize = generation.members.length
     const door = lanes.open({
       generation: generation.generation,
@@ -174,7 +178,7 @@ export class CommSession {
     const server = this.#server
     if (server === undefined) throw new Error('a collective before the group is connected')
     if (request.type === 'op') this.#busy.enter()
-    void server.receive(request)
+    this.#eager.during(server.receive(request))
   }
 
   #answer(answer: GroupAnswer): void {

@@ -9,4 +9,5 @@
  * await close()
  */
 export { type ConnectOptions, connectGroup, isLoopback, type LaneAddress } from './connect-group.ts'
+export { EagerLoop, eagerMs } from './eager-loop.ts'
 export { type GroupTensor, type OpenedGroup, type OpenGroupOptions, openGroup } from './open-group.ts'
