@@ -3,6 +3,7 @@ import type { Bench } from './bench-case.ts'
 import { collectivesBench } from './collectives.ts'
 import { orchestration } from './orchestration.ts'
 import { overlap } from './overlap.ts'
+import { shapedLinksBench } from './shaped-links.ts'
 import { startup } from './startup.ts'
 import { torchPython } from './torch-python.ts'
 import { trainStepBench } from './train-step.ts'
@@ -18,7 +19,8 @@ export interface OpenedBench {
 /** All benches by name; opening one brings what its peer needs. */
 export const benches: Readonly<Record<string, (report: Report) => Promise<OpenedBench>>> = {
   'train-step': openTrainStep,
-  collectives: openCollectives,
+  collectives: besideGloo(collectivesBench),
+  'shaped-links': besideGloo(shapedLinksBench),
   orchestration: alone(orchestration),
   overlap: alone(overlap),
   startup: alone(startup),
@@ -40,12 +42,15 @@ async function openTrainStep(report: Report): Promise<OpenedBench> {
   }
 }
 
-async function openCollectives(report: Report): Promise<OpenedBench> {
-  try {
-    const { python, version } = await torchPython(report)
-    return { bench: collectivesBench({ python }), versions: { torch: version } }
-  } catch (error) {
-    report(`no Gloo to compare with: ${error instanceof Error ? error.message : String(error)}`)
-    return { bench: collectivesBench({}), versions: { torch: 'missing' } }
+/** A bench whose peer is Gloo; without it the cases have none. */
+function besideGloo(bench: (options: { readonly python?: string }) => Bench) {
+  return async (report: Report): Promise<OpenedBench> => {
+    try {
+      const { python, version } = await torchPython(report)
+      return { bench: bench({ python }), versions: { torch: version } }
+    } catch (error) {
+      report(`no Gloo to compare with: ${error instanceof Error ? error.message : String(error)}`)
+      return { bench: bench({}), versions: { torch: 'missing' } }
+    }
   }
 }

@@ -97,7 +97,7 @@ describe('with a codec', () => {
           let bound = 1e-6 * largest * ranks
           for (let k = 1; k <= ranks; k++) bound += k * largest * maxError * (1 + maxError) ** k
           const request = { kind: 'all-reduce', algorithm, ranks, elems, root: 0, codec } as const
-          const segmentElems = Math.max(1, Math.floor(512 / encodedBytes(codecs[codec].blockElems))) * codecs[codec].blockElems
+          const segmentElems = Math.max(1, Math.floor(128 / encodedBytes(codecs[codec].blockElems))) * codecs[codec].blockElems
           const plan = planOf({ ...request, segmentElems })
           for (const [rank, { result, values }] of results.entries()) {
             expect(values).toEqual(results[0]?.values)

@@ -352,7 +352,9 @@ export class Executor implements OutgoingHost, IncomingHost {
     if (this.#isSettling) return
     this.#isSettling = true
     while (this.#toDo.length + this.#toPump.size + this.#toWake.size > 0 && !this.isOver) {
-      for (let next = this.#toDo.pop(); next !== undefined && !this.isOver; next = this.#toDo.pop()) this.#do(...next)
+      // One local op at a time, the first first: what it unlocks is on its way while the next is done.
+      const next = this.#toDo.shift()
+      if (next !== undefined) this.#do(...next)
       for (const lane of this.#toPump) {
         this.#toPump.delete(lane)
         lane.pump()

@@ -283,7 +283,8 @@ export class Group implements Collectives {
   #segmentElems(region: TensorRegion, codec?: CodecName): number {
     if (codec === undefined) return this.#segmentBytes / dtypeBytes[region.dtype]
     const { blockElems, encodedBytes } = codecs[codec]
-    return Math.max(1, Math.floor(this.#segmentBytes / encodedBytes(blockElems))) * blockElems
+    // Shorter than plain ones: decoding and encoding take their time, and it is slow links that codecs are for.
+    return Math.max(1, Math.floor(this.#segmentBytes / 4 / encodedBytes(blockElems))) * blockElems
   }
 
   #choose(kind: PlanRequest['kind'] | 'all-to-all', bytes: number, codec?: CodecName): string {

@@ -6,7 +6,7 @@ import { World } from './world.test.support.ts'
 useTestSeed()
 
 test('a tournament has every pair once, and a rank at most once a round', () => {
-  for (let ranks = 0; ranks <= 17; ranks++) {
+  for (let ranks = 1; ranks <= 17; ranks++) {
     const rounds = tournament(ranks)
     const seen = new Set<string>()
     for (const pairs of rounds) {

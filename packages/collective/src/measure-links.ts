@@ -28,11 +28,16 @@ export interface MeasuredLinks {
 export const measuringElems = (worldSize: number) => Math.max(16_384, 3 * worldSize * worldSize + 16)
 
 const pings = 5
-const burst = 32
+/** Fewer than a connection may have on its way when it is new. */
+const burst = 8
+const bursts = 3
 /** A probe grows until it takes this many round trips, so that the start of a connection does not count. */
 const longRoundTrips = 8
 const longMs = 4
 const firstProbeElems = 16_384
+const incastRounds = 2
+/** More than this is an accident. */
+const mostIncast = 3
 
 /**
  * Measures latency, bandwidth and cost of a message between every pair of ranks, by messages of the group; in N-1 rounds (N where N
@@ -69,12 +74,43 @@ export async function measureLinks(options: MeasureOptions): Promise<MeasuredLin
     )
   const [latencyMs, msPerByte, msPerMessage] = [tableAt(0), tableAt(1), tableAt(2)] as const
   const largest = (table: readonly (readonly number[])[]) => Math.max(0, ...table.flat())
+  const pairs = { latencyMs: largest(latencyMs), msPerByte: largest(msPerByte) }
+  const incast = await measureIncast(options, clock, pairs)
   return {
     latencyMs,
     msPerByte,
-    worst: { latencyMs: largest(latencyMs), msPerByte: largest(msPerByte), msPerMessage: largest(msPerMessage) },
+    worst: { ...pairs, msPerMessage: largest(msPerMessage), incast },
     ringOrder: ringOrder(msPerByte),
   }
+}
+
+/**
+ * All others send to rank 0 at once, which tells everyone how much longer that took than as much from one of them would.
+ * Several flows into one port fill its queue and lose to each other.
+ */
+async function measureIncast(options: MeasureOptions, clock: Clock, links: LinkFigures): Promise<number> {
+  const { group, region, view } = options
+  const { rank, worldSize } = group
+  if (worldSize <= 2) return 1
+  // As long as eight round trips of one flow, so that it is not the start of the flows that is seen; as much as there is memory.
+  const wanted = (2 * longRoundTrips * links.latencyMs + longMs) / Math.max(links.msPerByte, 1e-9) / 4
+  const each = Math.floor(Math.min(wanted, region.elems - 16) / (worldSize - 1))
+  const part = (from: number) => ({ ...region, byteOffset: region.byteOffset + from * 4, elems: each })
+  let factor = mostIncast
+  for (let i = 0; i < incastRounds; i++) {
+    await group.barrier()
+    const startMs = clock.now()
+    if (rank === 0) {
+      await Promise.all(
+        Array.from({ length: worldSize - 1 }, (_, peer) => group.recv(part(16 + peer * each), peer + 1)),
+      )
+      const aloneMs = links.latencyMs + each * (worldSize - 1) * 4 * links.msPerByte
+      factor = Math.min(factor, (clock.now() - startMs) / Math.max(aloneMs, 1e-9))
+    } else await group.send(part(16), 0)
+  }
+  view[0] = Math.max(1, factor)
+  await group.broadcast({ ...region, elems: 1 }, 0)
+  return view[0]
 }
 
 /** Pairs of ranks by rounds: each pair once, each rank at most once a round (the circle method). */
@@ -103,10 +139,11 @@ class Probe {
     this.#clock = clock
   }
 
-  async ask(peer: number): Promise<Required<LinkFigures>> {
+  async ask(peer: number): Promise<Required<Omit<LinkFigures, 'incast'>>> {
     let roundTripMs = Number.POSITIVE_INFINITY
     for (let i = 0; i < pings; i++) roundTripMs = Math.min(roundTripMs, await this.#exchange(peer, 1, 1))
-    const burstMs = await this.#exchange(peer, 1, burst)
+    let burstMs = Number.POSITIVE_INFINITY
+    for (let i = 0; i < bursts; i++) burstMs = Math.min(burstMs, await this.#exchange(peer, 1, burst))
     const msPerMessage = Math.max(0, burstMs - roundTripMs) / burst
     let msPerByte = 0
     let former = { elems: 1, ms: roundTripMs }

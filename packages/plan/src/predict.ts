@@ -6,6 +6,8 @@ export interface LinkFigures {
   readonly msPerByte: number
   /** Work of a rank for each message it sends or receives, whatever its size. Default 0. */
   readonly msPerMessage?: number
+  /** How much longer a rank takes for what comes from several others at once than for as much from one. Default 1. */
+  readonly incast?: number
 }
 
 export interface OpSizes {
@@ -23,6 +25,8 @@ interface Path {
   readonly rounds: number
   readonly bytes: number
   readonly messages: number
+  /** Whether the bytes come from several ranks at once. */
+  readonly isIncast?: boolean
 }
 
 type Form = (sizes: { readonly ranks: number; readonly bytes: number; readonly segmentBytes: number }) => Path
@@ -44,6 +48,7 @@ const directLike =
     rounds: passes,
     bytes: (passes * (ranks - 1) * bytes) / ranks,
     messages: 2 * passes * (ranks - 1),
+    isIncast: ranks > 2,
   })
 const treeLike =
   (passes: number): Form =>
@@ -58,7 +63,12 @@ const forms = {
     ring: ringLike(2),
     direct: directLike(2),
     tree: treeLike(2),
-    star: ({ ranks, bytes }) => ({ rounds: 2, bytes: 2 * (ranks - 1) * bytes, messages: 2 * (ranks - 1) }),
+    star: ({ ranks, bytes }) => ({
+      rounds: 2,
+      bytes: 2 * (ranks - 1) * bytes,
+      messages: 2 * (ranks - 1),
+      isIncast: ranks > 2,
+    }),
     'recursive-doubling': ({ ranks, bytes }) => {
       const rounds = lgDown(ranks) + 2 * folds(ranks)
       return { rounds, bytes: rounds * bytes, messages: 2 * rounds }
@@ -132,6 +142,7 @@ export function predictMs(
   return rankAlgorithms(kind, sizes, links).find(prediction => prediction.algorithm === algorithm)?.predictedMs
 }
 
-function timeOf({ rounds, bytes, messages }: Path, { latencyMs, msPerByte, msPerMessage = 0 }: LinkFigures): number {
-  return rounds * latencyMs + bytes * msPerByte + messages * msPerMessage
+function timeOf({ rounds, bytes, messages, isIncast = false }: Path, links: LinkFigures): number {
+  const { latencyMs, msPerByte, msPerMessage = 0, incast = 1 } = links
+  return rounds * latencyMs + bytes * msPerByte * (isIncast ? incast : 1) + messages * msPerMessage
 }
