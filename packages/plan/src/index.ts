@@ -7,9 +7,15 @@
  * console.log(drawPlan(plan))
  */
 export {
+  type AlgorithmEntry,
+  type AlgorithmNeed,
+  type AlgorithmSizes,
+  algorithmsFor,
   allGatherAlgorithms,
   type AllReduceAlgorithm,
   allReduceAlgorithms,
+  collectiveAlgorithms,
+  generatePlan,
   reduceScatterAlgorithms,
   rootedAlgorithms,
 } from './algorithms.ts'
@@ -21,6 +27,7 @@ export {
   twoLevelAllToAll,
 } from './all-to-all.ts'
 export { disseminationBarrier } from './barrier.ts'
+export { binomialGather, binomialScatter, bruckAllGather } from './block-runs.ts'
 export { compress, inUnits } from './compress.ts'
 export { type DecodePlanLimits, decodePlan } from './decode-plan.ts'
 export { dependenciesOf } from './dependencies.ts'
@@ -30,7 +37,7 @@ export { type DrawOptions, drawPlan } from './draw.ts'
 export { embed, permuteRanks } from './embed.ts'
 export { encodePlan, planFormat } from './encode-plan.ts'
 export { PlanErrors } from './errors.ts'
-export { halvingDoublingAllReduce } from './halving-doubling.ts'
+export { doublingAllGather, halvingDoublingAllReduce, halvingReduceScatter } from './halving-doubling.ts'
 export { hierarchicalAllReduce, type HostOptions } from './hierarchical.ts'
 export {
   addressSpace,
@@ -59,6 +66,7 @@ export {
   type PredictedKind,
   type Prediction,
   rankAlgorithms,
+  worstLink,
 } from './predict.ts'
 export { recursiveDoublingAllReduce } from './recursive-doubling.ts'
 export { ringAllGather, ringAllReduce, ringReduceScatter } from './ring.ts'
