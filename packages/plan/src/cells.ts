@@ -1,4 +1,4 @@
-import type { PlanOp } from './plan.ts'
+import { blockRange, type CollectivePlan, type PlanOp } from './plan.ts'
 
 /** The pieces into which the ranges of some ops cut a rank's addresses: no range begins or ends inside a cell. */
 export interface Cells {
@@ -50,4 +50,26 @@ export function cellsOf(ops: Iterable<PlanOp>, moreBorders: Iterable<number> = [
     count: Math.max(0, borders.length - 1),
     of: ({ from, to }) => (from === to ? [0, 0] : [index.get(from) as number, index.get(to) as number]),
   }
+}
+
+/** Where in the buffer of an in-place plan a range or a block begins, in rising order, 0 first; the same in each copy of the buffer. */
+export function placesOf(plan: CollectivePlan): number[] {
+  const { elems, ranks, collective } = plan
+  if (elems === 0) return []
+  const places = new Set([0])
+  const { kind } = collective
+  if (kind === 'reduce-scatter' || kind === 'all-gather' || kind === 'gather' || kind === 'scatter') {
+    for (let block = 0; block < ranks; block++) places.add(blockRange(elems, ranks, block)[0])
+  }
+  for (const ops of plan.ops) {
+    for (const op of ops) {
+      const { reads, writes } = rangesOf(op)
+      for (const range of [reads, writes]) {
+        if (range === undefined) continue
+        places.add(range.from % elems)
+        places.add(range.to % elems)
+      }
+    }
+  }
+  return [...places].sort((a, b) => a - b)
 }

@@ -11,4 +11,9 @@ export const PlanErrors = {
     retry: 'never',
     meaning: 'A plan was asked for with impossible sizes: ranks, elements, root or segment.',
   },
+  TEXT: {
+    code: 'SKEIN_PLAN_TEXT',
+    retry: 'never',
+    meaning: 'A plan in text form cannot be read: it is cut, changed, too large, or of another version.',
+  },
 } as const satisfies Record<string, ErrorCode>

@@ -1,5 +1,5 @@
 import { foldToPowerOfTwo, transfers } from './folding.ts'
-import { checkOptions } from './options.ts'
+import { checkOptions, checkPowerOfTwo } from './options.ts'
 import { blockRange, type CollectivePlan, type PlanOp, type PlanOptions, segmentsOf } from './plan.ts'
 
 /**
@@ -27,6 +27,29 @@ export function halvingDoublingAllReduce(options: PlanOptions): CollectivePlan {
     return list
   })
   return { name: 'halving-doubling-all-reduce', collective: { kind: 'all-reduce' }, ranks, elems, ops }
+}
+
+/** Recursive halving reduce-scatter among 2^k ranks: lg N rounds, (N-1)/N · elems sent per rank. Error ≤ lg N u Σ|x|. */
+export function halvingReduceScatter(options: PlanOptions): CollectivePlan {
+  return amongAll('halving-reduce-scatter', { kind: 'reduce-scatter' }, options, halving)
+}
+
+/** Recursive doubling all-gather among 2^k ranks: lg N rounds, (N-1)/N · elems sent per rank. */
+export function doublingAllGather(options: PlanOptions): CollectivePlan {
+  return amongAll('doubling-all-gather', { kind: 'all-gather' }, options, doubling)
+}
+
+function amongAll(
+  name: string,
+  collective: CollectivePlan['collective'],
+  options: PlanOptions,
+  opsOf: (rank: number, exchange: Exchange) => PlanOp[],
+): CollectivePlan {
+  checkOptions(options)
+  checkPowerOfTwo(options.ranks)
+  const { ranks, elems } = options
+  const exchange = { ...options, blocks: ranks, rankOf: (rank: number) => rank }
+  return { name, collective, ranks, elems, ops: Array.from({ length: ranks }, (_, rank) => opsOf(rank, exchange)) }
 }
 
 interface Exchange extends PlanOptions {

@@ -7,9 +7,15 @@
  * console.log(drawPlan(plan))
  */
 export {
+  type AlgorithmEntry,
+  type AlgorithmNeed,
+  type AlgorithmSizes,
+  algorithmsFor,
   allGatherAlgorithms,
   type AllReduceAlgorithm,
   allReduceAlgorithms,
+  collectiveAlgorithms,
+  generatePlan,
   reduceScatterAlgorithms,
   rootedAlgorithms,
 } from './algorithms.ts'
@@ -21,14 +27,17 @@ export {
   twoLevelAllToAll,
 } from './all-to-all.ts'
 export { disseminationBarrier } from './barrier.ts'
+export { binomialGather, binomialScatter, bruckAllGather } from './block-runs.ts'
 export { compress, inUnits } from './compress.ts'
+export { type DecodePlanLimits, decodePlan } from './decode-plan.ts'
 export { dependenciesOf } from './dependencies.ts'
 export { directAllGather, directAllReduce, directGather, directReduceScatter, directScatter } from './direct.ts'
 export { doubleTreeAllReduce } from './double-tree.ts'
 export { type DrawOptions, drawPlan } from './draw.ts'
 export { embed, permuteRanks } from './embed.ts'
+export { encodePlan, planFormat } from './encode-plan.ts'
 export { PlanErrors } from './errors.ts'
-export { halvingDoublingAllReduce } from './halving-doubling.ts'
+export { doublingAllGather, halvingDoublingAllReduce, halvingReduceScatter } from './halving-doubling.ts'
 export { hierarchicalAllReduce, type HostOptions } from './hierarchical.ts'
 export {
   addressSpace,
@@ -57,6 +66,7 @@ export {
   type PredictedKind,
   type Prediction,
   rankAlgorithms,
+  worstLink,
 } from './predict.ts'
 export { recursiveDoublingAllReduce } from './recursive-doubling.ts'
 export { ringAllGather, ringAllReduce, ringReduceScatter } from './ring.ts'
@@ -65,4 +75,4 @@ export { countRounds, type LinkCosts, type SimulatedOp, type Simulation, simulat
 export { starAllReduce } from './star.ts'
 export { type DataParallelStepOptions, dataParallelStep, type StepOp } from './step.ts'
 export { binomialBroadcast, binomialReduce, treeAllReduce } from './tree.ts'
-export { assertValidPlan, checkPlan, type PlanProblem } from './validate.ts'
+export { assertValidPlan, type CheckOptions, checkPlan, type PlanProblem } from './validate.ts'

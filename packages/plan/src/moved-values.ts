@@ -15,6 +15,7 @@ export class MovedValues {
   readonly #plan: CollectivePlan
   readonly #spaces: readonly RankSpace[]
   readonly #memories: Piece[][]
+  #work = 0
 
   constructor(plan: CollectivePlan, spaces: readonly RankSpace[]) {
     this.#plan = plan
@@ -25,6 +26,11 @@ export class MovedValues {
         { rank: garbage, at: 0, elems: outputElems + scratchElems },
       ]),
     )
+  }
+
+  /** Pieces looked at: copies of copies can double them, which no one can tell beforehand. */
+  get work(): number {
+    return this.#work
   }
 
   local(rank: number, op: PlanOp): void {
@@ -44,8 +50,11 @@ export class MovedValues {
         (row, src): Piece => ({ rank: src, at: sum(row.slice(0, rank)), elems: row[rank] as number }),
       )
       const actual = this.#read(rank, inputElems, inputElems + outputElems)
-      const [is, should] = [describe(actual), describe(joined(wanted))]
-      if (is !== should) return `the output of rank ${rank} ends as ${is}, not as ${should}`
+      const should = joined(wanted)
+      const first = actual.findIndex((piece, i) => !isSame(piece, should[i]))
+      if (first < 0) continue
+      const rest = (pieces: readonly Piece[]) => (first === 0 ? '' : '… ') + describe(pieces.slice(first))
+      return `the output of rank ${rank} ends as ${rest(actual)}, not as ${rest(should)}`
     }
     return undefined
   }
@@ -66,9 +75,13 @@ export class MovedValues {
     const end = at + sum(pieces.map(piece => piece.elems))
     const before = this.#read(rank, 0, at)
     const after = this.#read(rank, end, Number.POSITIVE_INFINITY)
-    this.#memories[rank] = joined([...before, ...pieces, ...after])
+    const memory = joined([...before, ...pieces, ...after])
+    this.#memories[rank] = memory
+    this.#work += memory.length
   }
 }
+
+const isSame = (a: Piece, b: Piece | undefined) => a.rank === b?.rank && a.at === b.at && a.elems === b.elems
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
 
@@ -85,9 +98,11 @@ function joined(pieces: readonly Piece[]): Piece[] {
   return list
 }
 
+/** The first few, for messages. */
 function describe(pieces: readonly Piece[]): string {
-  const terms = pieces.map(({ rank, at, elems }) =>
-    rank === garbage ? `garbage×${elems}` : `r${rank}[${at},${at + elems})`,
-  )
+  const terms = pieces
+    .slice(0, 8)
+    .map(({ rank, at, elems }) => (rank === garbage ? `garbage×${elems}` : `r${rank}[${at},${at + elems})`))
+  if (pieces.length > 8) terms.push(`… ${pieces.length - 8} more`)
   return terms.length === 0 ? 'nothing' : terms.join(' ')
 }

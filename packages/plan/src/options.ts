@@ -50,3 +50,18 @@ export function checkCounts(counts: readonly (readonly number[])[]): void {
     details: { ranks: counts.length },
   })
 }
+
+/** @throws SKEIN_PLAN_OPTIONS unless there are 2^k ranks. */
+export function checkPowerOfTwo(ranks: number): void {
+  if (isPowerOfTwo(ranks)) return
+  throw new SkeinError(PlanErrors.OPTIONS, {
+    what: `halving and doubling alone were asked of ${ranks} ranks`,
+    why: 'without an all-reduce around them there is no place to fold the ranks beyond a power of two',
+    todo: 'take another algorithm for this number of ranks',
+    details: { ranks },
+  })
+}
+
+export function isPowerOfTwo(ranks: number): boolean {
+  return Number.isInteger(Math.log2(ranks))
+}

@@ -84,17 +84,23 @@ export class PlanProgress {
   readonly #waiting: number[][]
   /** Per rank and op: the ops that wait for it. */
   readonly #unlocks: number[][][]
-  /** Copies and encodings that may start. */
+  /** Per rank and op: the lane of a message, -1 for a local op. */
+  readonly #laneOf: Int32Array[]
+  /** Local ops that may start. */
   readonly #locals: { readonly rank: number; readonly index: number }[] = []
+  /** Lanes of which an end of some message has become ready. */
+  readonly #woken: number[] = []
   #open: number
 
   readonly #stages: boolean
-  /** Per lane: the receive that has arrived before its turn. */
-  readonly #staged: (Transfer | undefined)[]
+  /** Per rank: the receives that have arrived before their turn, with their lane. */
+  readonly #staged: Map<number, number>[]
+  /** Lanes that hold one of those. */
+  readonly #full = new Set<number>()
 
   constructor(plan: CollectivePlan, lanes: readonly Lane[], options: { readonly stages?: boolean } = {}) {
     this.#stages = options.stages === true
-    this.#staged = lanes.map(() => undefined)
+    this.#staged = plan.ops.map(() => new Map())
     this.plan = plan
     this.lanes = lanes
     this.#heads = lanes.map(() => 0)
@@ -106,7 +112,14 @@ export class PlanProgress {
       return unlocks
     })
     this.#open = plan.ops.reduce((sum, list) => sum + list.length, 0)
-    for (const [rank, list] of plan.ops.entries()) for (const index of list.keys()) this.#noteLocal(rank, index)
+    this.#laneOf = plan.ops.map(list => new Int32Array(list.length).fill(-1))
+    for (const [lane, transfers] of lanes.entries()) {
+      for (const { src, send, dst, recv } of transfers) {
+        ;(this.#laneOf[src] as Int32Array)[send] = lane
+        ;(this.#laneOf[dst] as Int32Array)[recv] = lane
+      }
+    }
+    for (const [rank, list] of plan.ops.entries()) for (const index of list.keys()) this.#noteReady(rank, index)
   }
 
   get isComplete(): boolean {
@@ -125,13 +138,14 @@ export class PlanProgress {
     if (!this.isReady(transfer.src, transfer.send)) return undefined
     if (this.isReady(transfer.dst, transfer.recv)) return transfer
     const mayWait = this.#stages && transferAt(this.plan, transfer.dst, transfer.recv).op === 'recvReduce'
-    return mayWait && this.#staged[lane] === undefined ? transfer : undefined
+    return mayWait && !this.#full.has(lane) ? transfer : undefined
   }
 
   /** The message of this lane has arrived: true when its receive may end now, else it does so in its turn, as a local op. */
   arrive(lane: number, transfer: Transfer): boolean {
     if (this.isReady(transfer.dst, transfer.recv)) return true
-    this.#staged[lane] = transfer
+    this.#staged[transfer.dst]?.set(transfer.recv, lane)
+    this.#full.add(lane)
     return false
   }
 
@@ -144,7 +158,12 @@ export class PlanProgress {
     this.#heads[lane] = (this.#heads[lane] ?? 0) + 1
   }
 
-  /** Takes a copy or an encoding that may start; the caller finishes it. */
+  /** Takes a lane whose head may have become startable; every other lane is where it was when it was last taken. */
+  takeWoken(): number | undefined {
+    return this.#woken.pop()
+  }
+
+  /** Takes a local op that may start; the caller finishes it. */
   takeLocal(): { readonly rank: number; readonly index: number } | undefined {
     return this.#locals.pop()
   }
@@ -154,17 +173,19 @@ export class PlanProgress {
     const waiting = this.#waiting[rank] as number[]
     for (const later of this.#unlocks[rank]?.[index] ?? []) {
       waiting[later] = (waiting[later] as number) - 1
-      this.#noteLocal(rank, later)
+      this.#noteReady(rank, later)
     }
   }
 
-  #noteLocal(rank: number, index: number): void {
+  #noteReady(rank: number, index: number): void {
     if (!this.isReady(rank, index)) return
-    const lane = this.#staged.findIndex(staged => staged?.dst === rank && staged.recv === index)
-    if (lane >= 0) {
-      this.#staged[lane] = undefined
-      this.#locals.push({ rank, index })
+    const full = this.#staged[rank]?.get(index)
+    const lane = this.#laneOf[rank]?.[index] as number
+    if (full !== undefined) {
+      this.#staged[rank]?.delete(index)
+      this.#full.delete(full)
     }
-    if (!isTransfer(opAt(this.plan, rank, index))) this.#locals.push({ rank, index })
+    if (lane < 0 || full !== undefined) this.#locals.push({ rank, index })
+    else this.#woken.push(lane)
   }
 }

@@ -10,7 +10,7 @@ export interface LinkCosts {
   readonly msPerByte: number
   /** Time that every message costs its sender whatever its size; default 0. */
   readonly msPerMessage?: number
-  /** Time to add a byte that has arrived; default 0. */
+  /** Time to add a byte, as it arrives or locally; default 0. */
   readonly reduceMsPerByte?: number
   /** Time to copy or encode a byte; default 0. */
   readonly copyMsPerByte?: number
@@ -79,7 +79,8 @@ export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation
       const op = opAt(plan, rank, index)
       // What was staged has been received already, and only waited for its turn.
       const isLocal = !isTransfer(op)
-      const endMs = isLocal ? nowMs + (op.to - op.from) * bytesPerElem * copyMsPerByte : nowMs
+      const msPerByte = op.op === 'reduce' ? reduceMsPerByte : copyMsPerByte
+      const endMs = isLocal ? nowMs + (op.to - op.from) * bytesPerElem * msPerByte : nowMs
       if (isLocal) ops.push({ rank, index, op, startMs: nowMs, endMs })
       agenda.add(endMs, { rank, index })
     }

@@ -1,4 +1,4 @@
-import { type Cells, cellsOf, type ElementRange, rangesOf } from './cells.ts'
+import { type Cells, cellsOf, type ElementRange, placesOf } from './cells.ts'
 import { dependenciesOf } from './dependencies.ts'
 import { blockRange, type CollectivePlan, type PlanOp } from './plan.ts'
 import { type Transfer, transferAt } from './progress.ts'
@@ -10,14 +10,17 @@ export class SymbolicBuffers {
   readonly #sums: Uint16Array[][]
   /** Per rank and cell, where the plan encodes: whether the encoded form is that of the present value. */
   readonly #encoded: boolean[][] | undefined
+  /** All is told beforehand. */
+  readonly work = 0
   #wrongSend: string | undefined
 
   constructor(plan: CollectivePlan) {
     this.#plan = plan
-    const { kind } = plan.collective
-    const byBlock = kind === 'reduce-scatter' || kind === 'all-gather' || kind === 'gather' || kind === 'scatter'
-    const blocks = byBlock ? plan.ops.map((_, b) => blockRange(plan.elems, plan.ranks, b)[1]) : []
-    this.#cells = cellsOf([], plan.elems === 0 ? [] : bordersOf(plan, blocks))
+    const { elems, layers = 1 } = plan
+    const places = placesOf(plan)
+    const inLayer = (layer: number) => places.map(place => layer * elems + place)
+    const borders = Array.from({ length: layers }, (_, layer) => inLayer(layer)).flat()
+    this.#cells = cellsOf([], elems === 0 ? [] : [...borders, elems * layers])
     const isCoded = plan.ops.some(ops => ops.some(op => op.op === 'encode'))
     this.#encoded = isCoded ? plan.ops.map(() => Array<boolean>(this.#cells.count).fill(false)) : undefined
     this.#sums = plan.ops.map((_, rank) =>
@@ -135,23 +138,6 @@ export class SymbolicBuffers {
   }
 }
 
-/** Borders of all ranges and blocks, the same in each copy of the buffer. */
-function bordersOf(plan: CollectivePlan, blocks: readonly number[]): Set<number> {
-  const { elems, layers = 1 } = plan
-  const places = new Set([0, ...blocks.filter(border => border < elems)])
-  for (const op of plan.ops.flat()) {
-    const { reads, writes } = rangesOf(op)
-    for (const range of [reads, writes]) {
-      if (range === undefined) continue
-      places.add(range.from % elems)
-      places.add(range.to % elems)
-    }
-  }
-  const borders = new Set([elems * layers])
-  for (let layer = 0; layer < layers; layer++) for (const place of places) borders.add(layer * elems + place)
-  return borders
-}
-
 /**
  * Which ranks an op can only follow: those whose begin is known through the ops it depends on, not those that happened to be
  * quick. Kept for barriers.
@@ -161,6 +147,8 @@ export class Hearsay {
   readonly #dependencies: readonly (readonly (readonly number[])[])[]
   /** Per rank and receive: the ranks known to have begun once it is done. */
   readonly #known: Map<number, ReadonlySet<number>>[]
+  /** All is told beforehand. */
+  readonly work = 0
 
   constructor(plan: CollectivePlan) {
     this.#plan = plan

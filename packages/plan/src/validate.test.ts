@@ -1,6 +1,7 @@
 import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { pairwiseAllToAll } from './all-to-all.ts'
 import { disseminationBarrier } from './barrier.ts'
 import { type CollectivePlan, isTransfer, type PlanOp, type TransferOp } from './plan.ts'
 import { directAllReduce } from './direct.ts'
@@ -153,4 +154,65 @@ test('assertValidPlan throws the problem as a typed error', () => {
   expect(() => assertValidPlan({ ...plan, ranks: 4 })).toThrow(
     expect.objectContaining({ code: 'SKEIN_PLAN_INVALID', message: expect.stringContaining('3 lists for 4 ranks') }),
   )
+})
+
+describe('sizes that cannot be are named', () => {
+  const ring = ringAllReduce({ ranks: 2, elems: 4 })
+  const exchange = pairwiseAllToAll({
+    counts: [
+      [1, 2],
+      [3, 4],
+    ],
+  })
+  const spaces = exchange.spaces as NonNullable<CollectivePlan['spaces']>
+  const withSpace = (change: Partial<(typeof spaces)[number]>) => ({
+    ...exchange,
+    spaces: [{ ...spaces[0], ...change }, spaces[1]],
+  })
+
+  test.each([
+    [{ ...ring, ranks: 0, ops: [] }, 'there are 0 ranks'],
+    [{ ...ring, elems: -1 }, 'there are -1 elements'],
+    [{ ...ring, layers: 0 }, 'there are 0 copies of the buffer'],
+    [{ ...ring, collective: { kind: 'reduce', root: 2 } }, 'rank 2 is the root, and is not there'],
+    [{ ...ring, spaces }, 'input and output of all-reduce are apart'],
+    [{ ...exchange, spaces: undefined }, 'input and output of all-to-all are one'],
+    [{ ...exchange, spaces: [spaces[0]] }, 'there are 1 address spaces for 2 ranks'],
+    [
+      { ...exchange, collective: { kind: 'all-to-all', counts: [[1, 2], [3]] } },
+      'the counts are no square of 2 by 2 whole numbers',
+    ],
+    [withSpace({ inputElems: 4 }), 'the input of rank 0 has 4 elements, its counts 3'],
+    [withSpace({ outputElems: 5 }), 'the output of rank 0 has 5 elements, its counts 4'],
+    [withSpace({ scratchElems: 0.5 }), 'rank 0 has 0.5 elements of scratch'],
+  ] as const)('%#: %o', (plan, message) => {
+    expect(checkPlan(plan as unknown as CollectivePlan)).toEqual({ kind: 'malformed', message })
+  })
+})
+
+test('an encoding of which a part is not sent before it changes is refused', () => {
+  const encode: PlanOp = { op: 'encode', from: 0, to: 4 }
+  const plan = (...ops: PlanOp[]) =>
+    checkPlan(hand({ kind: 'broadcast', root: 0 }, 4, ops, [op('recv', 0, 0, 2), op('recv', 0, 2, 4)]))
+  expect(plan(encode, op('send', 1, 0, 2), op('send', 1, 2, 4))).toBeUndefined()
+  const message = 'op 0 of rank 0, "encode [0,4)", encodes what is not sent before it changes'
+  expect(plan(encode, op('send', 1, 0, 2))).toEqual({ kind: 'malformed', message })
+  expect(plan(encode, encode, op('send', 1, 0, 2), op('send', 1, 2, 4))).toEqual({ kind: 'malformed', message })
+})
+
+describe('a check that would take too long is not begun', () => {
+  test('of a plan in place', () => {
+    const plan = ringAllReduce({ ranks: 16, elems: 4096, segmentElems: 8 })
+    expect(checkPlan(plan, { maxWork: 1e7 })).toBeUndefined()
+    expect(checkPlan(plan, { maxWork: 1e5 })?.kind).toBe('too-much')
+    expect(checkPlan({ ...plan, layers: 1e9 }, { maxWork: 1e7 })?.kind).toBe('too-much')
+  })
+
+  test('nor gone on with, when copies of copies double what lies there', () => {
+    const space = { inputElems: 1, outputElems: 1, scratchElems: 2 ** 40 }
+    const ops: PlanOp[] = [{ op: 'copy', from: 0, to: 1, at: 3 }]
+    for (let size = 2; size < 2 ** 38; size *= 2) ops.push({ op: 'copy', from: 2, to: 2 + size, at: 2 + size })
+    const plan = { ...hand({ kind: 'all-to-all', counts: [[1]] }, 1, ops), spaces: [space] }
+    expect(checkPlan(plan, { maxWork: 1e5 })?.kind).toBe('too-much')
+  })
 })

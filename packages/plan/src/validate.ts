@@ -1,21 +1,30 @@
 import { SkeinError } from '@skein/core'
 import { PlanErrors } from './errors.ts'
-import { addressSpace, type CollectivePlan, describeOp, isSamePlace, isTransfer, type PlanOp } from './plan.ts'
-import { lanesOf, opAt, PlanProgress, type Transfer } from './progress.ts'
+import { checkingWork } from './checking-work.ts'
+import { findMalformed } from './malformed.ts'
 import { MovedValues } from './moved-values.ts'
+import { type CollectivePlan, describeOp, type PlanOp } from './plan.ts'
+import { lanesOf, opAt, PlanProgress, type Transfer } from './progress.ts'
 import { Hearsay, SymbolicBuffers } from './symbols.ts'
 
 /** Why a plan is wrong. */
 export interface PlanProblem {
-  /** A range or peer that cannot be; a message without its partner; a circle of waits; a buffer that ends wrong. */
-  readonly kind: 'malformed' | 'unmatched' | 'deadlock' | 'wrong-result'
+  /** A range or peer that cannot be; a message without its partner; a circle of waits; a buffer that ends wrong; too much to check. */
+  readonly kind: 'malformed' | 'unmatched' | 'deadlock' | 'wrong-result' | 'too-much'
   readonly message: string
+}
+
+export interface CheckOptions {
+  /** Most work that a check may take, in cells looked at, some ns each: for plans of strangers. Default: no limit. */
+  readonly maxWork?: number
 }
 
 /** What a plan is run on, to see what it does. */
 interface Symbols {
+  /** Cells looked at so far beyond those that could be told beforehand. */
+  readonly work: number
   apply(transfer: Transfer): void
-  /** A copy or an encoding; what is wrong with it, if anything. */
+  /** A copy, a local sum or an encoding. */
   local(rank: number, op: PlanOp): void
   findWrong(): string | undefined
 }
@@ -26,33 +35,34 @@ function symbolsOf(plan: CollectivePlan): Symbols {
 }
 
 /** Runs the plan on symbols: which ranks' values each element of each rank is the sum of, and how often. */
-export function checkPlan(plan: CollectivePlan): PlanProblem | undefined {
+export function checkPlan(plan: CollectivePlan, options: CheckOptions = {}): PlanProblem | undefined {
+  const { maxWork = Number.POSITIVE_INFINITY } = options
   const malformed = findMalformed(plan)
   if (malformed !== undefined) return { kind: 'malformed', message: malformed }
+  const tooMuch: PlanProblem = { kind: 'too-much', message: `its check would look at more than ${maxWork} cells` }
+  if (maxWork < Number.POSITIVE_INFINITY && checkingWork(plan) > maxWork) return tooMuch
   const matched = lanesOf(plan)
   if ('unmatched' in matched) return { kind: 'unmatched', message: matched.unmatched }
   const progress = new PlanProgress(plan, matched.lanes)
   const symbols = symbolsOf(plan)
-  const running = new Set(matched.lanes.keys())
-  for (let moved = true; moved; ) {
-    moved = false
-    for (let local = progress.takeLocal(); local !== undefined; local = progress.takeLocal()) {
+  for (;;) {
+    if (symbols.work > maxWork) return tooMuch
+    const local = progress.takeLocal()
+    if (local !== undefined) {
       symbols.local(local.rank, opAt(plan, local.rank, local.index))
       progress.finish(local.rank, local.index)
-      moved = true
+      continue
     }
-    for (const lane of running) {
-      for (let next = progress.startable(lane); next !== undefined; next = progress.startable(lane)) {
-        symbols.apply(next)
-        progress.start(lane)
-        progress.finish(next.src, next.send)
-        progress.finish(next.dst, next.recv)
-        moved = true
-      }
-      if (progress.head(lane) === undefined) running.delete(lane)
+    const lane = progress.takeWoken()
+    if (lane === undefined) break
+    for (let next = progress.startable(lane); next !== undefined; next = progress.startable(lane)) {
+      symbols.apply(next)
+      progress.start(lane)
+      progress.finish(next.src, next.send)
+      progress.finish(next.dst, next.recv)
     }
   }
-  if (!progress.isComplete) return { kind: 'deadlock', message: describeCircle(progress, [...running]) }
+  if (!progress.isComplete) return { kind: 'deadlock', message: describeCircle(progress) }
   const wrong = symbols.findWrong()
   return wrong === undefined ? undefined : { kind: 'wrong-result', message: wrong }
 }
@@ -68,59 +78,9 @@ export function assertValidPlan(plan: CollectivePlan): void {
   })
 }
 
-function findMalformed(plan: CollectivePlan): string | undefined {
-  if (plan.ops.length !== plan.ranks) return `there are ${plan.ops.length} lists for ${plan.ranks} ranks`
-  if (plan.spaces !== undefined && plan.spaces.length !== plan.ranks) {
-    return `there are ${plan.spaces.length} address spaces for ${plan.ranks} ranks`
-  }
-  for (const [rank, ops] of plan.ops.entries()) {
-    for (const [index, op] of ops.entries()) {
-      const wrong = wrongPlace(plan, rank, op)
-      if (wrong !== undefined) return `op ${index} of rank ${rank}, "${describeOp(op)}", ${wrong}`
-    }
-  }
-  return undefined
-}
-
-/** What makes an op impossible whatever the others do. */
-function wrongPlace(plan: CollectivePlan, rank: number, op: PlanOp): string | undefined {
-  const { from, to } = op
-  const end = addressSpace(plan, rank)
-  if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || from > to || to > end) {
-    return `leaves the buffer [0,${end})`
-  }
-  if (isTransfer(op)) {
-    const { peer } = op
-    if (!Number.isInteger(peer) || peer < 0 || peer >= plan.ranks) return 'names a rank that is not there'
-    if (peer === rank) return 'is addressed to itself'
-    if (from === to && op.op === 'recvReduce') return 'adds nothing'
-  } else if (from === to) return 'does nothing'
-  if (plan.spaces === undefined && from < to && Math.floor(from / plan.elems) < Math.floor((to - 1) / plan.elems)) {
-    return 'crosses from one copy of the buffer into another'
-  }
-  if (op.op === 'copy' || op.op === 'reduce') {
-    if (plan.spaces === undefined && !isSamePlace(plan, op.at, from)) return 'moves an element from its place'
-    const size = to - from
-    if (!Number.isInteger(op.at) || op.at < 0 || op.at + size > end) return `leaves the buffer [0,${end})`
-    if (op.at < to && from < op.at + size) return 'touches its own source'
-  }
-  const space = plan.spaces?.[rank]
-  if (space === undefined) return undefined
-  if (op.op === 'recvReduce' || op.op === 'encode' || op.op === 'reduce')
-    return 'has no meaning where elements only move'
-  const { inputElems, outputElems } = space
-  const crosses = (a: number, b: number) =>
-    [inputElems, inputElems + outputElems].some(border => a < border && border < b)
-  if (crosses(from, to) || (op.op === 'copy' && crosses(op.at, op.at + to - from))) {
-    return 'crosses from one part of the addresses into another'
-  }
-  const written = op.op === 'copy' ? op.at : op.op === 'recv' && from < to ? from : inputElems
-  return written < inputElems ? 'writes the input' : undefined
-}
-
 /** Follows who waits for whom until it closes: "rank 0 waits in op 0 "…", rank 1 waits in …". */
-function describeCircle(progress: PlanProgress, stuckLanes: readonly number[]): string {
-  const heads = stuckLanes.map(lane => progress.head(lane)).filter(head => head !== undefined)
+function describeCircle(progress: PlanProgress): string {
+  const heads = [...progress.lanes.keys()].map(lane => progress.head(lane)).filter(head => head !== undefined)
   // The first unfinished op of a rank may start as far as this rank goes, so it is the head of its lane: one of these.
   const waitOf = (rank: number) => {
     for (const t of heads) {
