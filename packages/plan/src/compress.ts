@@ -1,5 +1,5 @@
 import { cellsOf } from './cells.ts'
-import { type CollectivePlan, type PlanOp, type PlanOptions, type TransferOp } from './plan.ts'
+import type { CollectivePlan, PlanOp, PlanOptions } from './plan.ts'
 
 /**
  * The plan for values that travel encoded: before a send, what has not been encoded since it last changed is encoded, in place. What
@@ -32,7 +32,8 @@ function compressList(ops: readonly PlanOp[]): readonly PlanOp[] {
 }
 
 /**
- * A generator whose plans have every border at a multiple of `unitElems`, but for the end: for codecs, whose blocks cannot be cut.
+ * A generator whose plans have every border at a multiple of `unitElems`, but for the end: for codecs, whose blocks cannot be cut. In
+ * a copy of the buffer that is scratch borders count from its beginning.
  * For collectives whose result has no blocks of its own: all-reduce, reduce, broadcast.
  */
 export function inUnits<Options extends PlanOptions>(
@@ -46,11 +47,15 @@ export function inUnits<Options extends PlanOptions>(
       elems: Math.ceil(elems / unitElems),
       ...(segmentElems === undefined ? {} : { segmentElems: Math.max(1, Math.floor(segmentElems / unitElems)) }),
     })
-    const scaled = (op: TransferOp): TransferOp => ({
-      ...op,
-      from: Math.min(elems, op.from * unitElems),
-      to: Math.min(elems, op.to * unitElems),
-    })
-    return { ...plan, elems, ops: plan.ops.map(list => list.map(op => scaled(op as TransferOp))) }
+    const units = plan.elems
+    const moved = (layer: number, unit: number) => layer * elems + Math.min(elems, (unit - layer * units) * unitElems)
+    const scaled = (op: PlanOp): PlanOp => {
+      // A range ends in the copy in which it begins, at its end at most.
+      const layer = units === 0 ? 0 : Math.floor(op.from / units)
+      const range = { from: moved(layer, op.from), to: moved(layer, op.to) }
+      if (op.op !== 'copy' && op.op !== 'reduce') return { ...op, ...range }
+      return { ...op, ...range, at: moved(Math.floor(op.at / units), op.at) }
+    }
+    return { ...plan, elems, ops: plan.ops.map(list => list.map(scaled)) }
   }
 }

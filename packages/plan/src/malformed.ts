@@ -10,10 +10,16 @@ export function findMalformed(plan: CollectivePlan): string | undefined {
       const wrong = wrongPlace(plan, rank, op)
       if (wrong !== undefined) return describeWrong(rank, index, op, wrong)
     }
-    const unsent = findUnsentEncoding(ops)
-    if (unsent !== undefined) {
-      return describeWrong(rank, unsent, ops[unsent] as PlanOp, 'encodes what is not sent before it changes')
-    }
+  }
+  return undefined
+}
+
+/** An encoding of which a part is of no use: it changes, or the list ends, before a send takes it. Of a well-formed plan. */
+export function findUselessEncoding(plan: CollectivePlan): string | undefined {
+  for (const [rank, ops] of plan.ops.entries()) {
+    const index = unsentEncoding(ops)
+    if (index === undefined) continue
+    return describeWrong(rank, index, ops[index] as PlanOp, 'encodes what is not sent before it changes')
   }
   return undefined
 }
@@ -32,6 +38,7 @@ function findWrongSizes(plan: CollectivePlan): string | undefined {
     return `there are ${layers} copies of the buffer`
   }
   if (ops.length !== ranks) return `there are ${ops.length} lists for ${ranks} ranks`
+  if (collective.kind === 'barrier' && elems > 0) return `a barrier has ${elems} elements`
   if ('root' in collective && !(isCount(collective.root) && collective.root < ranks)) {
     return `rank ${collective.root} is the root, and is not there`
   }
@@ -100,8 +107,7 @@ function wrongPlace(plan: CollectivePlan, rank: number, op: PlanOp): string | un
   return written < inputElems ? 'writes the input' : undefined
 }
 
-/** An encoding, or a part of one, that no send makes use of. */
-function findUnsentEncoding(ops: readonly PlanOp[]): number | undefined {
+function unsentEncoding(ops: readonly PlanOp[]): number | undefined {
   if (!ops.some(op => op.op === 'encode')) return undefined
   const cells = cellsOf(ops)
   /** Per cell the encoding that waits for its send, else -1. */

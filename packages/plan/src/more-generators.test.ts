@@ -2,7 +2,13 @@ import { seededRandom } from '@skein/core'
 import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { allGatherAlgorithms, allReduceAlgorithms, reduceScatterAlgorithms, rootedAlgorithms } from './algorithms.ts'
+import {
+  allGatherAlgorithms,
+  type AllReduceAlgorithm,
+  allReduceAlgorithms,
+  reduceScatterAlgorithms,
+  rootedAlgorithms,
+} from './algorithms.ts'
 import { bruckAllToAll, directAllToAll, pairwiseAllToAll, twoLevelAllToAll } from './all-to-all.ts'
 import { compress, inUnits } from './compress.ts'
 import { binaryTree, doubleTreeAllReduce, mirrored } from './double-tree.ts'
@@ -12,8 +18,9 @@ import { hierarchicalAllReduce } from './hierarchical.ts'
 import { type CollectivePlan, isTransfer, sentElems, sentMessages } from './plan.ts'
 import { directAllReduce } from './direct.ts'
 import { recursiveDoublingAllReduce } from './recursive-doubling.ts'
-import { ringAllReduce } from './ring.ts'
+import { ringAllReduce, ringReduceScatter } from './ring.ts'
 import { countRounds } from './simulate.ts'
+import { binomialBroadcast } from './tree.ts'
 import { checkPlan } from './validate.ts'
 
 useTestSeed()
@@ -198,7 +205,7 @@ describe('all-to-all', () => {
 })
 
 describe('transformations', () => {
-  const coded = ['ring', 'tree', 'star', 'direct', 'halving-doubling', 'double-tree'] as const
+  const coded = Object.keys(allReduceAlgorithms) as AllReduceAlgorithm[]
 
   test.each(coded)('%s compressed in units stays valid, and cuts no block of the codec', name => {
     for (const ranks of rankCounts) {
@@ -206,8 +213,11 @@ describe('transformations', () => {
         const plan = compress(inUnits(allReduceAlgorithms[name], 256)({ ranks, elems, segmentElems: 512 }))
         expect({ ranks, elems, problem: checkPlan(plan) }).toEqual({ ranks, elems, problem: undefined })
         for (const op of plan.ops.flat()) {
-          expect(op.from % 256).toBe(0)
-          expect(op.to % 256 === 0 || op.to === elems).toBe(true)
+          // In a copy of the buffer as in the buffer itself.
+          const layer = Math.floor(op.from / elems) * elems
+          expect((op.from - layer) % 256).toBe(0)
+          expect((op.to - layer) % 256 === 0 || op.to - layer === elems).toBe(true)
+          if ('at' in op) expect(op.at).toBe(op.from - elems)
         }
       }
     }
@@ -238,6 +248,22 @@ describe('transformations', () => {
         expect(checkPlan(permuteRanks(ringAllReduce({ ranks: 7, elems: 50, segmentElems: 4 }), order))).toBeUndefined()
       }),
     )
+  })
+
+  test('a root goes where its rank goes; blocks stay with their ranks, so their collectives are refused', () => {
+    const moved = permuteRanks(binomialBroadcast({ ranks: 3, elems: 5, root: 2 }), [1, 2, 0])
+    expect(moved.collective).toEqual({ kind: 'broadcast', root: 0 })
+    expect(checkPlan(moved)).toBeUndefined()
+    const refused = expect.objectContaining({ code: 'SKEIN_PLAN_OPTIONS' })
+    expect(() => permuteRanks(ringReduceScatter({ ranks: 2, elems: 4 }), [1, 0])).toThrow(refused)
+    for (const order of [
+      [0, 1],
+      [0, 1, 1],
+      [0, 1, 3],
+      [0, 1, 2, 3],
+    ]) {
+      expect(() => permuteRanks(ringAllReduce({ ranks: 3, elems: 4 }), order)).toThrow(refused)
+    }
   })
 
   test('an embedded plan touches its own part only', () => {

@@ -173,6 +173,7 @@ describe('sizes that cannot be are named', () => {
   test.each([
     [{ ...ring, ranks: 0, ops: [] }, 'there are 0 ranks'],
     [{ ...ring, elems: -1 }, 'there are -1 elements'],
+    [{ ...disseminationBarrier({ ranks: 2 }), elems: 3 }, 'a barrier has 3 elements'],
     [{ ...ring, layers: 0 }, 'there are 0 copies of the buffer'],
     [{ ...ring, collective: { kind: 'reduce', root: 2 } }, 'rank 2 is the root, and is not there'],
     [{ ...ring, spaces }, 'input and output of all-reduce are apart'],
@@ -206,6 +207,11 @@ describe('a check that would take too long is not begun', () => {
     expect(checkPlan(plan, { maxWork: 1e7 })).toBeUndefined()
     expect(checkPlan(plan, { maxWork: 1e5 })?.kind).toBe('too-much')
     expect(checkPlan({ ...plan, layers: 1e9 }, { maxWork: 1e7 })?.kind).toBe('too-much')
+  })
+
+  test('nor are its encodings looked at before', () => {
+    const ops = Array.from({ length: 20_000 }, (_, i): PlanOp => ({ op: 'encode', from: i, to: 40_000 - i }))
+    expect(checkPlan(hand({ kind: 'all-reduce' }, 40_000, ops), { maxWork: 1e7 })?.kind).toBe('too-much')
   })
 
   test('nor gone on with, when copies of copies double what lies there', () => {

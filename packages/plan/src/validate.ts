@@ -1,7 +1,7 @@
 import { SkeinError } from '@skein/core'
 import { PlanErrors } from './errors.ts'
 import { checkingWork } from './checking-work.ts'
-import { findMalformed } from './malformed.ts'
+import { findMalformed, findUselessEncoding } from './malformed.ts'
 import { MovedValues } from './moved-values.ts'
 import { type CollectivePlan, describeOp, type PlanOp } from './plan.ts'
 import { lanesOf, opAt, PlanProgress, type Transfer } from './progress.ts'
@@ -41,6 +41,8 @@ export function checkPlan(plan: CollectivePlan, options: CheckOptions = {}): Pla
   if (malformed !== undefined) return { kind: 'malformed', message: malformed }
   const tooMuch: PlanProblem = { kind: 'too-much', message: `its check would look at more than ${maxWork} cells` }
   if (maxWork < Number.POSITIVE_INFINITY && checkingWork(plan) > maxWork) return tooMuch
+  const useless = findUselessEncoding(plan)
+  if (useless !== undefined) return { kind: 'malformed', message: useless }
   const matched = lanesOf(plan)
   if ('unmatched' in matched) return { kind: 'unmatched', message: matched.unmatched }
   const progress = new PlanProgress(plan, matched.lanes)
