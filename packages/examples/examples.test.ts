@@ -67,7 +67,10 @@ describe('convnet.job.ts', () => {
 test('two processes sum an array, and no TensorFlow is loaded', async () => {
   const file = path.join(import.meta.dirname, 'all-reduce.js')
   const run = async (rank: number) => {
-    const child = spawn(process.execPath, [file, String(rank)], { stdio: ['ignore', 'pipe', 'inherit'], timeout: 30_000 })
+    const child = spawn(process.execPath, [file, String(rank)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      timeout: 30_000,
+    })
     let [text, maps] = ['', '']
     child.stdout.on('data', (chunk: Buffer) => {
       text += chunk.toString()

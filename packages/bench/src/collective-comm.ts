@@ -1,7 +1,14 @@
 /** The comm thread of a rank of the collectives bench: sockets and group, as in a worker. */
 import os from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
-import { createGroup, type GroupRequest, GroupServer, measureLinks, scratchBytesFor } from '@skein/collective'
+import {
+  createGroup,
+  type GroupRequest,
+  GroupServer,
+  measureLinks,
+  scratchBytesFor,
+  tuneAllReduce,
+} from '@skein/collective'
 import { connectGroup, EagerLoop, eagerMs } from '@skein/collective/node'
 import { createSimd, type Region } from '@skein/simd'
 import { attachLanes, type LaneKind, listen } from '@skein/transport'
@@ -48,25 +55,48 @@ if (port !== null) {
 
   const connect = async (addresses: readonly Address[]) => {
     const kind = lanes === 'unix' ? 'raw' : lanes
-    const places = addresses.map(({ host, port: at, socketPath }) => ({ host, port: at, ...(lanes === 'unix' ? { path: socketPath } : {}) }))
+    const places = addresses.map(({ host, port: at, socketPath }) => ({
+      host,
+      port: at,
+      ...(lanes === 'unix' ? { path: socketPath } : {}),
+    }))
     await connectGroup(group, { door, addresses: places, token: lane.token, kind, timeoutMs: 20_000 })
     port.postMessage({ type: 'connected' })
   }
   /** In the memory of the tensors, which nobody uses meanwhile. */
-  const measure = async () => {
+  const measure = async (sizes: readonly number[]) => {
     const { byteOffset, bytes } = start.tensors
     const view = new Float32Array(memory.buffer, byteOffset, bytes / 4)
-    const { worst, ringOrder } = await measureLinks({ group, region: { byteOffset, elems: view.length, dtype: 'float32' }, view })
+    const { worst, ringOrder } = await measureLinks({
+      group,
+      region: { byteOffset, elems: view.length, dtype: 'float32' },
+      view,
+    })
     group.setLinks(worst, ringOrder)
-    port.postMessage({ type: 'measured', worst })
+    const tuned = await tuneAllReduce({
+      group,
+      region: { byteOffset, elems: view.length, dtype: 'float32' },
+      view,
+      sizes,
+    })
+    port.postMessage({ type: 'measured', worst, tuned })
   }
-  port.on('message', (message: GroupRequest | { type: 'connect'; addresses: readonly Address[] } | { type: 'close' } | { type: 'measure' }) => {
-    if (message.type === 'connect') void connect(message.addresses)
-    else if (message.type === 'measure') void measure()
-    else if (message.type === 'close') {
-      group.close()
-      void listener.close().then(() => port.close())
-    } else eager.during(server.receive(message))
-  })
+  port.on(
+    'message',
+    (
+      message:
+        | GroupRequest
+        | { type: 'connect'; addresses: readonly Address[] }
+        | { type: 'close' }
+        | { type: 'measure'; sizes: readonly number[] },
+    ) => {
+      if (message.type === 'connect') void connect(message.addresses)
+      else if (message.type === 'measure') void measure(message.sizes)
+      else if (message.type === 'close') {
+        group.close()
+        void listener.close().then(() => port.close())
+      } else eager.during(server.receive(message))
+    },
+  )
   port.postMessage({ type: 'listening', port: listener.port })
 }

@@ -1,15 +1,21 @@
 /**
  * One rank of the collectives bench, a process with the two threads of a worker: `node collective-rank.js '{"rank":0,"ranks":2,…}'`.
  * Says {"ready":true,"address":…}; then answers lines of standard input: "connect [addresses]" → {"connected":true},
- * "measure" → the links' figures, "run BYTES ROUNDS OPTIONS" → {"ms":[…]}, "quit" ends. Times are those of the caller, in the device thread.
+ * "measure [SIZES]" → what the links are like and which algorithms go best, "run BYTES ROUNDS OPTIONS" → {"ms":[…]}, "quit" ends. Times are those of the caller, in the device thread.
  */
 import { once } from 'node:events'
 import readline from 'node:readline'
 import { Worker } from 'node:worker_threads'
-import { type AllReduceOptions, type GroupAnswer, RemoteGroup, type TensorRegion } from '@skein/collective'
+import { type AllReduceOptions, type GroupAnswer, RemoteGroup, type TensorRegion, type Tuned } from '@skein/collective'
 import type { LinkFigures } from '@skein/plan'
 import { createSharedMemory, SharedArena } from '@skein/simd'
 import { type Address, benchScratchBytes, type CommStart } from './collective-comm.ts'
+
+/** What a group has found out about its links. */
+export interface Measured {
+  readonly worst: LinkFigures
+  readonly tuned: readonly Tuned[]
+}
 
 export interface RankOptions extends Pick<CommStart, 'rank' | 'ranks' | 'lanes' | 'host' | 'socketPath'> {
   readonly maxBytes: number
@@ -56,12 +62,12 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   if (command === 'connect') {
     comm.postMessage({ type: 'connect', addresses: JSON.parse(first) as Address[] })
     await once(comm, 'message')
-    comm.on('message', (answer: GroupAnswer | { type: 'measured'; worst: LinkFigures }) => {
-      if (answer.type === 'measured') say(answer.worst)
+    comm.on('message', (answer: GroupAnswer | ({ type: 'measured' } & Measured)) => {
+      if (answer.type === 'measured') say({ worst: answer.worst, tuned: answer.tuned } satisfies Measured)
       else group.receive(answer)
     })
     say({ connected: true })
-  } else if (command === 'measure') comm.postMessage({ type: 'measure' })
+  } else if (command === 'measure') comm.postMessage({ type: 'measure', sizes: JSON.parse(first) as number[] })
   else if (command === 'run') {
     say({ ms: await run(Number(first), Number(second), JSON.parse(third) as AllReduceOptions) })
   } else break

@@ -29,7 +29,7 @@ export function collectivesBench(options: CollectivesBenchOptions): Bench {
   return {
     name: 'collectives',
     about:
-      'float32 all-reduce among processes of one machine, the algorithm chosen by measured links, timed at the caller in the device thread, against PyTorch + Gloo; ratio = Gloo / ours, median of the paired bursts. Floor: the bytes of a ring through bare sockets, from each rank to the next, all at once, without sums.',
+      'float32 all-reduce among processes of one machine, the algorithm chosen by measured links and a few trials, timed at the caller in the device thread, against PyTorch + Gloo; ratio = Gloo / ours, median of the paired bursts. Floor: the bytes of a ring through bare sockets, from each rank to the next, all at once, without sums.',
     run: report => runCollectives(options, report),
   }
 }
@@ -57,7 +57,7 @@ async function runCollectives(
           floor: lanes === 'ws' ? undefined : await start(socketWorld(ranks, lanes, maxBytes)),
         })),
       )
-      for (const { ours } of kinds) await ours.measure()
+      for (const { ours } of kinds) await ours.measure(sizes.map(([bytes]) => bytes))
       for (const world of worlds) await world.run(4 * kib, warmUpRounds)
       for (const [bytes, rounds] of sizes) {
         const times = new Map(worlds.map(world => [world, [] as number[]]))
@@ -82,7 +82,9 @@ async function runCollectives(
             spread: peers === undefined ? null : range(ratios),
             goal: goalOf(lanes, bytes),
           })
-          report(`${ranks} ranks, ${size}, ${name}: ${median(samples).toFixed(3)} ms, ratio ${median(ratios).toFixed(2)}`)
+          report(
+            `${ranks} ranks, ${size}, ${name}: ${median(samples).toFixed(3)} ms, ratio ${median(ratios).toFixed(2)}`,
+          )
         }
       }
     } finally {

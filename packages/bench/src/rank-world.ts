@@ -3,10 +3,9 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { LinkFigures } from '@skein/plan'
 import { AskedProcess } from './asked-process.ts'
 import type { Address } from './collective-comm.ts'
-import type { RankOptions } from './collective-rank.ts'
+import type { Measured, RankOptions } from './collective-rank.ts'
 import { places } from './places.ts'
 
 /** Ranks of one library, alive and connected, that run all-reduces when they are asked to. */
@@ -19,12 +18,16 @@ export interface RankWorld {
 
 /** A world of ours. */
 export interface SkeinWorld extends RankWorld {
-  /** Measures the links and chooses by them from here on; the figures. */
-  measure(): Promise<LinkFigures>
+  /** Measures the links, tries algorithms at these sizes, and goes by what it found from here on. */
+  measure(sizes: readonly number[]): Promise<Measured>
 }
 
 /** Runs a rank somewhere: the command and its arguments may be wrapped, to enter a network namespace. */
-export type Wrap = (rank: number, command: string, args: readonly string[]) => readonly [command: string, args: readonly string[]]
+export type Wrap = (
+  rank: number,
+  command: string,
+  args: readonly string[],
+) => readonly [command: string, args: readonly string[]]
 
 export interface WorldPlace {
   readonly hostOf: (rank: number) => string
@@ -47,9 +50,10 @@ export async function skeinWorld(
   const { processes, folder } = await startRanks('collective-rank.js', { ranks, lanes, maxBytes, place })
   return {
     ...worldOf(`skein ${lanes}`, processes, folder),
-    async measure() {
-      const [links] = await Promise.all(processes.map(rank => rank.ask<LinkFigures>('measure')))
-      return links as LinkFigures
+    async measure(sizes) {
+      const line = `measure ${JSON.stringify(sizes)}`
+      const [found] = await Promise.all(processes.map(rank => rank.ask<Measured>(line)))
+      return found as Measured
     },
   }
 }

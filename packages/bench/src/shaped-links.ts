@@ -42,14 +42,18 @@ export function shapedLinksBench(options: ShapedLinksOptions): Bench {
   }
 }
 
-async function againstGloo(shape: Shape, { python }: ShapedLinksOptions, report: (line: string) => void): Promise<BenchCase[]> {
+async function againstGloo(
+  shape: Shape,
+  { python }: ShapedLinksOptions,
+  report: (line: string) => void,
+): Promise<BenchCase[]> {
   const bytes = 64 * mib
   const rounds = 3
   return withLinks(shape, 2, async place => {
     const gloo = python === undefined ? undefined : await glooWorld(python, 2, place)
     const ours = await skeinWorld(2, 'raw', bytes, place)
     try {
-      report(`${shape.name}: measured ${JSON.stringify(await ours.measure())}`)
+      report(`${shape.name}: measured ${JSON.stringify(await ours.measure([]))}`)
       const times = { gloo: [] as number[], float32: [] as number[], int8: [] as number[] }
       for (let round = 0; round < rounds; round++) {
         if (gloo !== undefined) times.gloo.push(...(await gloo.run(bytes, 1)))
@@ -86,24 +90,29 @@ async function choice(shape: Shape, report: (line: string) => void): Promise<Ben
   return withLinks(shape, ranks, async place => {
     const world: SkeinWorld = await skeinWorld(ranks, 'raw', 16 * mib, place)
     try {
-      await world.measure()
-      const cases: BenchCase[] = []
-      for (const [bytes, rounds] of [
+      const sizes = [
         [4 * kib, 8],
         [256 * kib, 5],
         [8 * mib, 2],
-      ] as const) {
+      ] as const
+      const { worst, tuned } = await world.measure(sizes.map(([bytes]) => bytes))
+      report(`${shape.name}: measured ${JSON.stringify(worst)}, tried ${JSON.stringify(tuned)}`)
+      const cases: BenchCase[] = []
+      for (const [bytes, rounds] of sizes) {
         const times = new Map<string, number[]>(['chosen', ...algorithms].map(name => [name, []]))
         for (const name of algorithms) await world.run(bytes, 1, { algorithm: name })
         for (let turn = 0; turn < 4; turn++) {
           const order = [...times].map((_, i, all) => all[(i + 2 * turn) % all.length] as (typeof all)[number])
-          for (const [name, all] of order) all.push(...(await world.run(bytes, rounds, name === 'chosen' ? {} : { algorithm: name })))
+          for (const [name, all] of order)
+            all.push(...(await world.run(bytes, rounds, name === 'chosen' ? {} : { algorithm: name })))
         }
         const chosen = times.get('chosen') as number[]
         const others = algorithms.map(name => [name, median(times.get(name) as number[])] as const)
         const [bestName, best] = others.reduce((a, b) => (b[1] < a[1] ? b : a))
         const size = bytes < mib ? `${bytes / kib} KiB` : `${bytes / mib} MiB`
-        report(`${shape.name}, ${size}: chosen ${median(chosen).toFixed(1)} ms; ${others.map(([n, ms]) => `${n} ${ms.toFixed(1)}`).join(', ')}`)
+        report(
+          `${shape.name}, ${size}: chosen ${median(chosen).toFixed(1)} ms; ${others.map(([n, ms]) => `${n} ${ms.toFixed(1)}`).join(', ')}`,
+        )
         cases.push({
           bench: 'shaped-links',
           case: `${shape.name}, ${ranks} ranks, ${size}, chosen`,
@@ -147,4 +156,3 @@ async function withLinks<T>(shape: Shape, ranks: number, run: (place: WorldPlace
     await links.end()
   }
 }
-

@@ -20,6 +20,27 @@ export function positiveNumber(option: string) {
   }
 }
 
+const byteUnits: Readonly<Record<string, number>> = {
+  b: 1,
+  k: 1024,
+  kib: 1024,
+  m: 1024 ** 2,
+  mib: 1024 ** 2,
+  g: 1024 ** 3,
+  gib: 1024 ** 3,
+}
+
+/** A number of bytes, at most 4 GiB: "4096", "64KiB", "4 MiB". */
+export function byteCount(option: string) {
+  return (text: string): number => {
+    const [, digits = '', unit = ''] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim()) ?? []
+    const factor = byteUnits[unit.toLowerCase() || 'b']
+    const bytes = Math.round(Number(digits) * (factor ?? Number.NaN))
+    if (digits !== '' && bytes >= 1 && bytes <= 2 ** 32) return bytes
+    throw usage(`${option} is ${JSON.stringify(text)}`, 'pass a size such as 4096, 64KiB or 4MiB, at most 4GiB')
+  }
+}
+
 export function oneOf<T extends string>(option: string, values: readonly T[]) {
   return (text: string): T => {
     const value = values.find(known => known === text)

@@ -4,7 +4,7 @@ import { readEnvironment } from './environment.ts'
 import { CliErrors } from './errors.ts'
 import { findRun } from './find-run.ts'
 import { endingOf } from './launch/ending.ts'
-import { oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
+import { byteCount, oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
 import { reportError } from './report-error.ts'
 
 const deviceNames = ['tensorflow-cuda', 'tensorflow-cpu', 'wasm', 'cpu'] as const
@@ -209,8 +209,42 @@ function buildProgram(outcome: Outcome): Command {
       outcome.status = await watch({ ...options, ...findRun(run, options.token), signal: ending.signal })
     })
 
+  const collectives = command('collectives', 'look at the collective algorithms')
+  collectives
+    .command('explain')
+    .description('what each algorithm takes on given links, and a picture of the quickest')
+    .exitOverride()
+    .showSuggestionAfterError(false)
+    .requiredOption('--ranks <n>', 'number of ranks', wholeNumber('--ranks', 1, 64))
+    .requiredOption('--bytes <size>', 'bytes of the buffer, such as 4096, 64KiB, 4MiB', byteCount('--bytes'))
+    .option('--kind <name>', `one of ${collectiveKinds.join(', ')}`, oneOf('--kind', collectiveKinds), 'all-reduce')
+    .option('--algorithm <name>', 'the one to draw (default: the quickest)')
+    .option('--hosts <n>', 'ranks are on so many hosts, neighbours together', wholeNumber('--hosts', 1, 64))
+    .option('--latency-ms <ms>', 'of a link, one way', positiveNumber('--latency-ms'), 0.05)
+    .option('--mbit <rate>', 'of a link, in Mbit/s', positiveNumber('--mbit'), 10_000)
+    .option('--segment <size>', 'longest message', byteCount('--segment'), 512 * 1024)
+    .option('--svg', 'the picture as SVG', false)
+    .addOption(jsonOption())
+    .action(async options => {
+      const { explain } = await import('./commands/collectives.ts')
+      const { segment, bytes, kind, ...rest } = options
+      outcome.status = explain({ ...rest, kind, bytes, segmentBytes: segment })
+    })
+
   return program
 }
+
+/** Kinds that have a closed form. */
+const collectiveKinds = [
+  'all-reduce',
+  'reduce-scatter',
+  'all-gather',
+  'broadcast',
+  'reduce',
+  'gather',
+  'scatter',
+  'all-to-all',
+] as const
 
 /** The options that change a job from outside; the same for `train` and `coordinator`. */
 function jobOptions(command: Command): Command {

@@ -11,7 +11,7 @@ export interface Codec {
   /** Elements that are encoded together; where a range may be cut. */
   readonly blockElems: number
   /** Bytes of n encoded elements; for a multiple of `blockElems` also where element n begins. */
-  encodedBytes(elems: number): number
+  readonly encodedBytes: (elems: number) => number
   /** Rounding moves a value by at most this share of its block's largest magnitude (of its own magnitude where a block has no scale). */
   readonly maxError: number
 }

@@ -44,23 +44,29 @@ async function pair(kind: LaneKind) {
   return { members, close }
 }
 
-test.each(['raw', 'ws'] as const)('a receiver that does not receive holds its sender up, over %s lanes, and neither fills memory', async kind => {
-  const { members, close } = await pair(kind)
-  const [sender, receiver] = members as [(typeof members)[0], (typeof members)[0]]
-  const before = process.memoryUsage()
-  const sent = sender.group.send(sender.region, 1)
-  let handedOver = -1
-  for (let seen = 0; seen !== handedOver; await new Promise(resolve => setTimeout(resolve, 100))) {
-    handedOver = seen
-    seen = sender.group.bytesSent
-  }
-  // Standing still: what the kernel took, and the frames that wait for it.
-  expect(handedOver).toBeLessThanOrEqual(kernelBytes + maxUnflushedFrames * segmentBytes)
-  expect(handedOver).toBeLessThan(elems * 4)
-  const held = process.memoryUsage()
-  // Raw lanes copy nothing; WebSocket lanes hold at most the unflushed frames, once more as their own, and what they have read ahead.
-  expect(held.external + held.arrayBuffers - before.external - before.arrayBuffers).toBeLessThan(4 * maxUnflushedFrames * segmentBytes)
-  await Promise.all([sent, receiver.group.recv(receiver.region, 0)])
-  expect(receiver.view.every(x => x === 3)).toBe(true)
-  await close()
-}, 30_000)
+test.each(['raw', 'ws'] as const)(
+  'a receiver that does not receive holds its sender up, over %s lanes, and neither fills memory',
+  async kind => {
+    const { members, close } = await pair(kind)
+    const [sender, receiver] = members as [(typeof members)[0], (typeof members)[0]]
+    const before = process.memoryUsage()
+    const sent = sender.group.send(sender.region, 1)
+    let handedOver = -1
+    for (let seen = 0; seen !== handedOver; await new Promise(resolve => setTimeout(resolve, 100))) {
+      handedOver = seen
+      seen = sender.group.bytesSent
+    }
+    // Standing still: what the kernel took, and the frames that wait for it.
+    expect(handedOver).toBeLessThanOrEqual(kernelBytes + maxUnflushedFrames * segmentBytes)
+    expect(handedOver).toBeLessThan(elems * 4)
+    const held = process.memoryUsage()
+    // Raw lanes copy nothing; WebSocket lanes hold at most the unflushed frames, once more as their own, and what they have read ahead.
+    expect(held.external + held.arrayBuffers - before.external - before.arrayBuffers).toBeLessThan(
+      4 * maxUnflushedFrames * segmentBytes,
+    )
+    await Promise.all([sent, receiver.group.recv(receiver.region, 0)])
+    expect(receiver.view.every(x => x === 3)).toBe(true)
+    await close()
+  },
+  30_000,
+)

@@ -22,7 +22,9 @@ test('an algorithm that needs more of the pool than there is, is not chosen', ()
 })
 
 test('a few values take as few rounds as there can be; much takes as few bytes as there can be', () => {
-  expect(chooseAlgorithm('all-reduce', among(4, 64), { latencyMs: 20, msPerByte: 1e-5, msPerMessage: 0.01 })).toBe('recursive-doubling')
+  expect(chooseAlgorithm('all-reduce', among(4, 64), { latencyMs: 20, msPerByte: 1e-5, msPerMessage: 0.01 })).toBe(
+    'recursive-doubling',
+  )
   const large = chooseAlgorithm('all-reduce', among(4, 64 << 20), { latencyMs: 0.5, msPerByte: 8e-6 })
   expect(['ring', 'direct', 'halving-doubling']).toContain(large)
 })

@@ -1,7 +1,11 @@
 import { type LinkFigures, type PredictedKind, rankAlgorithms } from '@skein/plan'
 
 /** What links are taken to be before they are measured: those between processes of one host. */
-export const assumedLinks: LinkFigures = { latencyMs: 0.03, msPerByte: 1 / (1.5 * 2 ** 30 / 1000), msPerMessage: 0.015 }
+export const assumedLinks: LinkFigures = {
+  latencyMs: 0.03,
+  msPerByte: 1 / ((1.5 * 2 ** 30) / 1000),
+  msPerMessage: 0.015,
+}
 
 export interface ChoiceSizes {
   readonly ranks: number
@@ -13,21 +17,19 @@ export interface ChoiceSizes {
 }
 
 /** Bytes of the pool that an algorithm takes for an op of so many bytes. */
-const poolNeeds: Readonly<Record<string, number>> = { 'recursive-doubling': 1, bruck: 2 }
+export function poolBytesOf(algorithm: string, bytes: number): number {
+  return (algorithm === 'recursive-doubling' ? 1 : algorithm === 'bruck' ? 2 : 0) * bytes
+}
 
 /**
  * The quickest algorithm by its closed form on these links. A pure function of numbers that all ranks share, so all choose alike.
  * With a codec it is the direct shape: each value is rounded twice, however many ranks there are.
  */
-export function chooseAlgorithm(
-  kind: PredictedKind,
-  sizes: ChoiceSizes,
-  links: LinkFigures,
-): string {
+export function chooseAlgorithm(kind: PredictedKind, sizes: ChoiceSizes, links: LinkFigures): string {
   const ranked = rankAlgorithms(kind, sizes, links)
   const fitting = ranked.filter(({ algorithm }) => {
     if (sizes.isCoded === true) return algorithm === 'direct'
-    return (poolNeeds[algorithm] ?? 0) * sizes.bytes <= sizes.poolBytes
+    return poolBytesOf(algorithm, sizes.bytes) <= sizes.poolBytes
   })
   return fitting[0]?.algorithm ?? ''
 }

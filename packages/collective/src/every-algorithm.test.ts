@@ -70,7 +70,9 @@ test('a large one is right among four ranks by every algorithm', async () => {
   const elems = 250_000
   for (const algorithm of allReduces) {
     const world = new World({ ranks: 4, seed: 1, segmentBytes: 1 << 18, memoryBytes: 1 << 21, poolBytes: 1 << 20 })
-    const inputs = Array.from({ length: 4 }, (_, rank) => Float32Array.from({ length: elems }, (__, i) => (i % 1000) * (rank + 1)))
+    const inputs = Array.from({ length: 4 }, (_, rank) =>
+      Float32Array.from({ length: elems }, (__, i) => (i % 1000) * (rank + 1)),
+    )
     for (const { values } of await allReduceAll(world, inputs, { algorithm })) {
       expect(values.every((x, i) => x === (i % 1000) * 10)).toBe(true)
     }
@@ -80,38 +82,48 @@ test('a large one is right among four ranks by every algorithm', async () => {
 describe('with a codec', () => {
   const coded = ['ring', 'direct', 'tree', 'star', 'halving-doubling', 'double-tree']
 
-  test.each(codecNames)('%s: every rank holds the same rounded sum, within the hard bound, and sends encoded bytes', async codec => {
-    for (const algorithm of coded) {
-      for (const ranks of [1, 2, 3, 5, 8]) {
-        for (const elems of [0, 1, 255, 256, 1500]) {
-          const world = new World({ ranks, seed: elems + ranks, segmentBytes: 512, poolBytes: codedScratchBytes(elems) })
-          const inputs = Array.from({ length: ranks }, (_, rank) => {
-            const random = seededRandom(rank, elems)
-            return Float32Array.from({ length: elems }, () => random.nextNormal())
-          })
-          const results = await allReduceAll(world, inputs, { algorithm, codec })
-          const { sum } = exactSum(inputs)
-          const largest = Math.max(0, ...inputs.flatMap(input => [...input].map(Math.abs)))
-          const { maxError, encodedBytes } = codecs[codec]
-          // Each rank's values are rounded at most once on their way up and partial sums of k ranks at most ⌈N⌉ times: ring is the worst.
-          let bound = 1e-6 * largest * ranks
-          for (let k = 1; k <= ranks; k++) bound += k * largest * maxError * (1 + maxError) ** k
-          const request = { kind: 'all-reduce', algorithm, ranks, elems, root: 0, codec } as const
-          const segmentElems = Math.max(1, Math.floor(128 / encodedBytes(codecs[codec].blockElems))) * codecs[codec].blockElems
-          const plan = planOf({ ...request, segmentElems })
-          for (const [rank, { result, values }] of results.entries()) {
-            expect(values).toEqual(results[0]?.values)
-            expect(result.nonfinite).toBe(false)
-            let bytes = 0
-            for (const op of plan.ops[rank] ?? []) if (op.op === 'send') bytes += encodedBytes(op.to - op.from)
-            expect(result.bytesSent).toBe(bytes)
-            if (ranks === 1) continue
-            for (let i = 0; i < elems; i++) expect(Math.abs((values[i] as number) - (sum[i] as number))).toBeLessThanOrEqual(bound)
+  test.each(codecNames)(
+    '%s: every rank holds the same rounded sum, within the hard bound, and sends encoded bytes',
+    async codec => {
+      for (const algorithm of coded) {
+        for (const ranks of [1, 2, 3, 5, 8]) {
+          for (const elems of [0, 1, 255, 256, 1500]) {
+            const world = new World({
+              ranks,
+              seed: elems + ranks,
+              segmentBytes: 512,
+              poolBytes: codedScratchBytes(elems),
+            })
+            const inputs = Array.from({ length: ranks }, (_, rank) => {
+              const random = seededRandom(rank, elems)
+              return Float32Array.from({ length: elems }, () => random.nextNormal())
+            })
+            const results = await allReduceAll(world, inputs, { algorithm, codec })
+            const { sum } = exactSum(inputs)
+            const largest = Math.max(0, ...inputs.flatMap(input => [...input].map(Math.abs)))
+            const { maxError, encodedBytes } = codecs[codec]
+            // Each rank's values are rounded at most once on their way up and partial sums of k ranks at most ⌈N⌉ times: ring is the worst.
+            let bound = 1e-6 * largest * ranks
+            for (let k = 1; k <= ranks; k++) bound += k * largest * maxError * (1 + maxError) ** k
+            const request = { kind: 'all-reduce', algorithm, ranks, elems, root: 0, codec } as const
+            const segmentElems =
+              Math.max(1, Math.floor(128 / encodedBytes(codecs[codec].blockElems))) * codecs[codec].blockElems
+            const plan = planOf({ ...request, segmentElems })
+            for (const [rank, { result, values }] of results.entries()) {
+              expect(values).toEqual(results[0]?.values)
+              expect(result.nonfinite).toBe(false)
+              let bytes = 0
+              for (const op of plan.ops[rank] ?? []) if (op.op === 'send') bytes += encodedBytes(op.to - op.from)
+              expect(result.bytesSent).toBe(bytes)
+              if (ranks === 1) continue
+              for (let i = 0; i < elems; i++)
+                expect(Math.abs((values[i] as number) - (sum[i] as number))).toBeLessThanOrEqual(bound)
+            }
           }
         }
       }
-    }
-  })
+    },
+  )
 
   test('a value that is not finite is known to every rank', async () => {
     for (const algorithm of coded) {
@@ -137,7 +149,9 @@ describe('with a codec', () => {
       await world.member(rank).group.allReduce(region, { algorithm: 'direct', codec: 'int8', residual })
       return { values: world.view(rank, region), residual: world.view(rank, residual) }
     })
-    const all = outcomes.map(outcome => (outcome as PromiseFulfilledResult<{ values: Float32Array; residual: Float32Array }>).value)
+    const all = outcomes.map(
+      outcome => (outcome as PromiseFulfilledResult<{ values: Float32Array; residual: Float32Array }>).value,
+    )
     for (const [rank, { residual }] of all.entries()) {
       const [from, to] = blockRange(elems, 4, rank)
       // The block that a rank owns is not sent as its own: nothing of it is lost before the sum.
@@ -173,7 +187,11 @@ describe('types and reductions', () => {
         })
         const wanted = (values[0] as number[]).map((_, i) => {
           const column = values.map(row => row[i] as number)
-          return op === 'sum' ? column.reduce((a, b) => a + b) : op === 'min' ? Math.min(...column) : Math.max(...column)
+          return op === 'sum'
+            ? column.reduce((a, b) => a + b)
+            : op === 'min'
+              ? Math.min(...column)
+              : Math.max(...column)
         })
         for (const outcome of outcomes) expect(outcome).toEqual({ status: 'fulfilled', value: wanted })
       }
@@ -195,7 +213,10 @@ describe('types and reductions', () => {
       const [from, to] = blockRange(100, ranks, rank)
       return [
         world.view(rank, all).every(x => x === 2.5),
-        world.view(rank, scattered).subarray(from, to).every(x => x === 2.5),
+        world
+          .view(rank, scattered)
+          .subarray(from, to)
+          .every(x => x === 2.5),
         rank !== 2 || world.view(rank, reduced).every(x => x === 2.5),
       ]
     })
@@ -240,13 +261,21 @@ describe('collectives that move blocks', () => {
       const outcomes = await world.each(async rank => {
         const { group } = world.member(rank)
         const own = (i: number) => rank * 1000 + i
-        const make = () => world.region(rank, Float32Array.from({ length: 103 }, (_, i) => own(i)))
+        const make = () =>
+          world.region(
+            rank,
+            Float32Array.from({ length: 103 }, (_, i) => own(i)),
+          )
         const [gathered, scattered, reduced] = [make(), make(), make()]
         await Promise.all([group.gather(gathered, root), group.scatter(scattered, root), group.reduce(reduced, root)])
         return [gathered, scattered, reduced].map(region => world.view(rank, region).slice())
       })
       for (const [rank, outcome] of outcomes.entries()) {
-        const [gathered, scattered, reduced] = (outcome as PromiseFulfilledResult<Float32Array[]>).value as [Float32Array, Float32Array, Float32Array]
+        const [gathered, scattered, reduced] = (outcome as PromiseFulfilledResult<Float32Array[]>).value as [
+          Float32Array,
+          Float32Array,
+          Float32Array,
+        ]
         for (let block = 0; block < 5; block++) {
           const [from, to] = blockRange(103, 5, block)
           for (let i = from; i < to; i++) {
@@ -266,13 +295,19 @@ describe('collectives that move blocks', () => {
         const world = new World({ ranks, seed: ranks, segmentBytes: 64, hosts })
         const size = 7
         const outcomes = await world.each(async rank => {
-          const input = world.region(rank, Float32Array.from({ length: ranks * size }, (_, i) => rank * 1000 + i))
+          const input = world.region(
+            rank,
+            Float32Array.from({ length: ranks * size }, (_, i) => rank * 1000 + i),
+          )
           const output = world.region(rank, new Float32Array(ranks * size))
           await world.member(rank).group.allToAll(input, output, { algorithm })
           return [...world.view(rank, output)]
         })
         for (const [rank, outcome] of outcomes.entries()) {
-          const wanted = Array.from({ length: ranks * size }, (_, i) => Math.floor(i / size) * 1000 + rank * size + (i % size))
+          const wanted = Array.from(
+            { length: ranks * size },
+            (_, i) => Math.floor(i / size) * 1000 + rank * size + (i % size),
+          )
           expect(outcome).toEqual({ status: 'fulfilled', value: wanted })
         }
       }
@@ -283,13 +318,21 @@ describe('collectives that move blocks', () => {
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 1, max: 6 }), fc.nat(), async (ranks, seed) => {
         const random = seededRandom(seed)
-        const counts = Array.from({ length: ranks }, () => Array.from({ length: ranks }, () => (random.nextInt(3) === 0 ? 0 : random.nextInt(40))))
+        const counts = Array.from({ length: ranks }, () =>
+          Array.from({ length: ranks }, () => (random.nextInt(3) === 0 ? 0 : random.nextInt(40))),
+        )
         const world = new World({ ranks, seed, segmentBytes: 64 })
         const outcomes = await world.each(async rank => {
           const { group } = world.member(rank)
           const row = counts[rank] as number[]
-          const input = world.region(rank, Float32Array.from({ length: row.reduce((a, b) => a + b, 0) }, (_, i) => rank * 1000 + i))
-          const output = world.region(rank, new Float32Array(counts.reduce((sum, from) => sum + (from[rank] as number), 0)))
+          const input = world.region(
+            rank,
+            Float32Array.from({ length: row.reduce((a, b) => a + b, 0) }, (_, i) => rank * 1000 + i),
+          )
+          const output = world.region(
+            rank,
+            new Float32Array(counts.reduce((sum, from) => sum + (from[rank] as number), 0)),
+          )
           const before = world.region(rank, new Float32Array(33).fill(1))
           const after = world.region(rank, new Float32Array(21).fill(2))
           const [, result] = await Promise.all([
@@ -347,7 +390,9 @@ describe('a cancelled op', () => {
       const outcomes = await world.each(async rank => {
         const input = world.region(rank, new Float32Array(2000).fill(rank))
         const output = world.region(rank, new Float32Array(2000))
-        const handle = world.member(rank).group.allReduce(input, { output, ...(rank === 1 ? { signal: cancel.signal } : {}) })
+        const handle = world
+          .member(rank)
+          .group.allReduce(input, { output, ...(rank === 1 ? { signal: cancel.signal } : {}) })
         if (rank === 1) world.scheduler.later(() => cancel.abort(new Error('no longer wanted')))
         try {
           await handle
@@ -359,7 +404,8 @@ describe('a cancelled op', () => {
         if (outcome.status === 'fulfilled') continue
         const error = outcome.reason as { code: string; details: { peer: number } }
         expect(['SKEIN_COLLECTIVE_CANCELLED', 'SKEIN_COLLECTIVE_PEER_LOST']).toContain(error.code)
-        if (rank === 1) expect(error).toMatchObject({ code: 'SKEIN_COLLECTIVE_CANCELLED', details: { peer: 1, opSeq: 0 } })
+        if (rank === 1)
+          expect(error).toMatchObject({ code: 'SKEIN_COLLECTIVE_CANCELLED', details: { peer: 1, opSeq: 0 } })
       }
       for (const { group } of world.members) expect(group.failure).toBeDefined()
     }

@@ -254,7 +254,11 @@ export class Executor implements OutgoingHost, IncomingHost {
   #watch(lane: IncomingLane | OutgoingLane, end: LaneReader | LaneWriter, which: string): void {
     void end.closed.then(reason => {
       if (reason.kind === 'closed-by-peer' && !lane.isBusy) lane.ended = reason
-      else this.#fail(lane.peer, lostError(lane.peer, `the lane ${which} closed: ${reason.what}`, reason.error, this.#oldest))
+      else
+        this.#fail(
+          lane.peer,
+          lostError(lane.peer, `the lane ${which} closed: ${reason.what}`, reason.error, this.#oldest),
+        )
     })
   }
 

@@ -15,7 +15,7 @@ import {
 import type { Region, Simd } from '@skein/simd'
 import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
 import { checkGroup, wrongArgument } from './check-group.ts'
-import { assumedLinks, chooseAlgorithm } from './choose-algorithm.ts'
+import { assumedLinks, chooseAlgorithm, poolBytesOf } from './choose-algorithm.ts'
 import { CodedPayload } from './coded-payload.ts'
 import type {
   AlgorithmOptions,
@@ -90,6 +90,8 @@ export class Group implements Collectives {
   readonly #messagesFrom = new Map<string, number>()
   #links: LinkFigures
   #ringOrder: readonly number[] | undefined
+  /** By the binary logarithm of the bytes: what was found to be quickest. */
+  readonly #preferred = new Map<number, string>()
 
   constructor(options: GroupOptions) {
     const { rank, worldSize, generation, memory, simd, scratch, clock = systemClock } = options
@@ -144,7 +146,18 @@ export class Group implements Collectives {
   setLinks(links: LinkFigures, ringOrder?: readonly number[]): void {
     this.#links = links
     this.#ringOrder = ringOrder
+    this.#preferred.clear()
     this.#programs.clear()
+  }
+
+  /** All-reduces of about so many bytes go by this algorithm from here on: to be said between the same ops on all ranks. See `tuneAllReduce`. */
+  prefer(bytes: number, algorithm: string): void {
+    this.#preferred.set(Math.round(Math.log2(bytes)), algorithm)
+  }
+
+  /** Whether the pool is large enough for an op of so many bytes by this algorithm. */
+  hasRoomFor(algorithm: string, bytes: number): boolean {
+    return poolBytesOf(algorithm, bytes) <= this.#executor.pool.bytes
   }
 
   get links(): LinkFigures {
@@ -156,7 +169,10 @@ export class Group implements Collectives {
     const target = output ?? region
     checkRegion(region, this.#memoryBytes)
     if (output !== undefined && (output.elems !== region.elems || output.dtype !== region.dtype)) {
-      throw wrongArgument(`an all-reduce of ${region.elems} ${region.dtype} was to go to ${output.elems} ${output.dtype}`, {})
+      throw wrongArgument(
+        `an all-reduce of ${region.elems} ${region.dtype} was to go to ${output.elems} ${output.dtype}`,
+        {},
+      )
     }
     if (codec !== undefined) this.#checkCodec(codec, region, options)
     const copies = output !== undefined && output.byteOffset !== region.byteOffset
@@ -288,6 +304,9 @@ export class Group implements Collectives {
   }
 
   #choose(kind: PlanRequest['kind'] | 'all-to-all', bytes: number, codec?: CodecName): string {
+    const preferred =
+      kind === 'all-reduce' && codec === undefined ? this.#preferred.get(Math.round(Math.log2(bytes))) : undefined
+    if (preferred !== undefined && this.hasRoomFor(preferred, bytes)) return preferred
     const { worldSize: ranks } = this
     const poolBytes = this.#executor.pool.bytes
     const sizes = { ranks, bytes, segmentBytes: this.#segmentBytes, poolBytes, isCoded: codec !== undefined }
@@ -328,7 +347,17 @@ export class Group implements Collectives {
     const program = this.#programs.get(key, () => planOf(request))
     const tag = root | (reduceCodes[op] << 16) | ((codec === undefined ? 0 : codecs[codec].id) << 20)
     const combine: Combine = op === 'mean' ? 'sum' : op
-    const parts = this.#parts({ kind, algorithm: algorithm as Algorithm, region, program, channel, tag, combine, codec, residual })
+    const parts = this.#parts({
+      kind,
+      algorithm: algorithm as Algorithm,
+      region,
+      program,
+      channel,
+      tag,
+      combine,
+      codec,
+      residual,
+    })
     const [from, to] = scales
     const isMean = op === 'mean' && from < to
     return this.#start(
@@ -415,7 +444,9 @@ export class Group implements Collectives {
     if (algorithm === 'bruck') return bruckAllToAll({ ranks, blockElems: size })
     if (algorithm === 'two-level') {
       if (hosts !== undefined) return twoLevelAllToAll({ hosts, blockElems: size })
-      throw wrongArgument('an all-to-all in two levels was asked of a group that does not know its hosts', { algorithm })
+      throw wrongArgument('an all-to-all in two levels was asked of a group that does not know its hosts', {
+        algorithm,
+      })
     }
     const counts = Array.from({ length: ranks }, () => Array<number>(ranks).fill(size))
     return variablePlan(algorithm, counts, segmentElems)
@@ -435,13 +466,23 @@ export class Group implements Collectives {
     const ranks = this.worldSize
     const sent = counts.reduce((sum, count) => sum + count, 0)
     if (counts.length !== ranks || counts.some(n => !Number.isSafeInteger(n) || n < 0) || sent !== input.elems) {
-      throw wrongArgument(`an all-to-all of ${input.elems} elements among ${ranks} ranks was given the counts ${counts}`, {
-        counts,
-      })
+      throw wrongArgument(
+        `an all-to-all of ${input.elems} elements among ${ranks} ranks was given the counts ${counts.join(' ')}`,
+        {
+          counts,
+        },
+      )
     }
     const tableBytes = this.#fitting(ranks * ranks * 4)
     const program = this.#programs.get(`counts ${ranks}`, () =>
-      planOf({ kind: 'all-gather', algorithm: 'direct', ranks, elems: ranks * ranks, segmentElems: ranks * ranks, root: 0 }),
+      planOf({
+        kind: 'all-gather',
+        algorithm: 'direct',
+        ranks,
+        elems: ranks * ranks,
+        segmentElems: ranks * ranks,
+        root: 0,
+      }),
     )
     let table: Int32Array | undefined
     const opSeq = this.#takeOpSeq(channel)
@@ -494,7 +535,13 @@ export class Group implements Collectives {
     return { ...(await this.#start(parts, options, slot)), receivedCounts }
   }
 
-  #message(op: 'send' | 'recv', region: TensorRegion, peer: number, tag: number, options: OpOptions): Promise<OpResult> {
+  #message(
+    op: 'send' | 'recv',
+    region: TensorRegion,
+    peer: number,
+    tag: number,
+    options: OpOptions,
+  ): Promise<OpResult> {
     const channel = this.#channelOf(options)
     this.#checkRank(peer, `peer of a ${op}`)
     if (peer === this.rank || !Number.isInteger(tag) || tag < 0 || tag > 0xffff_ffff) {
@@ -551,7 +598,10 @@ export class Group implements Collectives {
   #fitting(scratchBytes: number): number {
     const { bytes } = this.#executor.pool
     if (scratchBytes <= bytes) return scratchBytes
-    throw wrongArgument(`an op needs ${scratchBytes} B of the group's pool, which has ${bytes} B`, { scratchBytes, bytes })
+    throw wrongArgument(`an op needs ${scratchBytes} B of the group's pool, which has ${bytes} B`, {
+      scratchBytes,
+      bytes,
+    })
   }
 
   #checkCodec(codec: CodecName, region: TensorRegion, { op = 'sum', residual }: AllReduceOptions): void {

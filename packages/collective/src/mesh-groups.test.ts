@@ -23,7 +23,12 @@ test('ranks that differ in one axis alone are a sub-group, and all agree about i
 })
 
 test('a rank that is not in the mesh is refused', () => {
-  for (const [mesh, rank] of [[{ dp: 2 }, 2], [{ dp: 0 }, 0], [{ dp: 1.5 }, 0], [{ dp: 2 }, -1]] as const) {
+  for (const [mesh, rank] of [
+    [{ dp: 2 }, 2],
+    [{ dp: 0 }, 0],
+    [{ dp: 1.5 }, 0],
+    [{ dp: 2 }, -1],
+  ] as const) {
     expect(() => axisGroups(mesh, rank)).toThrow(expect.objectContaining({ code: 'SKEIN_COLLECTIVE_ARGUMENT' }))
   }
 })

@@ -37,9 +37,7 @@ export interface DialLaneOptions {
 
 /** The options with every default filled in, as the two kinds use them. */
 export interface LaneDial
-  extends Required<
-    Pick<DialLaneOptions, 'token' | 'generation' | 'group' | 'channel' | 'rank' | 'peer' | 'sink'>
-  > {
+  extends Required<Pick<DialLaneOptions, 'token' | 'generation' | 'group' | 'channel' | 'rank' | 'peer' | 'sink'>> {
   readonly host: string
   readonly port: number
   readonly path: string | undefined

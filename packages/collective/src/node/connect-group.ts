@@ -50,5 +50,5 @@ export async function connectGroup(group: Group, options: ConnectOptions): Promi
 
 /** Whether an address reaches no further than this host. */
 export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\./.test(host)
+  return host === 'localhost' || host === '::1' || host.startsWith('127.')
 }

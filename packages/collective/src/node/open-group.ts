@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import { abortedError, sleep, SkeinError } from '@skein/core'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { attachLanes, listen, TransportErrors } from '@skein/transport'
@@ -35,9 +36,9 @@ export interface OpenedGroup {
   readonly group: Group
   readonly arena: SharedArena
   /** A zeroed float32 tensor, [elems]; lives as long as the group. */
-  float32(elems: number): GroupTensor
+  readonly float32: (elems: number) => GroupTensor
   /** Waits for all ranks, then closes every socket; idempotent. */
-  close(): Promise<void>
+  readonly close: () => Promise<void>
 }
 
 /** The first pause between two tries to reach a rank that is not there yet, in ms; doubled up to the second. */
@@ -70,8 +71,17 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenedGroup>
   try {
     const lanes = attachLanes(listener.server, { holdMs: timeoutMs })
     const door = lanes.open({ generation: 1, rank, worldSize, token })
-    await allReachable(addresses, rank, { timeoutMs, ...(options.signal === undefined ? {} : { signal: options.signal }) })
-    await connectGroup(group, { door, addresses, token, timeoutMs, ...(options.signal === undefined ? {} : { signal: options.signal }) })
+    await allReachable(addresses, rank, {
+      timeoutMs,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    })
+    await connectGroup(group, {
+      door,
+      addresses,
+      token,
+      timeoutMs,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    })
   } catch (error) {
     group.close()
     await listener.close()
@@ -122,11 +132,12 @@ async function allReachable(
   rank: number,
   { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
 ): Promise<void> {
-  const { connect } = await import('node:net')
   const deadline = performance.now() + timeoutMs
   const reaches = (address: LaneAddress) =>
     new Promise<boolean>(resolve => {
-      const socket = connect(address.path === undefined ? { host: address.host, port: address.port } : { path: address.path })
+      const socket = connect(
+        address.path === undefined ? { host: address.host, port: address.port } : { path: address.path },
+      )
       socket.once('connect', () => {
         socket.destroy()
         resolve(true)
@@ -134,7 +145,11 @@ async function allReachable(
       socket.once('error', () => resolve(false))
     })
   for (const [peer, address] of addresses.entries()) {
-    for (let pauseMs: number = retryMs[0]; peer !== rank && !(await reaches(address)); pauseMs = Math.min(2 * pauseMs, retryMs[1])) {
+    for (
+      let pauseMs: number = retryMs[0];
+      peer !== rank && !(await reaches(address));
+      pauseMs = Math.min(2 * pauseMs, retryMs[1])
+    ) {
       if (signal?.aborted === true) throw abortedError(`waiting for rank ${peer}`, signal)
       if (performance.now() > deadline) {
         throw new SkeinError(TransportErrors.UNREACHABLE, {
