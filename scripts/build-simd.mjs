@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Compiles packages/simd/assembly to WebAssembly and writes it as base64 into packages/simd/src/kernels.generated.ts.
+// Compiles the assembly/ folder of simd and codec to WebAssembly and writes it as base64 into their src/kernels.generated.ts.
 // The compiler is fetched by npm at the version below; nobody who only uses the kernels needs it.
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
@@ -8,18 +8,18 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const compiler = 'assemblyscript@0.28.20'
-const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'packages', 'simd')
-const output = path.join(folder, 'src', 'kernels.generated.ts')
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..')
+const folders = ['simd', 'codec'].map(name => path.join(root, 'packages', name))
+const outputOf = folder => path.join(folder, 'src', 'kernels.generated.ts')
+const shown = folder => path.relative(root, outputOf(folder))
 const options = [
   ['-O3', '--noAssert', '--runtime', 'stub', '--use', 'abort='],
   ['--importMemory', '--noExportMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536'],
   ['--enable', 'simd', '--enable', 'threads', '--enable', 'bulk-memory'],
-  // Vectors pass between files of the kernels only, never to JavaScript.
-  ['--disableWarning', '112'],
 ].flat()
 
 const usage = `usage: node scripts/build-simd.mjs [--check]
-  (nothing)  compile the kernels and write ${path.relative(process.cwd(), output)}
+  (nothing)  compile the kernels and write ${folders.map(shown).join(' and ')}
   --check    compile and compare with what is committed; exit status 1 when it differs`
 
 /** Ids of the sections of a WebAssembly binary. */
@@ -39,7 +39,7 @@ function sectionsOf(wasm) {
   return sections
 }
 
-function compile() {
+function compile(folder) {
   const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'skein-simd-'))
   try {
     const wasmFile = path.join(temporary, 'kernels.wasm')
@@ -79,12 +79,15 @@ else if ((flag !== undefined && flag !== '--check') || rest.length > 0) {
   console.error(usage)
   process.exitCode = 2
 } else {
-  const fresh = render(compile())
-  if (flag !== '--check') fs.writeFileSync(output, fresh)
-  else if (fs.existsSync(output) && fs.readFileSync(output, 'utf8') === fresh)
-    console.log('kernels.generated.ts is up to date')
-  else {
-    console.error('kernels.generated.ts differs from its source: run node scripts/build-simd.mjs and commit the result')
-    process.exitCode = 1
+  for (const folder of folders) {
+    const output = outputOf(folder)
+    const fresh = render(compile(folder))
+    if (flag !== '--check') fs.writeFileSync(output, fresh)
+    else if (fs.existsSync(output) && fs.readFileSync(output, 'utf8') === fresh)
+      console.log(`${shown(folder)} is up to date`)
+    else {
+      console.error(`${shown(folder)} differs from its source: run node scripts/build-simd.mjs and commit the result`)
+      process.exitCode = 1
+    }
   }
 }

@@ -1,32 +1,44 @@
-/** A chunk as PRIME sends it: one byte an element, and what each byte stands for. */
-export interface TableEncoded {
+import type { Flag } from './codec-twin.ts'
+import { roundHalfEven } from './round-half-even.ts'
+
+/** A chunk as PRIME sends it: a bin for each element, and what each bin means. 1 KiB + 1 B an element. */
+export interface Prime8 {
+  /** Bin of each element, [n]. */
   readonly codes: Uint8Array
-  /** 256 means; 0 where no element has the code. */
+  /** Mean of the elements in each bin, 0 for an empty one, [256]. */
   readonly table: Float32Array
+  readonly flag: Flag
 }
 
 /**
- * PRIME's int8, for comparison: bins of 6σ/256 over ±3σ, each standing for the mean of what fell into it. σ is taken about 0 and
- * over n-1, so values beyond ±3σ are clipped into the outer bins: heavy tails lose much. A chunk without spread (σ = 0, or one
- * element) has one code, the mean of all; the published code divides by zero there.
- * @see Jaghouar et al. 2024 (INTELLECT-1)
+ * The int8 of PRIME (INTELLECT-1), to compare with: 256 bins over ±3σ, each standing for the mean of what fell into it.
+ * σ² = Σx² / (n-1), the mean not removed; bin = round(x / (6σ/256)) + 128, what lies beyond ±3σ in the outermost bins.
+ *
+ * Where we differ: all zeros, and a single element, have no σ there and divide by zero. Here zeros fall into one bin, and one element
+ * has its own size for σ. NaN or infinity, undefined there, makes the whole chunk NaN and raises the flag.
+ * @see Jaghouar et al. 2024, and hivemind's uniform 8-bit compression before it
  */
-export function encodeTable(values: Float32Array): TableEncoded {
+export function encodePrime8(x: Float32Array): Prime8 {
+  const codes = new Uint8Array(x.length)
+  const table = new Float32Array(256)
   let squares = 0
-  for (const x of values) squares += x * x
-  const sigma = Math.sqrt(squares / Math.max(1, values.length - 1))
-  const step = (6 * sigma) / 256
-  const codes = Uint8Array.from(values, x => (step > 0 ? Math.min(255, Math.max(0, Math.round(x / step) + 128)) : 128))
+  for (const value of x) squares += value * value
+  if (!Number.isFinite(squares)) return { codes, table: table.fill(Number.NaN), flag: 1 }
+  const sigma = Math.sqrt(squares / Math.max(1, x.length - 1))
+  const inverse = sigma === 0 ? 0 : 256 / (6 * sigma)
   const sums = new Float64Array(256)
   const counts = new Uint32Array(256)
-  for (const [i, code] of codes.entries()) {
-    sums[code] = (sums[code] as number) + (values[i] as number)
-    counts[code] = (counts[code] as number) + 1
+  for (const [i, value] of x.entries()) {
+    const bin = Math.min(255, Math.max(0, roundHalfEven(value * inverse) + 128))
+    codes[i] = bin
+    sums[bin] = (sums[bin] as number) + value
+    counts[bin] = (counts[bin] as number) + 1
   }
-  const table = Float32Array.from(sums, (sum, code) => (counts[code] === 0 ? 0 : sum / (counts[code] as number)))
-  return { codes, table }
+  for (let bin = 0; bin < 256; bin++)
+    if (counts[bin] !== 0) table[bin] = (sums[bin] as number) / (counts[bin] as number)
+  return { codes, table, flag: 0 }
 }
 
-export function decodeTable({ codes, table }: TableEncoded): Float32Array {
-  return Float32Array.from(codes, code => table[code] as number)
+export function decodePrime8({ codes, table }: Prime8): Float32Array<ArrayBuffer> {
+  return Float32Array.from(codes, bin => table[bin] as number)
 }

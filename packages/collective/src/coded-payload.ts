@@ -1,13 +1,12 @@
-import type { Codec } from '@skein/codec'
-import type { Simd } from '@skein/simd'
+import type { CodecKernel, CodecKernels, Flag } from '@skein/codec'
 import type { OpMemory } from './op-memory.ts'
 import type { Payload, Stored } from './payload.ts'
 
 export interface CodedPayloadOptions {
   readonly memory: OpMemory
-  readonly simd: Simd
-  readonly codec: Codec
-  /** Where the encoded form of the whole op lies: `codec.encodedBytes(elems)`. */
+  readonly kernels: CodecKernels
+  readonly kernel: CodecKernel
+  /** Where the encoded form of the whole op lies: `kernel.codec.encodedBytes(elems)`. */
   readonly encodedOffset: number
   /** Byte offset of the residual's element 0, where there is error feedback. */
   readonly residualOffset: number | undefined
@@ -27,35 +26,34 @@ export class CodedPayload implements Payload {
 
   constructor(options: CodedPayloadOptions) {
     this.#options = options
-    this.#mixed = new Uint8Array(Math.ceil(options.elems / options.codec.blockElems))
+    this.#mixed = new Uint8Array(Math.ceil(options.elems / options.kernel.codec.blockElems))
   }
 
   stored(from: number, to: number): Stored {
-    const { codec, encodedOffset } = this.#options
-    const start = codec.encodedBytes(from)
-    return { byteOffset: encodedOffset + start, bytes: codec.encodedBytes(to) - start }
+    const { kernel, encodedOffset } = this.#options
+    const start = kernel.codec.encodedBytes(from)
+    return { byteOffset: encodedOffset + start, bytes: kernel.codec.encodedBytes(to) - start }
   }
 
   store(from: number, to: number): void {
-    const { memory, simd, codec } = this.#options
-    const at = this.stored(from, to).byteOffset
-    this.#see(simd.decode(codec.name, memory.byteOf(from), at, to - from, false))
+    const { memory, kernel } = this.#options
+    this.#see(kernel.decode(memory.byteOf(from), this.stored(from, to).byteOffset, to - from))
     this.#mix(from, to)
   }
 
   combine(from: number, to: number, at: number): void {
-    const { memory, simd, codec } = this.#options
-    this.#see(simd.decode(codec.name, memory.byteOf(from), at, to - from, true))
+    const { memory, kernel } = this.#options
+    this.#see(kernel.decodeAdd(memory.byteOf(from), at, to - from))
     this.#mix(from, to)
   }
 
   encode(from: number, to: number): void {
-    const { memory, simd, residualOffset, codec } = this.#options
+    const { memory, kernel, residualOffset } = this.#options
     const at = this.stored(from, to).byteOffset
     const source = memory.byteOf(from)
-    const isOwn = this.#mixed[Math.floor(from / codec.blockElems)] === 0
-    const residual = residualOffset === undefined || !isOwn ? 0 : residualOffset + from * 4
-    this.#see(simd.encode(codec.name, at, source, residual, to - from))
+    const isOwn = this.#mixed[Math.floor(from / kernel.codec.blockElems)] === 0
+    if (residualOffset === undefined || !isOwn) this.#see(kernel.encode(at, source, to - from))
+    else this.#see(kernel.encodeResidual(at, source, residualOffset + from * 4, to - from))
   }
 
   /** Codecs are for plans that move nothing within a rank. */
@@ -68,16 +66,16 @@ export class CodedPayload implements Payload {
   }
 
   scale(from: number, to: number, factor: number): void {
-    const { memory, simd } = this.#options
-    simd.scale(memory.byteOf(from), to - from, factor)
+    const { memory, kernels } = this.#options
+    kernels.scale('float32', memory.byteOf(from), to - from, factor)
   }
 
-  #see(isNonfinite: boolean): void {
-    if (isNonfinite) this.nonfinite = true
+  #see(flag: Flag): void {
+    if (flag === 1) this.nonfinite = true
   }
 
   #mix(from: number, to: number): void {
-    const { blockElems } = this.#options.codec
+    const { blockElems } = this.#options.kernel.codec
     this.#mixed.fill(1, Math.floor(from / blockElems), Math.ceil(to / blockElems))
   }
 }

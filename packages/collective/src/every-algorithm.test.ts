@@ -1,4 +1,4 @@
-import { codecNames, codecs } from '@skein/codec'
+import { type CodecName, codecOf, codecs } from '@skein/codec'
 import { seededRandom } from '@skein/core'
 import { blockRange, sentElems } from '@skein/plan'
 import { useTestSeed } from '@skein/testkit'
@@ -15,6 +15,14 @@ useTestSeed()
 const allReduces = Object.keys(algorithmsOf('all-reduce'))
 const countsFor = (ranks: number) => [...new Set([0, 1, ranks - 1, ranks, 997])]
 const u = 2 ** -24
+const codecNames = codecs.map(({ name }) => name)
+/** By how much of the largest magnitude of its block a value may move. */
+const maxErrors: Readonly<Record<CodecName, number>> = {
+  int8: 0.5 / 127 + 2 ** -22,
+  int4: 0.5 / 7 + 2 ** -22,
+  fp16: 2 ** -11,
+  bf16: 2 ** -8,
+}
 
 /** Runs an all-reduce on every rank; what each holds at the end, and the bytes each sent. */
 async function allReduceAll(world: World, inputs: readonly Float32Array[], options: AllReduceOptions) {
@@ -101,13 +109,13 @@ describe('with a codec', () => {
             const results = await allReduceAll(world, inputs, { algorithm, codec })
             const { sum } = exactSum(inputs)
             const largest = Math.max(0, ...inputs.flatMap(input => [...input].map(Math.abs)))
-            const { maxError, encodedBytes } = codecs[codec]
+            const { blockElems, encodedBytes } = codecOf(codec)
+            const maxError = maxErrors[codec]
             // Each rank's values are rounded at most once on their way up and partial sums of k ranks at most ⌈N⌉ times: ring is the worst.
             let bound = 1e-6 * largest * ranks
             for (let k = 1; k <= ranks; k++) bound += k * largest * maxError * (1 + maxError) ** k
             const request = { kind: 'all-reduce', algorithm, ranks, elems, root: 0, codec } as const
-            const segmentElems =
-              Math.max(1, Math.floor(128 / encodedBytes(codecs[codec].blockElems))) * codecs[codec].blockElems
+            const segmentElems = Math.max(1, Math.floor(128 / encodedBytes(blockElems))) * blockElems
             const plan = planOf({ ...request, segmentElems })
             for (const [rank, { result, values }] of results.entries()) {
               expect(values).toEqual(results[0]?.values)

@@ -1,22 +1,11 @@
-import { type CodecName, codecs } from '@skein/codec'
+import { type CodecName, codecOf } from '@skein/codec'
 import { type Clock, dtypeBytes, SkeinError, systemClock } from '@skein/core'
-import {
-  blockRange,
-  bruckAllToAll,
-  type CollectivePlan,
-  directAllToAll,
-  disseminationBarrier,
-  type LinkFigures,
-  pairwiseAllToAll,
-  type PlanOp,
-  segmentsOf,
-  twoLevelAllToAll,
-} from '@skein/plan'
+import { blockRange, disseminationBarrier, type LinkFigures, type PlanOp, segmentsOf } from '@skein/plan'
 import type { Region, Simd } from '@skein/simd'
 import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
+import { AlgorithmChoice } from './algorithm-choice.ts'
+import { equalAllToAll, variableAllToAll } from './all-to-all-plan.ts'
 import { checkGroup, wrongArgument } from './check-group.ts'
-import { assumedLinks, chooseAlgorithm, poolBytesOf } from './choose-algorithm.ts'
-import { CodedPayload } from './coded-payload.ts'
 import type {
   AlgorithmOptions,
   AllReduceOptions,
@@ -30,12 +19,13 @@ import type {
 import { CollectiveErrors } from './errors.ts'
 import { Executor, type OpSlot } from './executor.ts'
 import type { FlightEntry } from './flight-log.ts'
-import type { Algorithm, OpKind } from './op-kind.ts'
+import type { Algorithm } from './op-kind.ts'
+import { OpMaker } from './op-maker.ts'
 import { OpMemory } from './op-memory.ts'
 import { type OpParts, type OpResult, OpRun } from './op-run.ts'
-import { type Combine, type Payload, PlainPayload } from './payload.ts'
+import type { Combine, Payload } from './payload.ts'
 import { planOf, type PlanRequest } from './plan-of.ts'
-import { compileProgram, ProgramCache, type RankProgram } from './rank-program.ts'
+import { compileProgram, ProgramCache } from './rank-program.ts'
 import { checkRegion, regionBytes, regionsOverlap, type TensorRegion } from './region.ts'
 import { defaultSegmentBytes, type ScratchSizes } from './scratch-bytes.ts'
 
@@ -81,17 +71,14 @@ export class Group implements Collectives {
   readonly generation: number
   readonly #options: GroupOptions
   readonly #clock: Clock
-  readonly #segmentBytes: number
+  readonly #ops: OpMaker
+  readonly #choice: AlgorithmChoice
   readonly #executor: Executor
   readonly #programs: ProgramCache
   readonly #nextOpSeq = [0, 0]
   /** Per channel and peer: number of the next message to it, and from it. */
   readonly #messagesTo = new Map<string, number>()
   readonly #messagesFrom = new Map<string, number>()
-  #links: LinkFigures
-  #ringOrder: readonly number[] | undefined
-  /** By the binary logarithm of the bytes: what was found to be quickest. */
-  readonly #preferred = new Map<number, string>()
 
   constructor(options: GroupOptions) {
     const { rank, worldSize, generation, memory, simd, scratch, clock = systemClock } = options
@@ -102,8 +89,6 @@ export class Group implements Collectives {
     this.generation = generation
     this.#options = options
     this.#clock = clock
-    this.#links = options.links ?? assumedLinks
-    this.#segmentBytes = segmentBytes
     this.#programs = new ProgramCache(rank)
     this.#executor = new Executor({
       rank,
@@ -117,6 +102,9 @@ export class Group implements Collectives {
       clock,
       onFailure: (error, peer) => options.onFailure?.(error, peer),
     })
+    const poolBytes = this.#executor.pool.bytes
+    this.#ops = new OpMaker({ memory, poolBytes, takeOpSeq: channel => this.#takeOpSeq(channel) })
+    this.#choice = new AlgorithmChoice({ ranks: worldSize, segmentBytes, poolBytes, links: options.links })
   }
 
   /** Lanes in each direction to each peer: the ordinary one, and one for urgent ops where the group has them. */
@@ -144,24 +132,22 @@ export class Group implements Collectives {
 
   /** From here on algorithms are chosen by these figures, and rings go round in this order: to be set between the same ops on all ranks. */
   setLinks(links: LinkFigures, ringOrder?: readonly number[]): void {
-    this.#links = links
-    this.#ringOrder = ringOrder
-    this.#preferred.clear()
+    this.#choice.setLinks(links, ringOrder)
     this.#programs.clear()
   }
 
   /** All-reduces of about so many bytes go by this algorithm from here on: to be said between the same ops on all ranks. See `tuneAllReduce`. */
   prefer(bytes: number, algorithm: string): void {
-    this.#preferred.set(Math.round(Math.log2(bytes)), algorithm)
+    this.#choice.prefer(bytes, algorithm)
   }
 
   /** Whether the pool is large enough for an op of so many bytes by this algorithm. */
   hasRoomFor(algorithm: string, bytes: number): boolean {
-    return poolBytesOf(algorithm, bytes) <= this.#executor.pool.bytes
+    return this.#choice.hasRoomFor(algorithm, bytes)
   }
 
   get links(): LinkFigures {
-    return this.#links
+    return this.#choice.links
   }
 
   async allReduce(region: TensorRegion, options: AllReduceOptions = {}): Promise<OpResult> {
@@ -182,7 +168,7 @@ export class Group implements Collectives {
       ...(copies
         ? {
             reads: [region],
-            begin: () => this.#options.simd.copyBytes(target.byteOffset, region.byteOffset, regionBytes(region)),
+            begin: () => this.#ops.copy(region, target),
           }
         : {}),
       ...(residual === undefined ? {} : { residual }),
@@ -218,7 +204,7 @@ export class Group implements Collectives {
     const channel = this.#channelOf(options)
     const program = this.#programs.get('barrier', () => disseminationBarrier({ ranks: this.worldSize }))
     return this.#start(
-      this.#parts({ kind: 'barrier', algorithm: 'dissemination', region: nothing, program, channel, tag: 0 }),
+      this.#ops.inPlace({ kind: 'barrier', algorithm: 'dissemination', region: nothing, program, channel, tag: 0 }),
       options,
     )
   }
@@ -238,12 +224,17 @@ export class Group implements Collectives {
         const what = `an all-to-all of ${input.elems} elements to ${output.elems} among ${this.worldSize} ranks has no equal blocks`
         throw wrongArgument(what, { input: input.elems, output: output.elems })
       }
-      const algorithm = options.algorithm ?? this.#choose('all-to-all', regionBytes(input))
+      const algorithm = options.algorithm ?? this.#choice.choose('all-to-all', regionBytes(input))
       const program = this.#programs.get(`all-to-all ${algorithm} ${size} ${dtypeBytes[input.dtype]}`, () =>
-        this.#equalAllToAll(algorithm, size, this.#segmentElems(input)),
+        equalAllToAll(algorithm, {
+          ranks: this.worldSize,
+          blockElems: size,
+          segmentElems: this.#choice.segmentElems(input),
+          hosts: this.#options.hosts,
+        }),
       )
       const elems = input.elems * this.worldSize
-      const parts = this.#apart({ input, output, program, channel, algorithm: algorithm as Algorithm, elems })
+      const parts = this.#ops.apart({ input, output, program, channel, algorithm: algorithm as Algorithm, elems })
       return this.#start(parts, options)
     }
     return this.#variableAllToAll(input, output, { ...options, counts }, channel)
@@ -296,23 +287,6 @@ export class Group implements Collectives {
     return this.#options.memory.buffer.byteLength
   }
 
-  #segmentElems(region: TensorRegion, codec?: CodecName): number {
-    if (codec === undefined) return this.#segmentBytes / dtypeBytes[region.dtype]
-    const { blockElems, encodedBytes } = codecs[codec]
-    // Shorter than plain ones: decoding and encoding take their time, and it is slow links that codecs are for.
-    return Math.max(1, Math.floor(this.#segmentBytes / 4 / encodedBytes(blockElems))) * blockElems
-  }
-
-  #choose(kind: PlanRequest['kind'] | 'all-to-all', bytes: number, codec?: CodecName): string {
-    const preferred =
-      kind === 'all-reduce' && codec === undefined ? this.#preferred.get(Math.round(Math.log2(bytes))) : undefined
-    if (preferred !== undefined && this.hasRoomFor(preferred, bytes)) return preferred
-    const { worldSize: ranks } = this
-    const poolBytes = this.#executor.pool.bytes
-    const sizes = { ranks, bytes, segmentBytes: this.#segmentBytes, poolBytes, isCoded: codec !== undefined }
-    return chooseAlgorithm(kind, sizes, this.#links)
-  }
-
   #inPlace(
     kind: PlanRequest['kind'],
     region: TensorRegion,
@@ -331,23 +305,23 @@ export class Group implements Collectives {
     const reads = options.reads ?? []
     const writes = residual === undefined ? [region] : [region, residual]
     this.#checkFree(reads, writes)
-    const algorithm = options.algorithm ?? this.#choose(kind, regionBytes(region), codec)
+    const algorithm = options.algorithm ?? this.#choice.choose(kind, regionBytes(region), codec)
     const request: PlanRequest = {
       kind,
       algorithm,
       ranks: this.worldSize,
       elems: region.elems,
-      segmentElems: this.#segmentElems(region, codec),
+      segmentElems: this.#choice.segmentElems(region, codec),
       root,
       ...(codec === undefined ? {} : { codec }),
       ...(this.#options.hosts === undefined ? {} : { hosts: this.#options.hosts }),
-      ...(this.#ringOrder === undefined ? {} : { ringOrder: this.#ringOrder }),
+      ...(this.#choice.ringOrder === undefined ? {} : { ringOrder: this.#choice.ringOrder }),
     }
     const key = `${kind} ${algorithm} ${region.elems} ${root} ${codec ?? dtypeBytes[region.dtype]}`
     const program = this.#programs.get(key, () => planOf(request))
-    const tag = root | (reduceCodes[op] << 16) | ((codec === undefined ? 0 : codecs[codec].id) << 20)
+    const tag = root | (reduceCodes[op] << 16) | ((codec === undefined ? 0 : codecOf(codec).id) << 20)
     const combine: Combine = op === 'mean' ? 'sum' : op
-    const parts = this.#parts({
+    const parts = this.#ops.inPlace({
       kind,
       algorithm: algorithm as Algorithm,
       region,
@@ -372,86 +346,6 @@ export class Group implements Collectives {
     )
   }
 
-  /** An op on one region in place. */
-  #parts(what: {
-    readonly kind: OpKind
-    readonly algorithm: Algorithm
-    readonly region: TensorRegion
-    readonly program: RankProgram
-    readonly channel: number
-    readonly tag: number
-    readonly opSeq?: number
-    readonly combine?: Combine
-    readonly codec?: CodecName | undefined
-    readonly residual?: TensorRegion | undefined
-  }): OpParts {
-    const { kind, algorithm, region, program, channel, tag, combine = 'sum', codec, residual } = what
-    const { simd } = this.#options
-    const coded = codec === undefined ? undefined : codecs[codec]
-    const scratchBytes = this.#fitting(
-      coded === undefined ? (program.layers - 1) * regionBytes(region) : coded.encodedBytes(region.elems),
-    )
-    // Last of all that can be refused: a number that is taken is used.
-    const opSeq = what.opSeq ?? this.#takeOpSeq(channel)
-    return {
-      identity: { opSeq, kind, algorithm, tag, elems: region.elems, channel },
-      program,
-      reads: [],
-      writes: [region],
-      scratchBytes,
-      payloadAt: scratchOffset => {
-        const memory = OpMemory.inPlace(region, scratchOffset)
-        if (coded === undefined) return new PlainPayload({ memory, simd, dtype: region.dtype, combine })
-        const places = { encodedOffset: scratchOffset, residualOffset: residual?.byteOffset, elems: region.elems }
-        return new CodedPayload({ memory, simd, codec: coded, ...places })
-      },
-    }
-  }
-
-  /** An op that moves elements from one region to another. */
-  #apart(what: {
-    readonly input: TensorRegion
-    readonly output: TensorRegion
-    readonly program: RankProgram
-    readonly channel: number
-    readonly algorithm: Algorithm
-    readonly elems: number
-    readonly opSeq?: number
-  }): OpParts {
-    const { input, output, program, channel, algorithm, elems } = what
-    const space = program.space ?? { inputElems: input.elems, outputElems: output.elems, scratchElems: 0 }
-    const scratchBytes = this.#fitting(space.scratchElems * dtypeBytes[input.dtype])
-    const opSeq = what.opSeq ?? this.#takeOpSeq(channel)
-    return {
-      identity: { opSeq, kind: 'all-to-all', algorithm, tag: 0, elems, channel },
-      program,
-      reads: [input],
-      writes: [output],
-      scratchBytes,
-      payloadAt: scratchOffset =>
-        new PlainPayload({
-          memory: OpMemory.apart(space, input, output, scratchOffset),
-          simd: this.#options.simd,
-          dtype: input.dtype,
-          combine: 'sum',
-        }),
-    }
-  }
-
-  #equalAllToAll(algorithm: string, size: number, segmentElems: number): CollectivePlan {
-    const ranks = this.worldSize
-    const { hosts } = this.#options
-    if (algorithm === 'bruck') return bruckAllToAll({ ranks, blockElems: size })
-    if (algorithm === 'two-level') {
-      if (hosts !== undefined) return twoLevelAllToAll({ hosts, blockElems: size })
-      throw wrongArgument('an all-to-all in two levels was asked of a group that does not know its hosts', {
-        algorithm,
-      })
-    }
-    const counts = Array.from({ length: ranks }, () => Array<number>(ranks).fill(size))
-    return variablePlan(algorithm, counts, segmentElems)
-  }
-
   /**
    * The counts go round first, as an all-gather in the pool. Both ops take their numbers, and their places in the order of the
    * channel, now: what is issued meanwhile comes after them on every rank.
@@ -473,7 +367,7 @@ export class Group implements Collectives {
         },
       )
     }
-    const tableBytes = this.#fitting(ranks * ranks * 4)
+    const tableBytes = this.#ops.fitting(ranks * ranks * 4)
     const program = this.#programs.get(`counts ${ranks}`, () =>
       planOf({
         kind: 'all-gather',
@@ -498,7 +392,7 @@ export class Group implements Collectives {
         shared.set(counts, this.rank * ranks)
         table = shared
         const memory = OpMemory.inPlace(region, 0)
-        return new PlainPayload({ memory, simd: this.#options.simd, dtype: 'int32', combine: 'sum' })
+        return this.#ops.plain(memory, 'int32')
       },
       // The pool takes the memory back: what it holds is kept before.
       end: () => {
@@ -522,8 +416,8 @@ export class Group implements Collectives {
       this.#executor.end(error, true)
       throw error
     }
-    const plan = variablePlan(algorithm, matrix, this.#segmentElems(input))
-    const parts = this.#apart({
+    const plan = variableAllToAll(algorithm, matrix, this.#choice.segmentElems(input))
+    const parts = this.#ops.apart({
       input,
       output,
       program: compileProgram(plan.ops[this.rank] ?? [], { space: plan.spaces?.[this.rank] }),
@@ -555,9 +449,10 @@ export class Group implements Collectives {
     const key = `${channel} ${peer}`
     const opSeq = numbers.get(key) ?? 0
     numbers.set(key, opSeq + 1)
-    const pieces = region.elems === 0 ? ([[0, 0]] as const) : segmentsOf([0, region.elems], this.#segmentElems(region))
+    const pieces =
+      region.elems === 0 ? ([[0, 0]] as const) : segmentsOf([0, region.elems], this.#choice.segmentElems(region))
     const program = compileProgram(pieces.map(([from, to]): PlanOp => ({ op, peer, from, to })))
-    const parts = this.#parts({ kind: 'message', algorithm: 'direct', region, program, channel, tag, opSeq })
+    const parts = this.#ops.inPlace({ kind: 'message', algorithm: 'direct', region, program, channel, tag, opSeq })
     return this.#start({ ...parts, reads, writes }, options)
   }
 
@@ -594,18 +489,9 @@ export class Group implements Collectives {
     throw wrongArgument(`an op of priority ${priority} was asked of a group without lanes for it`, { priority })
   }
 
-  /** @throws SKEIN_COLLECTIVE_ARGUMENT when the pool could never give so much. */
-  #fitting(scratchBytes: number): number {
-    const { bytes } = this.#executor.pool
-    if (scratchBytes <= bytes) return scratchBytes
-    throw wrongArgument(`an op needs ${scratchBytes} B of the group's pool, which has ${bytes} B`, {
-      scratchBytes,
-      bytes,
-    })
-  }
-
   #checkCodec(codec: CodecName, region: TensorRegion, { op = 'sum', residual }: AllReduceOptions): void {
-    if (codecs[codec] === undefined || region.dtype !== 'float32' || (op !== 'sum' && op !== 'mean')) {
+    codecOf(codec)
+    if (region.dtype !== 'float32' || (op !== 'sum' && op !== 'mean')) {
       throw wrongArgument(`a ${op} of ${region.dtype} was asked for with the codec ${codec}`, { codec, op })
     }
     if (residual === undefined) return
@@ -643,10 +529,4 @@ export class Group implements Collectives {
 
 export function createGroup(options: GroupOptions): Group {
   return new Group(options)
-}
-
-function variablePlan(algorithm: string, counts: readonly (readonly number[])[], segmentElems: number): CollectivePlan {
-  if (algorithm === 'pairwise') return pairwiseAllToAll({ counts, segmentElems })
-  if (algorithm === 'direct') return directAllToAll({ counts, segmentElems })
-  throw wrongArgument(`the algorithm ${algorithm} was asked for an all-to-all with these counts`, { algorithm })
 }

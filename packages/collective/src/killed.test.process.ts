@@ -38,7 +38,10 @@ const group = createGroup({
 const socketOf = (of: number) => path.join(folder, `${of}.sock`)
 const listener = await listen({ path: socketOf(rank) })
 const door = attachLanes(listener.server).open({ generation: 1, rank, worldSize: ranks, token: 'kill' })
-for (let of = 0; of < ranks; of++) while (!fs.existsSync(socketOf(of))) await sleep(5)
+// A socket's file is there before it listens, so that it does is said by another one.
+const listensOf = (of: number) => path.join(folder, `${of}.listens`)
+fs.writeFileSync(listensOf(rank), '')
+for (let of = 0; of < ranks; of++) while (!fs.existsSync(listensOf(of))) await sleep(5)
 const addresses = Array.from({ length: ranks }, (_, of) => ({ host: 'localhost', port: 0, path: socketOf(of) }))
 let sent = 0
 let isArmed = false

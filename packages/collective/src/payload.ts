@@ -1,5 +1,5 @@
+import type { CodecKernels, ReduceOp as Combine } from '@skein/codec'
 import { type DType, dtypeBytes } from '@skein/core'
-import type { Simd } from '@skein/simd'
 import type { OpMemory } from './op-memory.ts'
 import type { RegionDType } from './region.ts'
 
@@ -34,21 +34,30 @@ export interface Payload {
 }
 
 /** The elementwise part of a reduction; a mean is a sum that is scaled at its end. */
-export type Combine = 'sum' | 'min' | 'max'
+export type { ReduceOp as Combine } from '@skein/codec'
 
 /** Elements as they are: nothing is rounded or moved. */
 export class PlainPayload implements Payload {
   readonly dtype: RegionDType
   readonly nonfinite = false
   readonly #memory: OpMemory
-  readonly #simd: Simd
+  readonly #kernels: CodecKernels
+  /** All of the shared memory. */
+  readonly #bytes: Uint8Array
   readonly #combine: Combine
   readonly #elemBytes: number
 
-  constructor(options: { memory: OpMemory; simd: Simd; dtype: RegionDType; combine: Combine }) {
+  constructor(options: {
+    memory: OpMemory
+    kernels: CodecKernels
+    bytes: Uint8Array
+    dtype: RegionDType
+    combine: Combine
+  }) {
     this.dtype = options.dtype
     this.#memory = options.memory
-    this.#simd = options.simd
+    this.#kernels = options.kernels
+    this.#bytes = options.bytes
     this.#combine = options.combine
     this.#elemBytes = dtypeBytes[options.dtype]
   }
@@ -60,14 +69,14 @@ export class PlainPayload implements Payload {
   store(): void {}
 
   combine(from: number, to: number, at: number): void {
-    this.#simd.reduce(this.#combine, this.dtype, this.#memory.byteOf(from), at, to - from)
+    this.#kernels.reduce(this.#combine, this.dtype, this.#memory.byteOf(from), at, to - from)
   }
 
   encode(): void {}
 
   copy(from: number, to: number, at: number): void {
     const { byteOffset, bytes } = this.stored(from, to)
-    this.#simd.copyBytes(this.#memory.byteOf(at), byteOffset, bytes)
+    this.#bytes.copyWithin(this.#memory.byteOf(at), byteOffset, byteOffset + bytes)
   }
 
   combineLocally(from: number, to: number, at: number): void {
@@ -76,6 +85,6 @@ export class PlainPayload implements Payload {
 
   scale(from: number, to: number, factor: number): void {
     // A mean of int32 is refused before it begins.
-    if (this.dtype !== 'int32') this.#simd.scaleAs(this.dtype, this.#memory.byteOf(from), to - from, factor)
+    if (this.dtype !== 'int32') this.#kernels.scale(this.dtype, this.#memory.byteOf(from), to - from, factor)
   }
 }

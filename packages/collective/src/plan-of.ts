@@ -1,4 +1,4 @@
-import { type CodecName, codecs } from '@skein/codec'
+import { type CodecName, codecOf } from '@skein/codec'
 import {
   allGatherAlgorithms,
   allReduceAlgorithms,
@@ -36,7 +36,7 @@ export function planOf(request: PlanRequest): CollectivePlan {
   const generate = generatorOf(request)
   const options = { ranks, elems, segmentElems, root }
   if (codec !== undefined) {
-    const plan = inUnits(generate, codecs[codec].blockElems)(options)
+    const plan = inUnits(generate, codecOf(codec).blockElems)(options)
     if ((plan.layers ?? 1) > 1) {
       throw wrongArgument(`the algorithm ${algorithm} was asked for with the codec ${codec}`, { algorithm, codec })
     }

@@ -20,5 +20,5 @@ export function scratchBytesFor(worldSize: number, sizes: ScratchSizes = {}): nu
 
 /** What a coded all-reduce of `elems` float32 takes of the pool, the largest of the codecs there are. */
 export function codedScratchBytes(elems: number): number {
-  return Math.max(...Object.values(codecs).map(codec => codec.encodedBytes(elems))) + 64
+  return Math.max(...codecs.map(codec => codec.encodedBytes(elems))) + 64
 }

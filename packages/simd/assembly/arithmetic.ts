@@ -51,11 +51,6 @@ export function copy(dst: usize, src: usize, n: usize): void {
   memory.copy(dst, src, n << 2)
 }
 
-/** Ranges may overlap. */
-export function copyBytes(dst: usize, src: usize, bytes: usize): void {
-  memory.copy(dst, src, bytes)
-}
-
 /** Sum of x[i]² in float64: eight partial sums by i mod 8, joined in order, then the last n mod 8 elements in order. */
 export function sumSquares(ptr: usize, n: usize): f64 {
   let p = ptr

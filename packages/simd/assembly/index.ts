@@ -1,5 +1,3 @@
 export { adamw } from './adamw'
-export { add, copy, copyBytes, fill, hasNonFinite, scale, sumSquares } from './arithmetic'
-export { decodeHalf, decodeInt4, decodeInt8, encodeHalf, encodeInt4, encodeInt8 } from './codec'
+export { add, copy, fill, hasNonFinite, scale, sumSquares } from './arithmetic'
 export { hashHigh, hashLow } from './lanes16'
-export { reduceFloat32, reduceHalf, reduceInt32, scaleHalf } from './reduce'

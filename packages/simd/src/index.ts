@@ -9,17 +9,8 @@
 export { type AdamwOptions, adamwScalars } from './adamw-scalars.ts'
 export { SimdErrors } from './errors.ts'
 export { formatHash } from './format-hash.ts'
+export { kernelModule, rangeCheck } from './kernel-module.ts'
 export { type ArenaRegion, arenaAlignment, type Region, SharedArena } from './shared-arena.ts'
 export { createSharedMemory, maxMemoryBytes, pageBytes, type SharedMemory } from './shared-memory.ts'
-export {
-  type AdamwStep,
-  type Combine,
-  createSimd,
-  encodedBlockElems,
-  encodedBytes,
-  type Encoding,
-  type Hash64,
-  type ReduceDType,
-  type Simd,
-} from './simd.ts'
+export { type AdamwStep, createSimd, type Hash64, type Simd } from './simd.ts'
 export { adamwTwin, addTwin, hasNonFiniteTwin, scaleTwin, sumSquaresTwin } from './twins.ts'
