@@ -64,9 +64,9 @@ function killGroup(pid, signal) {
 }
 
 /** Until stdin ends: who started this ends it so, and its death does, too. */
-async function hold(link, stop) {
-  const { namespaces, addresses, carrier } = link
-  process.stdout.write(`${JSON.stringify({ namespaces, addresses, carrier })}\n`)
+async function hold({ namespaces, addresses, device, carrier }, stop) {
+  const nodes = namespaces.map((namespace, node) => ({ namespace, address: addresses[node], interface: device }))
+  process.stdout.write(`${JSON.stringify({ ready: true, carrier, nodes })}\n`)
   await new Promise(resolve => {
     process.stdin.on('end', resolve).on('error', resolve).on('close', resolve).resume()
     stop.addEventListener('abort', resolve, { once: true })

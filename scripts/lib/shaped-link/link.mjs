@@ -4,6 +4,8 @@ import path from 'node:path'
 import { addNamespace, ip, nameOf, removeNamespace, run, succeeds } from './namespaces.mjs'
 
 const MTU = 1500
+/** Of each node; carrier.py gives it the same name. */
+const DEVICE = 'link0'
 /** A burst that crosses a link whole takes no longer than this of its rate: else a small message waits behind it. */
 const LONGEST_BURST_MS = 0.5
 const STOP_WITHIN_MS = 2_000
@@ -11,7 +13,7 @@ const STOP_WITHIN_MS = 2_000
 /**
  * Namespaces joined by shaped links. The round trip between nodes i and j is (rttMs of i + rttMs of j) / 2: each link has a quarter of
  * its node's as its delay one way, and a packet crosses two links there and two back. What a packet takes to be sent comes on top, twice.
- * `links` are `{ rateMbit, rttMs, queueMs }`, one a node. Resolves with `{ namespaces, addresses, carrier: 'netem' | 'tun', broken, close }`:
+ * `links` are `{ rateMbit, rttMs, queueMs }`, one a node. Resolves with `{ namespaces, addresses, device, carrier: 'netem' | 'tun', broken, close }`:
  * `broken` rejects when the carrier dies and never resolves; `close` is idempotent and resolves with the counters of the carrier, if any.
  */
 export async function makeLink(links, { forceTun = false } = {}) {
@@ -50,6 +52,7 @@ export async function makeLink(links, { forceTun = false } = {}) {
     return {
       namespaces: nodes.map(node => node.namespace),
       addresses: nodes.map(node => node.address),
+      device: DEVICE,
       carrier: hasNetem ? 'netem' : 'tun',
       broken: carrier.broken,
       close,
@@ -73,12 +76,12 @@ export function joinByBridge(hub, nodes, qdiscOf) {
   ip('-n', hub, 'link', 'set', 'hub0', 'up')
   for (const [index, node] of nodes.entries()) {
     const port = `port${index}`
-    ip('-n', hub, 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'link0', 'netns', node.namespace)
+    ip('-n', hub, 'link', 'add', port, 'type', 'veth', 'peer', 'name', DEVICE, 'netns', node.namespace)
     ip('-n', hub, 'link', 'set', port, 'master', 'hub0', 'up')
     configure(node)
     for (const [namespace, device] of [
       [hub, port],
-      [node.namespace, 'link0'],
+      [node.namespace, DEVICE],
     ]) {
       run('tc', ['-n', namespace, 'qdisc', 'add', 'dev', device, 'root', ...qdiscOf(node)])
     }
@@ -88,10 +91,10 @@ export function joinByBridge(hub, nodes, qdiscOf) {
 function configure({ namespace, address, rateMbit }) {
   const burstBytes = Math.floor(((rateMbit * 1e6) / 8 / 1000) * LONGEST_BURST_MS)
   const gsoBytes = String(Math.min(65_536, Math.max(2 * MTU, burstBytes)))
-  ip('-n', namespace, 'addr', 'add', `${address}/24`, 'dev', 'link0')
-  ip('-n', namespace, 'link', 'set', 'link0', 'mtu', String(MTU), 'txqueuelen', '2000')
-  ip('-n', namespace, 'link', 'set', 'link0', 'gso_max_size', gsoBytes)
-  ip('-n', namespace, 'link', 'set', 'link0', 'up')
+  ip('-n', namespace, 'addr', 'add', `${address}/24`, 'dev', DEVICE)
+  ip('-n', namespace, 'link', 'set', DEVICE, 'mtu', String(MTU), 'txqueuelen', '2000')
+  ip('-n', namespace, 'link', 'set', DEVICE, 'gso_max_size', gsoBytes)
+  ip('-n', namespace, 'link', 'set', DEVICE, 'up')
 }
 
 /** Starts carrier.py; `stop` ends it and resolves with its counters. */

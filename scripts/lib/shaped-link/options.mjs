@@ -15,7 +15,8 @@ Makes network namespaces, each joined to a hub by a link with a rate and a delay
   --queue-ms Q       what a link holds before it drops, in ms of its rate (default 50)
   --limit-s S        ends everything after it, exit status 124 (default 600)
   --tun              carry packets in user space also where the kernel has netem
-  --hold             no command: prints {namespaces, addresses, carrier} as a line of JSON and stays until its stdin ends
+  --hold             no command: prints {ready, carrier, nodes: [{namespace, address, interface}]} as a line of JSON, and stays until
+                     its stdin ends; run programs inside with: ip netns exec NAMESPACE …
   --check            measures 1000 Mbit/s with 1 ms and 100 Mbit/s with 40 ms, between 2 nodes and among 4
 
 COMMAND finds SHAPED_LINK_NODE (0 …) and SHAPED_LINK_ADDRESSES (10.201.0.1,10.201.0.2,…) in its environment. One that fails ends the others; its
