@@ -91,7 +91,10 @@ function read(bytes: Uint8Array, random: Random): { sink: FuzzSink; code: string
 /** Streams of whole frames, some by a liar: fields that cannot be under a right checksum. */
 function frameStreams(random: Random): Uint8Array[] {
   const sizes = [0, 1, 7, 48, 200, 599, 600, 601]
-  return Array.from({ length: 64 }, (_, i) => {
+  const wrong = [{ generation: generation + 1 }, { fromRank: sender + 1 }].map(fields =>
+    headerToBytes(headerOf(0, fields)),
+  )
+  const streams = Array.from({ length: 64 }, (_, i) => {
     const frames = Array.from({ length: 1 + random.nextInt(4) }, (_unused, chunk) => {
       const size = sizes[random.nextInt(sizes.length - (i % 2))] as number
       const head = headerToBytes(headerOf(size, { chunk }))
@@ -100,6 +103,7 @@ function frameStreams(random: Random): Uint8Array[] {
     })
     return Buffer.concat(frames)
   })
+  return [...streams, ...wrong]
 }
 
 function lie(random: Random, head: Uint8Array): void {
