@@ -39,7 +39,6 @@ export const media: readonly Medium[] = [
 export const stripedMedia: readonly Medium[] = [
   { name: 'two stripes over TCP', kind: 'raw', overPath: false, stripes: 2 },
   { name: 'four stripes over TCP', kind: 'raw', overPath: false, stripes: 4 },
-  { name: 'two stripes over Unix sockets', kind: 'raw', overPath: true, stripes: 2 },
   { name: 'three stripes over WebSockets', kind: 'ws', overPath: false, stripes: 3 },
 ]
 
