@@ -1,4 +1,5 @@
-/** Test helpers: seeds, oracles, temporary folders. Never shipped. */
+/** Test helpers: seeds, oracles, mutated bytes, temporary folders. Never shipped. */
 export { maxAbsDifference, relativeL2 } from './compare.ts'
+export { fuzzRuns, mutate } from './mutate.ts'
 export { testSeed, useTestSeed } from './seed.ts'
 export { temporaryFolder } from './temp.ts'

@@ -238,7 +238,7 @@ test('a coordinator that is not there, hangs or is another program is a typed er
   expect(await codeOf(dialControl({ url, token }))).toBe(TransportErrors.UNREACHABLE.code)
   expect(await codeOf(dialControl({ url: 'http://nowhere.invalid:1', token }))).toBe(TransportErrors.UNREACHABLE.code)
 
-  await using mute = await fakeServer({ name: 'TCP', kind: 'raw', overPath: false }, '', () => undefined)
+  await using mute = await fakeServer({ name: 'TCP', kind: 'raw', overPath: false, stripes: 1 }, '', () => undefined)
   const muteUrl = `http://127.0.0.1:${mute.address.port}`
   expect(await codeOf(dialControl({ url: muteUrl, token, timeoutMs: 50 }))).toBe(TransportErrors.HANDSHAKE_TIMEOUT.code)
   const abort = new AbortController()

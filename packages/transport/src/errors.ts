@@ -76,6 +76,11 @@ export const TransportErrors = {
     retry: 'never',
     meaning: 'The peer sent what has no place on this link.',
   },
+  BAD_STRIPES: {
+    code: 'SKEIN_TRANSPORT_BAD_STRIPES',
+    retry: 'never',
+    meaning: 'A number of stripes, or a channel for them, that no lane can have.',
+  },
   BAD_DESTINATION: {
     code: 'SKEIN_TRANSPORT_BAD_DESTINATION',
     retry: 'never',

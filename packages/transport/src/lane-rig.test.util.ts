@@ -6,10 +6,13 @@ import { deferred, type Random, type SkeinError } from '@skein/core'
 import { encodeHeader, type FrameHeader, headerBytes } from '@skein/wire'
 import { WebSocketServer } from 'ws'
 import { attachLanes, type LaneServer, type LaneServerOptions } from './attach-lanes.ts'
-import { type DialLaneOptions, dialLane } from './dial-lane.ts'
+import type { DialLaneOptions } from './dial-lane.ts'
 import type { LaneKind, LaneReader, LaneSink, LaneWriter } from './lane.ts'
 import type { LaneDoor } from './lane-door.ts'
 import { type Listener, listen } from './listen.ts'
+import type { Stripes } from './stripe-channels.ts'
+import { dialStripedLane } from './striped-reader.ts'
+import { stripedLane } from './striped-writer.ts'
 
 export const token = 'lane-token'
 export const generation = 7
@@ -21,12 +24,22 @@ export interface Medium {
   readonly name: string
   readonly kind: LaneKind
   readonly overPath: boolean
+  readonly stripes: number
 }
 
+/** How to dial a lane of a medium. */
+export type Address = Pick<DialLaneOptions, 'kind' | 'host' | 'port' | 'path'> & Stripes
+
 export const media: readonly Medium[] = [
-  { name: 'raw over TCP', kind: 'raw', overPath: false },
-  { name: 'raw over a Unix socket', kind: 'raw', overPath: true },
-  { name: 'WebSocket', kind: 'ws', overPath: false },
+  { name: 'raw over TCP', kind: 'raw', overPath: false, stripes: 1 },
+  { name: 'raw over a Unix socket', kind: 'raw', overPath: true, stripes: 1 },
+  { name: 'WebSocket', kind: 'ws', overPath: false, stripes: 1 },
+]
+
+export const stripedMedia: readonly Medium[] = [
+  { name: 'two stripes over TCP', kind: 'raw', overPath: false, stripes: 2 },
+  { name: 'four stripes over TCP', kind: 'raw', overPath: false, stripes: 4 },
+  { name: 'three stripes over WebSockets', kind: 'ws', overPath: false, stripes: 3 },
 ]
 
 export function headerOf(payloadBytes: number, fields: Partial<FrameHeader> = {}): FrameHeader {
@@ -116,13 +129,14 @@ export class SendingSide implements AsyncDisposable {
   }
 
   /** Where and how to dial it. */
-  get address(): Pick<DialLaneOptions, 'kind' | 'host' | 'port' | 'path'> {
+  get address(): Address {
     const { host, port, path: socketPath } = this.listener
-    return { kind: this.medium.kind, ...(socketPath === undefined ? { host, port } : { path: socketPath }) }
+    const { kind, stripes } = this.medium
+    return { kind, stripes, ...(socketPath === undefined ? { host, port } : { path: socketPath }) }
   }
 
-  dial(sink: LaneSink, change: Partial<DialLaneOptions> = {}): Promise<LaneReader> {
-    return dialLane({ ...this.address, token, generation, rank: receiver, peer: sender, sink, ...change })
+  dial(sink: LaneSink, change: Partial<DialLaneOptions & Stripes> = {}): Promise<LaneReader> {
+    return dialStripedLane({ ...this.address, token, generation, rank: receiver, peer: sender, sink, ...change })
   }
 
   async lane(
@@ -130,8 +144,11 @@ export class SendingSide implements AsyncDisposable {
     change: Partial<DialLaneOptions> = {},
   ): Promise<{ reader: LaneReader; writer: LaneWriter }> {
     const reader = await this.dial(sink, change)
-    const writer = await this.door.lane(change.rank ?? receiver, { timeoutMs: 5_000 })
-    return { reader, writer }
+    return { reader, writer: await this.writer(change.rank) }
+  }
+
+  writer(peer = receiver, door = this.door, timeoutMs = 5_000): Promise<LaneWriter> {
+    return stripedLane(door, peer, { timeoutMs }, { stripes: this.medium.stripes })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -144,7 +161,7 @@ export function placeOf(medium: Medium, folder: string): { readonly path: string
 }
 
 export interface Fake extends AsyncDisposable {
-  readonly address: Pick<DialLaneOptions, 'kind' | 'host' | 'port' | 'path'>
+  readonly address: Address
 }
 
 /** A TCP or Unix server of one's own making. */
@@ -166,6 +183,7 @@ export async function fakeServer(
   return {
     address: {
       kind: medium.kind,
+      stripes: medium.stripes,
       ...(typeof bound === 'string' ? { path: bound } : { host: '127.0.0.1', port: bound.port }),
     },
     async [Symbol.asyncDispose]() {
@@ -193,7 +211,12 @@ export async function fakeLane(medium: Medium, folder: string, bytes: Uint8Array
   })
   await once(server, 'listening')
   return {
-    address: { kind: 'ws', host: '127.0.0.1', port: (server.address() as net.AddressInfo).port },
+    address: {
+      kind: 'ws',
+      stripes: medium.stripes,
+      host: '127.0.0.1',
+      port: (server.address() as net.AddressInfo).port,
+    },
     async [Symbol.asyncDispose]() {
       for (const ws of server.clients) ws.terminate()
       server.close()

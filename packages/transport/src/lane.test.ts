@@ -8,6 +8,7 @@ import { TransportErrors } from './errors.ts'
 import type { LaneSink } from './lane.ts'
 import { peerPayloadBytes } from './lane-peer.test.util.ts'
 import {
+  type Address,
   choppingProxy,
   fakeLane,
   fakeServer,
@@ -23,8 +24,10 @@ import {
   SendingSide,
   sender,
   startPeer,
+  stripedMedia,
   token,
 } from './lane-rig.test.util.ts'
+import { dialStripedLane } from './striped-reader.ts'
 
 const seed = useTestSeed()
 const MiB = 2 ** 20
@@ -39,7 +42,7 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
   )
 }
 
-describe.each(media)('a lane: $name', medium => {
+describe.each([...media, ...stripedMedia])('a lane: $name', medium => {
   let folder: ReturnType<typeof temporaryFolder>
   beforeEach(() => {
     folder = temporaryFolder('lane')
@@ -216,7 +219,7 @@ describe.each(media)('a lane: $name', medium => {
     using peer = await startPeer('send', { medium, folder: folder.path })
     const sink = new KeepingSink()
     sink.isOpen = false
-    const reader = await dialLane({ ...(peer.said as object), ...identity, sink })
+    const reader = await dialStripedLane({ ...(peer.said as Address), ...identity, sink })
     expect((await sink.waiting.promise).payloadBytes).toBe(peerPayloadBytes)
     peer.child.kill('SIGKILL')
     await once(peer.child, 'exit')
@@ -230,7 +233,7 @@ describe.each(media)('a lane: $name', medium => {
   test('a receiver that is killed rejects the send under way', async () => {
     await using side = await open()
     using peer = await startPeer('receive', side.address)
-    const writer = await side.door.lane(receiver, { timeoutMs: 5_000 })
+    const writer = await side.writer()
     const send = codeOf(writer.send(headerOf(48 * MiB), new Uint8Array(48 * MiB)))
     await manyTurns(50)
     peer.child.kill('SIGKILL')
@@ -246,7 +249,7 @@ describe.each(media)('a lane: $name', medium => {
   ])('a header that is %s closes the lane with its code, and nothing is placed', async (_, bytes, code) => {
     await using fake = await fakeLane(medium, folder.path, bytes)
     const sink = new KeepingSink()
-    const reader = await dialLane({ ...fake.address, ...identity, sink, maxPayloadBytes: 1000 })
+    const reader = await dialStripedLane({ ...fake.address, ...identity, sink, maxPayloadBytes: 1000 })
     expect(await reader.closed).toMatchObject({ kind: 'protocol-error', code })
     expect(sink.failures.map(error => error.code)).toEqual([code])
     expect(sink.frames).toHaveLength(0)
@@ -295,7 +298,7 @@ describe.each(media)('a lane: $name', medium => {
     expect(await codeOf(side.dial(sink))).toBe(TransportErrors.REFUSED.code)
     side.door.close()
     await expect(side.dial(sink, { rank: 2 })).rejects.toThrow(/generation 7 is over/)
-    expect(await codeOf(side.door.lane(3, { timeoutMs: 1_000 }))).toBe(TransportErrors.CLOSED.code)
+    expect(await codeOf(side.writer(3))).toBe(TransportErrors.CLOSED.code)
   })
 
   test('a dialer that is early is held until its generation begins here', async () => {
@@ -306,7 +309,7 @@ describe.each(media)('a lane: $name', medium => {
     const door = side.lanes.open({ generation: 8, rank: sender, worldSize: 4, token: 'next' })
     expect((await early).peer).toBe(sender)
     expect(await late).toBe(TransportErrors.UNAUTHORIZED.code)
-    expect((await door.lane(receiver, { timeoutMs: 5_000 })).peer).toBe(receiver)
+    expect((await side.writer(receiver, door)).peer).toBe(receiver)
   })
 
   test('a dialer is held for a bounded time, and only so many of them', async () => {
@@ -319,8 +322,10 @@ describe.each(media)('a lane: $name', medium => {
     const side = await open()
     const gone = side.address
     await side.listener.close()
-    const dial = (address: object, signal?: AbortSignal) =>
-      codeOf(dialLane({ ...address, ...identity, sink, timeoutMs: 200, ...(signal === undefined ? {} : { signal }) }))
+    const dial = (address: Address, signal?: AbortSignal) =>
+      codeOf(
+        dialStripedLane({ ...address, ...identity, sink, timeoutMs: 200, ...(signal === undefined ? {} : { signal }) }),
+      )
     expect(await dial(gone)).toBe(TransportErrors.UNREACHABLE.code)
 
     const greetings = [
