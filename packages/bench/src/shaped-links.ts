@@ -24,14 +24,14 @@ export interface ShapedLinksOptions {
 }
 
 /**
- * All-reduce over links with a rate and a delay (scripts/shaped-link.py): int8 against Gloo's float32, and what is chosen by measured
+ * All-reduce over links with a rate and a delay (scripts/shaped-link.mjs): int8 against Gloo's float32, and what is chosen by measured
  * links against every algorithm there is.
  */
 export function shapedLinksBench(options: ShapedLinksOptions): Bench {
   return {
     name: 'shaped-links',
     about:
-      'All-reduce between network namespaces joined by links of a rate and a round-trip time (scripts/shaped-link.py, whose carrying takes part of one core), timed at the caller in the device thread. Against Gloo: ratio = Gloo / ours. Choice: ratio = the best algorithm / the chosen one.',
+      'All-reduce between network namespaces joined by links of a rate and a round-trip time (scripts/shaped-link.mjs, whose carrying takes part of one core), timed at the caller in the device thread. Against Gloo: ratio = Gloo / ours. Choice: ratio = the best algorithm / the chosen one.',
     async run(report) {
       const cases: BenchCase[] = []
       for (const shape of shapes) {
@@ -141,9 +141,9 @@ interface LinkNode {
 
 /** Makes the namespaces for the time of `run`. */
 async function withLinks<T>(shape: Shape, ranks: number, run: (place: WorldPlace) => Promise<T>): Promise<T> {
-  const script = path.join(places.root, 'scripts/shaped-link.py')
-  const args = ['--nodes', ranks, '--rate-mbit', shape.rateMbit, '--rtt-ms', shape.rttMs].map(String)
-  const links = await AskedProcess.start('shaped-link', 'python3', [script, ...args])
+  const script = path.join(places.root, 'scripts/shaped-link.mjs')
+  const args = ['--nodes', ranks, '--rate-mbit', shape.rateMbit, '--rtt-ms', shape.rttMs, '--limit-s', 1800].map(String)
+  const links = await AskedProcess.start('shaped-link', process.execPath, [script, ...args, '--hold'])
   try {
     const { nodes } = links.greeting as { nodes: readonly LinkNode[] }
     const nodeOf = (rank: number) => nodes[rank] as LinkNode
