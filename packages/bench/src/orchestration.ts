@@ -8,9 +8,10 @@ import { type Bench, type BenchCase, median, range } from './bench-case.ts'
 import { places } from './places.ts'
 import { runJsonLines } from './run-command.ts'
 
-const rounds = 5
-const steps = 30
-const warmUpSteps = 5
+/** Many short rounds: both sides of a pair run within half a minute, before the machine has become another one. */
+const rounds = 8
+const steps = 16
+const warmUpSteps = 4
 const timeoutMs = 300_000
 /** Both sides compute the same; sums inside TensorFlow may be in another order from run to run. */
 const maxLossDifference = 1e-4
