@@ -4,6 +4,8 @@ import type { ErrorRecord } from '@skein/core'
 export interface LaneAddress {
   readonly host: string
   readonly port: number
+  /** A Unix socket for peers with the same host id. */
+  readonly local?: { readonly hostId: string; readonly path: string }
 }
 
 export interface DeviceFacts {

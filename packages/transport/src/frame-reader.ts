@@ -176,7 +176,7 @@ export class FrameReader {
   }
 }
 
-function wrongSize(header: FrameHeader, given: number): SkeinError {
+export function wrongSize(header: FrameHeader, given: number): SkeinError {
   return new SkeinError(TransportErrors.BAD_DESTINATION, {
     what: `${given} B were given for the payload of ${header.payloadBytes} B of op ${header.opSeq}, chunk ${header.chunk}`,
     why: 'a defect of the lane owner',

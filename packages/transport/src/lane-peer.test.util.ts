@@ -12,7 +12,7 @@ import {
   sender,
   token,
 } from './lane-rig.test.util.ts'
-import { dialStripedLane } from './striped-reader.ts'
+import { dialStripedLane } from './dial-striped-lane.ts'
 
 export const peerPayloadBytes = 64 * 2 ** 20
 

@@ -11,7 +11,7 @@ import type { LaneKind, LaneReader, LaneSink, LaneWriter } from './lane.ts'
 import type { LaneDoor } from './lane-door.ts'
 import { type Listener, listen } from './listen.ts'
 import type { Stripes } from './stripe-channels.ts'
-import { dialStripedLane } from './striped-reader.ts'
+import { dialStripedLane } from './dial-striped-lane.ts'
 import { stripedLane } from './striped-writer.ts'
 
 export const token = 'lane-token'

@@ -1,10 +1,15 @@
 import { once } from 'node:events'
+import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import { temporaryFolder } from '@skein/testkit'
 import { expect, test } from 'vitest'
+import { attachLanes } from './attach-lanes.ts'
+import { dialLane } from './dial-lane.ts'
 import { TransportErrors } from './errors.ts'
+import { headerOf, KeepingSink } from './lane-rig.test.util.ts'
 import { listen } from './listen.ts'
+import { parentFolder } from './local-socket.ts'
 
 const codeOf = (promise: Promise<unknown>) =>
   promise.then(() => 'resolved').catch((error: { code: string }) => error.code)
@@ -68,4 +73,44 @@ test('close ends idle connections, and closing again is harmless', async () => {
   await Promise.all([listener.close(), listener.close()])
   await gone
   await listener.close()
+})
+
+test('one listener serves its port and a private Unix socket with the same doors, and leaves nothing behind', async () => {
+  const listener = await listen({ local: true })
+  const door = attachLanes(listener.server).open({ generation: 1, rank: 0, worldSize: 3, token: 't' })
+  const { host, port, localPath = '' } = listener
+  expect(fs.statSync(path.dirname(localPath)).mode & 0o777).toBe(0o700)
+  const identity = { token: 't', generation: 1, peer: 0 }
+  const sinks = [new KeepingSink(), new KeepingSink()] as const
+  const frame = headerOf(3, { generation: 1 })
+  await dialLane({ ...identity, host, port, rank: 1, sink: sinks[0] })
+  await dialLane({ ...identity, path: localPath, rank: 2, sink: sinks[1] })
+  for (const peer of [1, 2]) {
+    const writer = await door.lane(peer, { timeoutMs: 5_000 })
+    await writer.send(frame, Uint8Array.of(1, 2, peer))
+  }
+  await Promise.all(sinks.map(sink => sink.until(1)))
+  expect(sinks.map(sink => sink.frames[0]?.payload[2])).toEqual([1, 2])
+  const silent = net.connect(localPath)
+  silent.on('error', () => undefined)
+  silent.resume()
+  await once(silent, 'connect')
+  const gone = once(silent, 'close')
+  await Promise.all([listener.close(), listener.close()])
+  await gone
+  expect(fs.existsSync(path.dirname(localPath))).toBe(false)
+})
+
+test('a client of the Unix socket that sends no request is dropped in time, as one of the port is', async () => {
+  const listener = await listen({ local: true, headersTimeoutMs: 50 })
+  const silent = net.connect(listener.localPath ?? '')
+  silent.on('error', () => undefined)
+  silent.resume()
+  await once(silent, 'close')
+  await listener.close()
+})
+
+test('a folder with too long a name gives way to /tmp', () => {
+  expect(parentFolder('/var/tmp')).toBe('/var/tmp')
+  expect(parentFolder(`/var/${'x'.repeat(100)}`)).toBe('/tmp')
 })

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { SkeinError } from '@skein/core'
 import { errnoOf } from './close-reason.ts'
 import { TransportErrors } from './errors.ts'
+import { type LocalSocket, openLocalSocket } from './local-socket.ts'
 import { closeUpgrades } from './upgrade-routes.ts'
 
 export interface ListenOptions {
@@ -12,6 +13,8 @@ export interface ListenOptions {
   readonly port?: number
   /** A Unix socket path instead of host and port. */
   readonly path?: string
+  /** Serves a Unix socket beside the port, in a private folder of its own, for peers on this host; default false. */
+  readonly local?: boolean
   /** Ordinary HTTP requests; default: 426, use an upgrade. */
   readonly onRequest?: http.RequestListener
   /** Connections of all kinds at a time; more are dropped by the system. Default 1024. */
@@ -27,6 +30,8 @@ export interface Listener {
   /** The real one, where 0 was asked for; 0 for a path. */
   readonly port: number
   readonly path: string | undefined
+  /** Of the socket beside the port, if asked for. */
+  readonly localPath: string | undefined
   /** Closes the port, what is attached to it and every connection; idempotent. */
   close(): Promise<void>
 }
@@ -59,19 +64,27 @@ export async function listen(options: ListenOptions = {}): Promise<Listener> {
   // Errors of accepting (no file handles left) concern one connection, not the port.
   server.on('error', () => undefined)
   const address = server.address()
+  let local: LocalSocket | undefined
+  try {
+    if (options.local === true) local = await openLocalSocket(server)
+  } catch (cause) {
+    server.close()
+    throw listenError('a Unix socket beside the port', cause)
+  }
   let closing: Promise<void> | undefined
   const close = async () => {
     const closed = once(server, 'close')
     server.close()
     closeUpgrades(server)
     server.closeAllConnections()
-    await closed
+    await Promise.all([closed, local?.close()])
   }
   return {
     server,
     host,
     port: typeof address === 'object' && address !== null ? address.port : 0,
     path,
+    localPath: local?.path,
     close() {
       closing ??= close()
       return closing

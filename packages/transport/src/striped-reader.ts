@@ -1,78 +1,66 @@
-import { type Deferred, deferred, type Rank, rank, type SkeinError } from '@skein/core'
+import { asSkeinError, type Deferred, deferred, type Rank, rank, type SkeinError } from '@skein/core'
 import type { FrameHeader } from '@skein/wire'
 import { type CloseReason, closedByUs, closeReason, resetByPeer } from './close-reason.ts'
-import { type DialLaneOptions, dialLane } from './dial-lane.ts'
+import { wrongSize } from './frame-reader.ts'
 import type { LaneReader, LaneSink } from './lane.ts'
-import { type Stripes, stripeChannels } from './stripe-channels.ts'
+import { Stripe } from './stripe.ts'
 
-/**
- * Opens several lanes from `peer` and reads them as one: frame k comes on lane k mod S, and the sink sees all in order, one at a
- * time. Over far links each lane has a TCP window of its own, and a lost packet stops one of them. Memory: that of S lanes; a lane
- * whose turn it is not stops reading at its next header. When one lane breaks, all end for its reason.
- * @throws what dialLane throws, when one of the dials fails; SKEIN_TRANSPORT_BAD_STRIPES
- */
-export async function dialStripedLane(options: DialLaneOptions & Stripes): Promise<LaneReader> {
-  const channels = stripeChannels(options)
-  if (channels.length === 1) return dialLane(options)
-  const reader = new StripedReader(options, channels.length)
-  const stop = new AbortController()
-  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal])
-  let failure: unknown
-  const dials = channels.map((channel, index) =>
-    dialLane({ ...options, channel, signal, sink: reader.sinkOf(index) }).catch((thrown: unknown) => {
-      failure ??= thrown
-      stop.abort()
-      return undefined
-    }),
-  )
-  const lanes = (await Promise.all(dials)).filter(lane => lane !== undefined)
-  if (lanes.length < channels.length) {
-    for (const lane of lanes) lane.close()
-    throw failure
-  }
-  reader.begin(lanes)
-  return reader
+export interface StripedReaderOptions {
+  readonly peer: number
+  readonly sink: LaneSink
+  readonly stripes: number
+  /** Of each stripe. */
+  readonly aheadBytes: number
 }
 
-class StripedReader implements LaneReader {
+/**
+ * Several lanes of one pair, read as one. The lane whose turn it is reads straight into the sink's places. The others go on into memory
+ * of their own, up to a bound: a lane that did not read until its turn would keep TCP's window small, and all would be slower than one.
+ */
+export class StripedReader implements LaneReader {
   readonly peer: Rank
   readonly closed: Promise<CloseReason>
   readonly #sink: LaneSink
   readonly #name: string
   readonly #closed: Deferred<CloseReason> = deferred()
-  /** Those whose next frame is here and waits, for its turn or for the sink. */
-  readonly #isWaiting: boolean[]
-  /** Why lanes ended in good order: no more frames come on them, but may on others whose turn is first. */
-  readonly #ended = new Map<number, CloseReason>()
+  readonly #stripes: readonly Stripe[]
   #lanes: readonly LaneReader[] = []
   /** The lane of the next frame. */
   #turn = 0
   #hasBegun = false
   #failure: SkeinError | undefined
-  #isInReceived = false
+  #isInSink = false
+  #wasResumed = false
+  #isBusy = false
+  #hasMore = false
   #hasEnded = false
 
-  constructor({ peer, sink }: DialLaneOptions, stripes: number) {
+  constructor({ peer, sink, stripes, aheadBytes }: StripedReaderOptions) {
     this.peer = rank(peer)
     this.closed = this.#closed.promise
     this.#sink = sink
     this.#name = `the lane from rank ${peer}`
-    this.#isWaiting = Array.from({ length: stripes }, () => false)
+    this.#stripes = Array.from({ length: stripes }, () => new Stripe(aheadBytes))
   }
 
+  /** For the dial of one lane. */
   sinkOf(index: number): LaneSink {
+    const stripe = this.#stripes[index] as Stripe
     return {
       place: header => {
-        const place = this.#place(index, header)
-        this.#isWaiting[index] = place === 'wait'
+        const place = this.#place(index, stripe, header)
+        stripe.isWaiting = place === 'wait'
         return place
       },
-      received: header => this.#received(header),
+      received: header => {
+        if (!stripe.finish(header)) this.#deliver(header)
+        this.#advance()
+      },
       failed: error => this.#fail(error),
     }
   }
 
-  /** All lanes are open: the sink is called from the next turn of the event loop on. */
+  /** All lanes are open, in the order of the stripes: the sink is called from the next turn of the event loop on. */
   begin(lanes: readonly LaneReader[]): void {
     this.#lanes = lanes
     setImmediate(() => {
@@ -83,36 +71,86 @@ class StripedReader implements LaneReader {
         return
       }
       for (const [index, lane] of lanes.entries()) void lane.closed.then(reason => this.#laneClosed(index, reason))
-      this.resume()
+      for (const lane of lanes) lane.resume()
     })
   }
 
   resume(): void {
-    if (!this.#hasBegun || this.#hasEnded) return
-    // The next frame waits until `received` returns, and is asked for then anyway.
-    if (!this.#isInReceived) this.#lanes[this.#turn]?.resume()
+    if (this.#isInSink) this.#wasResumed = true
+    else this.#advance()
   }
 
   close(): void {
     this.#end(closedByUs(this.#name))
   }
 
-  #place(index: number, header: FrameHeader): Uint8Array | 'wait' {
-    if (index !== this.#turn || !this.#hasBegun || this.#hasEnded) return 'wait'
-    return this.#sink.place(header)
+  #place(index: number, stripe: Stripe, header: FrameHeader): Uint8Array | 'wait' {
+    if (!this.#hasBegun || this.#hasEnded) return 'wait'
+    if (index === this.#turn && stripe.ahead.length === 0) return this.#ask(header)
+    return stripe.begin(header.payloadBytes) ?? 'wait'
   }
 
-  #received(header: FrameHeader): void {
-    this.#turn = (this.#turn + 1) % this.#lanes.length
-    this.#isInReceived = true
+  /** Delivers what is here and due, and lets every lane read on that may; one at a time, whoever asks. */
+  #advance(): void {
+    this.#hasMore = true
+    if (this.#isBusy || this.#isInSink || !this.#hasBegun) return
+    this.#isBusy = true
     try {
-      this.#sink.received(header)
+      while (this.#hasMore && !this.#hasEnded) {
+        this.#hasMore = false
+        this.#step()
+      }
+    } catch (thrown) {
+      this.#fail(asSkeinError(thrown))
     } finally {
-      this.#isInReceived = false
+      this.#isBusy = false
     }
-    if (this.#hasEnded) return
-    this.#endIfOver()
-    this.resume()
+  }
+
+  #step(): void {
+    const stripe = this.#stripes[this.#turn] as Stripe
+    const lane = this.#lanes[this.#turn] as LaneReader
+    const frame = stripe.ahead[0]
+    if (frame === undefined) {
+      if (stripe.ended === undefined) lane.resume()
+      else this.#end(this.#stripes.some(({ isBusy }) => isBusy) ? this.#cutOff() : stripe.ended)
+      return
+    }
+    const { header, payload } = frame
+    const place = this.#ask(header)
+    if (place === 'wait' || this.#hasEnded) return
+    if (place.byteLength !== payload.byteLength) {
+      this.#fail(wrongSize(header, place.byteLength))
+      return
+    }
+    place.set(payload)
+    stripe.drop()
+    this.#deliver(header)
+    this.#hasMore = true
+    if (!this.#hasEnded && stripe.isWaiting) lane.resume()
+  }
+
+  #ask(header: FrameHeader): Uint8Array | 'wait' {
+    let place: Uint8Array | 'wait'
+    do {
+      this.#wasResumed = false
+      place = this.#callSink(() => this.#sink.place(header))
+    } while (place === 'wait' && this.#wasResumed && !this.#hasEnded)
+    return place
+  }
+
+  #deliver(header: FrameHeader): void {
+    this.#turn = (this.#turn + 1) % this.#stripes.length
+    this.#callSink(() => this.#sink.received(header))
+  }
+
+  #callSink<T>(call: () => T): T {
+    this.#isInSink = true
+    try {
+      return call()
+    } finally {
+      this.#isInSink = false
+    }
   }
 
   #fail(error: SkeinError): void {
@@ -126,20 +164,17 @@ class StripedReader implements LaneReader {
   }
 
   #laneClosed(index: number, reason: CloseReason): void {
-    if (this.#hasEnded) return
     if (reason.kind !== 'closed-by-peer') {
       this.#end(reason)
       return
     }
-    this.#ended.set(index, reason)
-    this.#endIfOver()
+    ;(this.#stripes[index] as Stripe).ended = reason
+    this.#advance()
   }
 
-  /** The next frame would come on a lane that has ended. Frames after it that are here can never be delivered. */
-  #endIfOver(): void {
-    const reason = this.#ended.get(this.#turn)
-    if (reason === undefined) return
-    this.#end(this.#isWaiting.includes(true) ? resetByPeer(this.#name, 'between the stripes') : reason)
+  /** The next frame would come on a lane that has ended: what is here of later ones can never be delivered. */
+  #cutOff(): CloseReason {
+    return resetByPeer(this.#name, 'between its stripes')
   }
 
   #end(reason: CloseReason): void {

@@ -15,7 +15,7 @@ import {
 } from './lane-rig.test.util.ts'
 import type { LaneWriter } from './lane.ts'
 import { maxStripes, stripeChannels } from './stripe-channels.ts'
-import { dialStripedLane } from './striped-reader.ts'
+import { dialStripedLane } from './dial-striped-lane.ts'
 import { stripedLane } from './striped-writer.ts'
 
 // The suite of lane.test.ts runs on striped lanes, too; here is what only they can do.

@@ -62,7 +62,13 @@ const fromWorker: readonly WorkerMessage[] = [
 ]
 const fromCoordinator: readonly CoordinatorMessage[] = [
   { type: 'welcome', runId: 'r', runDir: '/runs/r', job: { steps: 5, mesh: { dp: 2 }, tags: ['a', null, true, 1.5] } },
-  { type: 'generation', generation: 1, members: [{ workerId: 'w0', rank: 0, lane }], laneToken: 's', startStep: 0 },
+  {
+    type: 'generation',
+    generation: 1,
+    members: [{ workerId: 'w0', rank: 0, lane: { ...lane, local: { hostId: 'b-1-2', path: '/tmp/skein-1/lanes' } } }],
+    laneToken: 's',
+    startStep: 0,
+  },
   { type: 'start', generation: 1, step: 0 },
   { type: 'commit', generation: 1, step: 1, digest },
   { type: 'stop', generation: 1, afterStep: 9, reason: 'asked' },

@@ -25,6 +25,8 @@ export const json = z.unknown().superRefine((value, context) => {
 export const laneAddress = z.strictObject({
   host: z.string().min(1).max(255),
   port: z.number().int().min(1).max(65_535),
+  /** A Unix socket for peers with the same host id. */
+  local: z.strictObject({ hostId: z.string().min(1).max(200), path: z.string().min(1).max(107) }).exactOptional(),
 })
 
 const jsonObject = z.record(z.string(), z.unknown()).superRefine((value, context) => {

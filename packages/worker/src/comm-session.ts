@@ -4,7 +4,15 @@ import { connectGroup, EagerLoop, eagerMs } from '@skein/collective/node'
 import { asSkeinError, SkeinError, systemClock } from '@skein/core'
 import { createSimd, formatHash, type Region, type Simd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
-import { attachLanes, type ControlLink, type LaneServer, type Listener, listen } from '@skein/transport'
+import {
+  attachLanes,
+  type ControlLink,
+  hostId,
+  isSameHost,
+  type LaneServer,
+  type Listener,
+  listen,
+} from '@skein/transport'
 import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
 import { BusyTime } from './busy-time.ts'
 import { joinCoordinator } from './join-coordinator.ts'
@@ -52,8 +60,10 @@ export class CommSession {
   /** Listens for lanes, then joins. */
   async open(): Promise<void> {
     const start = this.#start
-    const listener = await listen({ host: start.listenHost })
+    const ownHost = start.laneKind === 'raw' ? hostId() : undefined
+    const listener = await listen({ host: start.listenHost, local: ownHost !== undefined })
     this.#listener = listener
+    const { localPath } = listener
     this.#lanes = attachLanes(listener.server, { holdMs: start.timeouts.connectMs, logger: this.#logger })
     const link = await joinCoordinator({ start, signal: this.#closing.signal, logger: this.#logger })
     this.#link = link
@@ -66,7 +76,11 @@ export class CommSession {
       workerId: start.workerId,
       incarnation: start.incarnation,
       protocol: protocolVersion,
-      lane: { host: start.laneHost, port: listener.port },
+      lane: {
+        host: start.laneHost,
+        port: listener.port,
+        ...(ownHost === undefined || localPath === undefined ? {} : { local: { hostId: ownHost, path: localPath } }),
+      },
       pid: process.pid,
       device: start.device,
     })
@@ -164,7 +178,11 @@ export class CommSession {
     })
     await connectGroup(group, {
       door,
-      addresses: generation.members.map(member => member.lane),
+      addresses: generation.members.map(({ lane: { host, port, local } }) => ({
+        host,
+        port,
+        ...(local !== undefined && isSameHost(local.hostId, me.lane.local?.hostId) ? { path: local.path } : {}),
+      })),
       token: generation.laneToken,
       kind: this.#start.laneKind,
       timeoutMs: this.#start.timeouts.connectMs,
