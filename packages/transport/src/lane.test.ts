@@ -184,6 +184,26 @@ describe.each([...media, ...stripedMedia])('a lane: $name', medium => {
     expect(await codeOf(writer.send(headerOf(0), new Uint8Array(0)))).toBe(TransportErrors.PEER_CLOSED.code)
   })
 
+  test('a sender that tries again and again learns that its lane has ended', async () => {
+    await using side = await open()
+    const sink = new KeepingSink()
+    const { writer, reader } = await side.lane(sink)
+    let reason: string | undefined
+    void writer.closed.then(({ code }) => {
+      reason = code
+    })
+    const codes = new Set<string>()
+    const payload = new Uint8Array(64 * 1024)
+    const trying = Array.from({ length: 8 }, async () => {
+      while (reason === undefined) codes.add(await codeOf(writer.send(headerOf(payload.byteLength), payload)))
+    })
+    await sink.until(10)
+    reader.close()
+    await Promise.all(trying)
+    codes.delete('resolved')
+    expect([...codes].every(code => code === reason)).toBe(true)
+  })
+
   test('a sender that closes under way rejects what is not flushed, and the receiver sees a broken lane', async () => {
     await using side = await open()
     const sink = new KeepingSink()

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { type Deferred, deferred, type Rank, type SkeinError } from '@skein/core'
+import { type Deferred, deferred, type Rank } from '@skein/core'
 import { encodeHeader, type FrameHeader, headerBytes } from '@skein/wire'
 import { type CloseReason, closedByPeer, closedByUs, closeReason, resetByPeer } from './close-reason.ts'
 import { checkPayload, unexpectedData } from './lane-checks.ts'
@@ -44,11 +44,13 @@ export class RawLaneWriter implements LaneWriter {
     this.#unflushed++
     return new Promise<void>((resolve, reject) => {
       const flushed = (error?: Error | null) => {
+        // At once, not with the socket's 'close': who sends again and again must not be kept from noticing.
+        if (error) this.#end(this.#broken(error))
         this.#unflushed--
         this.#headers.push(view)
         // Node reports no error for a write that destroy() cancelled: only an open lane has flushed.
-        if (this.#reason === undefined && !error) resolve()
-        else reject(this.#failure(error))
+        if (this.#reason === undefined) resolve()
+        else reject(this.#reason.error)
       }
       const head = new Uint8Array(view.buffer)
       const socket = this.#socket
@@ -65,10 +67,6 @@ export class RawLaneWriter implements LaneWriter {
 
   close(): void {
     this.#end(closedByUs(this.#name))
-  }
-
-  #failure(error: unknown): SkeinError {
-    return (this.#reason ?? this.#broken(error)).error
   }
 
   #broken(cause: unknown): CloseReason {

@@ -55,9 +55,10 @@ export class WsLaneWriter implements LaneWriter {
     this.#unflushed++
     return new Promise<void>((resolve, reject) => {
       const flushed = (error?: Error | null) => {
+        if (error) this.#end(this.#broken(error))
         this.#unflushed--
-        if (this.#reason === undefined && !error) resolve()
-        else reject((this.#reason ?? this.#broken(error)).error)
+        if (this.#reason === undefined) resolve()
+        else reject(this.#reason.error)
       }
       const ws = this.#ws
       if (payload.byteLength === 0) {
