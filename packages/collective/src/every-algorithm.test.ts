@@ -1,18 +1,18 @@
 import { type CodecName, codecOf, codecs } from '@skein/codec'
 import { seededRandom } from '@skein/core'
-import { blockRange, sentElems } from '@skein/plan'
+import { allReduceAlgorithms, blockRange, sentElems } from '@skein/plan'
 import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { AllReduceOptions } from './collectives.ts'
-import { algorithmsOf, planOf } from './plan-of.ts'
+import { planOf } from './plan-of.ts'
 import type { TensorRegion } from './region.ts'
 import { codedScratchBytes } from './scratch-bytes.ts'
 import { normals, World } from './world.test.support.ts'
 
 useTestSeed()
 
-const allReduces = Object.keys(algorithmsOf('all-reduce'))
+const allReduces = Object.keys(allReduceAlgorithms)
 const countsFor = (ranks: number) => [...new Set([0, 1, ranks - 1, ranks, 997])]
 const u = 2 ** -24
 const codecNames = codecs.map(({ name }) => name)
@@ -363,6 +363,25 @@ describe('collectives that move blocks', () => {
       { numRuns: 60 },
     )
   })
+})
+
+test('an algorithm that cannot do it is refused before anything is sent, and the group goes on', async () => {
+  const world = new World({ ranks: 3, seed: 21, segmentBytes: 64 })
+  const outcomes = await world.each(async rank => {
+    const { group } = world.member(rank)
+    const make = () => world.region(rank, new Float32Array(9).fill(rank))
+    const refused = { code: 'SKEIN_COLLECTIVE_ARGUMENT' }
+    for (const algorithm of ['bruck', 'two-level', 'rink']) {
+      await expect(group.allToAll(make(), make(), { counts: [3, 3, 3], algorithm })).rejects.toMatchObject(refused)
+    }
+    await expect(group.allToAll(make(), make(), { algorithm: 'two-level' })).rejects.toMatchObject(refused)
+    await expect(group.reduceScatter(make(), { algorithm: 'halving' })).rejects.toMatchObject(refused)
+    await expect(group.allReduce(make(), { algorithm: 'hierarchical' })).rejects.toMatchObject(refused)
+    const sum = make()
+    await group.allReduce(sum)
+    return world.view(rank, sum)[0]
+  })
+  for (const outcome of outcomes) expect(outcome).toEqual({ status: 'fulfilled', value: 3 })
 })
 
 describe('urgent ops', () => {

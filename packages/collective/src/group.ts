@@ -1,10 +1,16 @@
 import { type CodecName, codecOf } from '@skein/codec'
 import { type Clock, dtypeBytes, SkeinError, systemClock } from '@skein/core'
-import { blockRange, disseminationBarrier, type LinkFigures, type PlanOp, segmentsOf } from '@skein/plan'
+import {
+  blockRange,
+  collectiveAlgorithms,
+  disseminationBarrier,
+  type LinkFigures,
+  type PlanOp,
+  segmentsOf,
+} from '@skein/plan'
 import type { Region, Simd } from '@skein/simd'
 import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
 import { AlgorithmChoice } from './algorithm-choice.ts'
-import { equalAllToAll, variableAllToAll } from './all-to-all-plan.ts'
 import { checkGroup, wrongArgument } from './check-group.ts'
 import type {
   AlgorithmOptions,
@@ -226,11 +232,13 @@ export class Group implements Collectives {
       }
       const algorithm = options.algorithm ?? this.#choice.choose('all-to-all', regionBytes(input))
       const program = this.#programs.get(`all-to-all ${algorithm} ${size} ${dtypeBytes[input.dtype]}`, () =>
-        equalAllToAll(algorithm, {
+        planOf({
+          kind: 'all-to-all',
+          algorithm,
           ranks: this.worldSize,
-          blockElems: size,
+          elems: input.elems,
           segmentElems: this.#choice.segmentElems(input),
-          hosts: this.#options.hosts,
+          ...(this.#options.hosts === undefined ? {} : { hosts: this.#options.hosts }),
         }),
       )
       const elems = input.elems * this.worldSize
@@ -367,6 +375,10 @@ export class Group implements Collectives {
         },
       )
     }
+    // Before any number is taken: the counts of others are known only when the first op is done.
+    if (collectiveAlgorithms['all-to-all'][algorithm]?.needs !== 'nothing') {
+      throw wrongArgument(`the algorithm ${algorithm} was asked for an all-to-all with counts`, { algorithm })
+    }
     const tableBytes = this.#ops.fitting(ranks * ranks * 4)
     const program = this.#programs.get(`counts ${ranks}`, () =>
       planOf({
@@ -375,7 +387,6 @@ export class Group implements Collectives {
         ranks,
         elems: ranks * ranks,
         segmentElems: ranks * ranks,
-        root: 0,
       }),
     )
     let table: Int32Array | undefined
@@ -416,7 +427,8 @@ export class Group implements Collectives {
       this.#executor.end(error, true)
       throw error
     }
-    const plan = variableAllToAll(algorithm, matrix, this.#choice.segmentElems(input))
+    const segmentElems = this.#choice.segmentElems(input)
+    const plan = planOf({ kind: 'all-to-all', algorithm, ranks, elems: input.elems, counts: matrix, segmentElems })
     const parts = this.#ops.apart({
       input,
       output,

@@ -17,7 +17,7 @@ export { type MeasuredLinks, measureLinks, type MeasureOptions, measuringElems }
 export { type AxisGroup, axisGroups } from './mesh-groups.ts'
 export type { Algorithm, OpKind } from './op-kind.ts'
 export type { OpResult } from './op-run.ts'
-export { algorithmsOf, planOf, type PlanRequest } from './plan-of.ts'
+export { planOf, type PlanRequest } from './plan-of.ts'
 export { regionBytes, type RegionDType, type TensorRegion } from './region.ts'
 export { tuneAllReduce, type Tuned, type TuneOptions } from './tune.ts'
 export { type GroupAnswer, type GroupCall, type GroupRequest, GroupServer, RemoteGroup } from './remote-group.ts'

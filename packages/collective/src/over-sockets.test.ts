@@ -1,8 +1,8 @@
+import { allReduceAlgorithms } from '@skein/plan'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { attachLanes, dialLane, type LaneKind, listen } from '@skein/transport'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createGroup, type Group } from './group.ts'
-import { algorithmsOf } from './plan-of.ts'
 import type { TensorRegion } from './region.ts'
 import { scratchBytesFor } from './scratch-bytes.ts'
 
@@ -161,7 +161,7 @@ describe.each(['raw', 'ws'] as const)('over %s lanes', kind => {
 
 test('sixteen ranks on one machine: 240 lanes, every algorithm, and memory as the formula says', async () => {
   const members = await connect(16, 'raw', 4096)
-  for (const algorithm of Object.keys(algorithmsOf('all-reduce')).filter(name => name !== 'recursive-doubling')) {
+  for (const algorithm of Object.keys(allReduceAlgorithms).filter(name => name !== 'recursive-doubling')) {
     const regions = members.map((member, rank) => regionOf(member, 10_000, i => (i % 100) + rank))
     await Promise.all(members.map(({ group }, rank) => group.allReduce(regions[rank] as TensorRegion, { algorithm })))
     const wanted = Float32Array.from({ length: 10_000 }, (_, i) => 16 * (i % 100) + 120)

@@ -46,6 +46,6 @@ export class ScratchPool {
 }
 
 /** What a request for `bytes` takes. */
-export function padTo(bytes: number): number {
+function padTo(bytes: number): number {
   return Math.ceil(bytes / alignment) * alignment
 }

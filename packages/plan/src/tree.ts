@@ -18,29 +18,29 @@ export function treeAllReduce(options: PlanOptions): CollectivePlan {
 
 /** Binomial-tree broadcast: ⌈lg N⌉ rounds; each rank but the root receives the buffer once. */
 export function binomialBroadcast(options: PlanOptions & { readonly root: number }): CollectivePlan {
-  checkOptions(options)
-  const { ranks, elems, root } = options
-  checkRoot(root, ranks)
-  const segments = segmentsOf([0, elems], options.segmentElems)
-  // Virtual rank 0 is the root.
-  const actual = (virtual: number) => (virtual + root) % ranks
-  const ops = Array.from({ length: ranks }, (_, r) =>
-    downwards((r + ranks - root) % ranks, ranks, segments).map(op => ({ ...op, peer: actual(op.peer) })),
-  )
-  return { name: 'binomial-broadcast', collective: { kind: 'broadcast', root }, ranks, elems, ops }
+  return rooted('binomial-broadcast', 'broadcast', options, downwards)
 }
 
 /** Binomial-tree reduce: ⌈lg N⌉ rounds; each rank but the root sends the buffer once. Error ≤ ⌈lg N⌉ u Σ|x|. */
 export function binomialReduce(options: PlanOptions & { readonly root: number }): CollectivePlan {
+  return rooted('binomial-reduce', 'reduce', options, upwards)
+}
+
+/** One way through the tree whose top, virtual rank 0, is the root. */
+function rooted(
+  name: string,
+  kind: 'broadcast' | 'reduce',
+  options: PlanOptions & { readonly root: number },
+  way: typeof upwards,
+): CollectivePlan {
   checkOptions(options)
   const { ranks, elems, root } = options
   checkRoot(root, ranks)
   const segments = segmentsOf([0, elems], options.segmentElems)
-  const actual = (virtual: number) => (virtual + root) % ranks
   const ops = Array.from({ length: ranks }, (_, r) =>
-    upwards((r + ranks - root) % ranks, ranks, segments).map(op => ({ ...op, peer: actual(op.peer) })),
+    way((r + ranks - root) % ranks, ranks, segments).map(op => ({ ...op, peer: (op.peer + root) % ranks })),
   )
-  return { name: 'binomial-reduce', collective: { kind: 'reduce', root }, ranks, elems, ops }
+  return { name, collective: { kind, root }, ranks, elems, ops }
 }
 
 /** Each piece from the children, the one with the smallest subtree first since that is complete first, and on to the parent. */
