@@ -94,6 +94,7 @@ function frameStreams(random: Random): Uint8Array[] {
   const wrong = [{ generation: generation + 1 }, { fromRank: sender + 1 }].map(fields =>
     headerToBytes(headerOf(0, fields)),
   )
+  wrong.push(unknownKind())
   const streams = Array.from({ length: 64 }, (_, i) => {
     const frames = Array.from({ length: 1 + random.nextInt(4) }, (_unused, chunk) => {
       const size = sizes[random.nextInt(sizes.length - (i % 2))] as number
@@ -109,6 +110,17 @@ function frameStreams(random: Random): Uint8Array[] {
 function lie(random: Random, head: Uint8Array): void {
   const changed = mutate(random, [head], headerBytes)
   if (changed.length === headerBytes) head.set(changed)
+  seal(head)
+}
+
+function unknownKind(): Uint8Array {
+  const head = headerToBytes(headerOf(0))
+  head[5] = 0xff
+  seal(head)
+  return head
+}
+
+function seal(head: Uint8Array): void {
   const view = new DataView(head.buffer, head.byteOffset)
   view.setUint32(headerBytes - 4, lanes16(head.subarray(0, headerBytes - 4)).lo, true)
 }
