@@ -1,9 +1,14 @@
 import { assertNever, type Ms } from '@skein/core'
+import { onPeerLost, onSuspectsAlive } from './blaming.ts'
 import { type Decision, keep } from './effects.ts'
+import { endFailed } from './ending.ts'
 import type { MembershipEvent } from './events.ts'
-import { endAbort, endFailed, onFailed, onLeft, onLinkLost } from './failing.ts'
 import { finishTimeout, onCheckpointed, onEvaluated, onFinished, onStopRequested } from './finishing.ts'
-import { gatherTimeout, onJoined, onRecovered } from './gathering.ts'
+import { tryForm } from './forming.ts'
+import { onJoined, onRecovered } from './joining.ts'
+import { onFailed, onLeft, onLinkLost } from './leaving.ts'
+import { onLoaded } from './loading.ts'
+import { considerRegroup, onCaughtUp } from './newcomers.ts'
 import { onReady, prepareTimeout } from './preparing.ts'
 import type { MembershipState } from './state.ts'
 import { onVoted, stallTimeout } from './training.ts'
@@ -17,13 +22,17 @@ import { onVoted, stallTimeout } from './training.ts'
 export function decide(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decision {
   switch (event.type) {
     case 'recovered':
-      return onRecovered(state, event)
+      return onRecovered(state, event, nowMs)
     case 'joined':
       return onJoined(state, event, nowMs)
-    case 'ready': {
-      const { digest, dataFingerprint, numParams } = event
-      return onReady(state, event.link, event.generation, { digest, dataFingerprint, numParams }, nowMs)
+    case 'loaded': {
+      const { dataFingerprint, numParams } = event
+      return onLoaded(state, event.link, { dataFingerprint, numParams }, nowMs)
     }
+    case 'caughtUp':
+      return onCaughtUp(state, event.link, event.holds, nowMs)
+    case 'ready':
+      return onReady(state, event.link, event.generation, event.digest, nowMs)
     case 'voted':
       return onVoted(state, event.link, event.vote, nowMs)
     case 'evaluated': {
@@ -37,36 +46,42 @@ export function decide(state: MembershipState, event: MembershipEvent, nowMs: Ms
       return onFinished(state, link, generation, step, report, nowMs)
     }
     case 'failed':
-      return onFailed(state, event.link, event.error, event.peerRank, nowMs)
+      return onFailed(state, event.link, event.error, nowMs)
+    case 'peerLost':
+      return onPeerLost(state, event.link, event.generation, event.peerRank, event.error, nowMs)
     case 'left':
-      return onLeft(state, event.link, event.reason)
+      return onLeft(state, event.link, event.reason, nowMs)
     case 'linkLost':
-      return onLinkLost(state, event.link, event.reason)
+      return onLinkLost(state, event.link, event.reason, nowMs)
     case 'stopRequested':
       return onStopRequested(state, event.reason, nowMs)
     case 'coordinatorFailed':
       return state.phase === 'ended' ? keep(state, 'the run had ended already') : endFailed(state, event.error)
     case 'tick':
-      return onTick(state, nowMs)
+      return onTick(state, event.opsEntered ?? {}, nowMs)
     default:
       return assertNever(event, 'decide')
   }
 }
 
-function onTick(state: MembershipState, nowMs: Ms): Decision {
-  if (state.phase === 'ended' || nowMs < state.deadlineMs) return keep(state, 'in time')
+function onTick(state: MembershipState, opsEntered: Readonly<Record<string, number>>, nowMs: Ms): Decision {
+  const isLate = nowMs >= state.deadlineMs
   switch (state.phase) {
+    case 'ended':
+      return keep(state, 'the run has ended')
+    case 'paused':
+      // Someone may be admissible again who has failed often.
+      return tryForm(state, [], nowMs, 'paused')
     case 'gathering':
-      return gatherTimeout(state)
+      if (!isLate) return keep(state, 'in time')
+      if (state.gathering.suspects.length > 0) return onSuspectsAlive(state, nowMs)
+      return tryForm(state, [], nowMs, 'the wait is over')
     case 'preparing':
-      return prepareTimeout(state)
+      return isLate ? prepareTimeout(state, nowMs) : keep(state, 'in time')
     case 'training':
-    case 'stopping':
-      return stallTimeout(state)
+      return isLate ? stallTimeout(state, opsEntered, nowMs) : considerRegroup(state, [], nowMs, 'in time')
     case 'finishing':
-      return finishTimeout(state)
-    case 'aborting':
-      return endAbort(state)
+      return isLate ? finishTimeout(state, nowMs) : keep(state, 'in time')
     default:
       return assertNever(state.phase, 'onTick')
   }

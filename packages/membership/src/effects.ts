@@ -50,3 +50,14 @@ export interface Decision {
 
 /** Nothing changes. */
 export const keep = (state: MembershipState, reason: string): Decision => ({ state, effects: [], reason })
+
+/** The order of the contract: what must be durable before what leaves. */
+export function durableFirst(effects: readonly Effect[]): Effect[] {
+  const isDurable = (effect: Effect) => effect.type === 'append' || effect.type === 'emit'
+  return [...effects.filter(isDurable), ...effects.filter(effect => !isDurable(effect))]
+}
+
+/** The decision, with effects that come before its own. */
+export function withEffects(decision: Decision, before: readonly Effect[]): Decision {
+  return { ...decision, effects: durableFirst([...before, ...decision.effects]) }
+}

@@ -5,7 +5,7 @@ export const MembershipErrors = {
   RUN_FULL: {
     code: 'SKEIN_MEMBERSHIP_RUN_FULL',
     retry: 'never',
-    meaning: 'A worker asked to join a run that already has all its workers.',
+    meaning: 'Far more workers asked to join a run than it can take.',
   },
   RUN_ENDED: {
     code: 'SKEIN_MEMBERSHIP_RUN_ENDED',
@@ -25,13 +25,13 @@ export const MembershipErrors = {
   },
   FENCED: {
     code: 'SKEIN_MEMBERSHIP_FENCED',
-    retry: 'never',
-    meaning: 'A newer process with the same workerId has taken the place of this one.',
+    retry: 'next-generation',
+    meaning: 'A newer process with the same workerId has taken the place of this one, or it was given up for dead.',
   },
   DUPLICATE_JOIN: {
     code: 'SKEIN_MEMBERSHIP_DUPLICATE_JOIN',
     retry: 'never',
-    meaning: 'A process that is already a member asked to join over a second link while training.',
+    meaning: "A link that is a worker's already was used to join as another.",
   },
   OUT_OF_TURN: {
     code: 'SKEIN_MEMBERSHIP_OUT_OF_TURN',
@@ -83,9 +83,14 @@ export const MembershipErrors = {
     retry: 'never',
     meaning: 'Votes for one step name different samples, or not the ones that follow the last commit.',
   },
+  UNREACHABLE: {
+    code: 'SKEIN_MEMBERSHIP_UNREACHABLE',
+    retry: 'next-generation',
+    meaning: 'Two workers that both reach the coordinator cannot keep a connection; one of them was put out.',
+  },
   WORKER_LOST: {
     code: 'SKEIN_MEMBERSHIP_WORKER_LOST',
-    retry: 'never',
-    meaning: 'A worker died, left or failed; the run of fixed membership ends, its log keeps the last commit.',
+    retry: 'next-generation',
+    meaning: 'A worker died, left or failed: its generation is over, the others go on in the next one.',
   },
 } as const satisfies Record<string, ErrorCode>

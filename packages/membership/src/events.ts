@@ -1,6 +1,6 @@
 import type { ErrorRecord } from '@skein/core'
 import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
-import type { Evaluation, FinishReport, LinkId, ReadyReport } from './state.ts'
+import type { Evaluation, FinishReport, HeldState, LinkId, LoadReport } from './state.ts'
 
 export interface JoinedEvent {
   readonly type: 'joined'
@@ -11,6 +11,8 @@ export interface JoinedEvent {
   readonly lane: LaneAddress
   readonly pid: number
   readonly device: DeviceFacts
+  /** What it kept of its former part in the run, the newest first. */
+  readonly holds: readonly HeldState[]
 }
 
 /** What the log (or the checkpoint a user names) says about the past of this run. */
@@ -22,8 +24,10 @@ export interface RecoveredEvent {
   /** Undefined where the log has no commit of `step`. */
   readonly digest: string | undefined
   readonly samplesTo: number | undefined
-  /** The checkpoint that workers load. */
-  readonly resume: string | undefined
+  /** The newest checkpoint at or before `step`; where nobody is left who holds the state, the run goes back to it. */
+  readonly checkpoint: { readonly step: number; readonly path: string } | undefined
+  /** Members of the last generation, who may come back with their state. */
+  readonly members: readonly { readonly workerId: string; readonly incarnation: string }[]
   readonly untrainedLoss: number | undefined
 }
 
@@ -31,7 +35,9 @@ export interface RecoveredEvent {
 export type MembershipEvent =
   | RecoveredEvent
   | JoinedEvent
-  | ({ readonly type: 'ready'; readonly link: LinkId; readonly generation: number } & ReadyReport)
+  | ({ readonly type: 'loaded'; readonly link: LinkId } & LoadReport)
+  | { readonly type: 'caughtUp'; readonly link: LinkId; readonly holds: readonly HeldState[] }
+  | { readonly type: 'ready'; readonly link: LinkId; readonly generation: number; readonly digest: string }
   | { readonly type: 'voted'; readonly link: LinkId; readonly vote: Vote }
   | ({ readonly type: 'evaluated'; readonly link: LinkId; readonly generation: number } & Evaluation)
   | {
@@ -47,15 +53,23 @@ export type MembershipEvent =
       readonly generation: number
       readonly step: number
     } & FinishReport)
+  /** A worker's own failure; its process ends. */
+  | { readonly type: 'failed'; readonly link: LinkId; readonly error: ErrorRecord }
+  /** A worker has lost its lanes with a peer. */
   | {
-      readonly type: 'failed'
+      readonly type: 'peerLost'
       readonly link: LinkId
+      readonly generation: number
+      readonly peerRank: number
       readonly error: ErrorRecord
-      readonly peerRank?: number | undefined
     }
   | { readonly type: 'left'; readonly link: LinkId; readonly reason: string }
   | { readonly type: 'linkLost'; readonly link: LinkId; readonly reason: string }
   | { readonly type: 'stopRequested'; readonly reason: string }
   /** The process cannot go on: its log cannot be written, or it is being closed. */
   | { readonly type: 'coordinatorFailed'; readonly error: ErrorRecord }
-  | { readonly type: 'tick' }
+  /**
+   * Time passes. `opsEntered`, where the process knows it: how many collectives of the generation each worker has begun, by workerId, for
+   * telling who stands still from who waits for him.
+   */
+  | { readonly type: 'tick'; readonly opsEntered?: Readonly<Record<string, number>> }

@@ -1,41 +1,47 @@
 import type { Ms } from '@skein/core'
-import { type Decision, type Effect, keep } from './effects.ts'
+import { type Decision, type Effect, keep, withEffects } from './effects.ts'
+import { endDone, endFailed, memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
-import { endFailed, memberEvent } from './failing.ts'
-import { linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
+import { evict } from './evicting.ts'
+import { tryForm } from './forming.ts'
+import { endOf } from './leaving.ts'
+import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
+import { lastStepOf } from './newcomers.ts'
 import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
-import type { DoneEvent } from './run-events.ts'
 import type { Evaluation, FinishReport, LinkId, Member, MembershipState } from './state.ts'
 
 /**
  * Someone asks for an early end. Workers may compute one step beyond the one they have voted for, and vote one beyond the last
- * commit: so nobody is past `committed + 2`, everybody can still reach it, and it is the step after which all stop.
+ * commit: so nobody is past `committed + 2`, everybody can still reach it, and it is the step after which all stop. Between two generations
+ * the next one makes no step more: it only takes the state to disk.
  */
 export function onStopRequested(state: MembershipState, reason: string, nowMs: Ms): Decision {
-  switch (state.phase) {
-    case 'gathering':
-    case 'preparing':
-      return done(state, 'stopped', reason, nowMs)
-    case 'training': {
-      const afterStep = Math.min(state.committed.step + 2, state.config.totalSteps)
-      const { generation } = state
-      return {
-        state: { ...state, phase: 'stopping', stop: { afterStep, reason } },
-        effects: [
-          { type: 'emit', event: { event: 'stopping', afterStep, reason } },
-          {
-            type: 'broadcast',
-            links: linksOf(state.members),
-            message: { type: 'stop', generation, afterStep, reason },
-          },
-        ],
-        reason: `stopping after step ${afterStep}: ${reason}`,
-      }
-    }
-    case 'stopping':
-      return keep(state, `already stopping after step ${state.stop?.afterStep}`)
-    default:
-      return keep(state, `nothing to stop: the run is ${state.phase}`)
+  if (state.phase === 'ended' || state.phase === 'finishing')
+    return keep(state, `nothing to stop: the run is ${state.phase}`)
+  if (state.stop !== undefined) return keep(state, `already stopping after step ${state.stop.afterStep}`)
+  const { generation, committed, regroup } = state
+  if (state.startedMs === undefined) return endDone(state, 'stopped', reason, nowMs)
+  const isTraining = state.phase === 'training'
+  const afterStep = isTraining ? Math.min(committed.step + 2, lastStepOf(state)) : committed.step
+  const stopping: Effect = { type: 'emit', event: { event: 'stopping', afterStep, reason } }
+  const next: MembershipState = { ...state, stop: { afterStep, reason } }
+  const why = `stopping after step ${afterStep}: ${reason}`
+  if (state.phase === 'gathering' || state.phase === 'paused') {
+    return withEffects(tryForm({ ...next, phase: 'gathering' }, [], nowMs, why), [stopping])
+  }
+  if (!isTraining) return { state: next, effects: [stopping], reason: why }
+  return {
+    // An announced regrouping would come no earlier.
+    state: { ...next, regroup: regroup === undefined || regroup.afterStep >= afterStep ? undefined : regroup },
+    effects: [
+      stopping,
+      {
+        type: 'broadcast',
+        links: linksOf(activeMembers(state)),
+        message: { type: 'stop', generation, afterStep, reason },
+      },
+    ],
+    reason: why,
   }
 }
 
@@ -97,10 +103,12 @@ function checkRankZero(
 ): Member | Decision {
   const member = memberOfLink(state, link)
   if (member === undefined) return refuseStranger(state, link, what)
-  if (state.phase === 'ended' || state.phase === 'aborting') return keep(state, `${what} after the end of the run`)
-  if (generation !== state.generation)
-    return refuseMessage(state, member, what, `this is generation ${state.generation}`)
-  if (state.startedMs === undefined) return refuseMessage(state, member, what, `the run is ${state.phase}`)
+  if (state.phase === 'ended') return keep(state, `${what} after the end of the run`)
+  if (generation < state.generation || (generation === state.generation && !isActive(member))) {
+    return keep(state, `${what} of generation ${generation}, which is over`)
+  }
+  if (generation > state.generation) return refuseMessage(state, member, what, `this is generation ${state.generation}`)
+  if (state.phase === 'preparing') return refuseMessage(state, member, what, `the run is ${state.phase}`)
   if (member.rank !== 0) return refuseMessage(state, member, what, 'only rank 0 reports it')
   if (step > state.committed.step + stepsAhead) {
     return refuseMessage(state, member, what, `the last committed step is ${state.committed.step}`)
@@ -126,9 +134,11 @@ export function onFinished(
   const what = `the end of the run after step ${step}`
   const member = memberOfLink(state, link)
   if (member === undefined) return refuseStranger(state, link, what)
-  if (state.phase === 'ended' || state.phase === 'aborting') return keep(state, `${what}, reported after the end`)
-  if (generation !== state.generation)
-    return refuseMessage(state, member, what, `this is generation ${state.generation}`)
+  if (state.phase === 'ended') return keep(state, `${what}, reported after the end`)
+  if (generation < state.generation || (generation === state.generation && !isActive(member))) {
+    return keep(state, `${what} of generation ${generation}, which is over`)
+  }
+  if (generation > state.generation) return refuseMessage(state, member, what, `this is generation ${state.generation}`)
   if (state.phase !== 'finishing' || step !== state.committed.step) {
     return refuseMessage(state, member, what, `the run is ${state.phase} at committed step ${state.committed.step}`)
   }
@@ -137,58 +147,24 @@ export function onFinished(
     ...withMember(withProgress(state, nowMs), member.workerId, { finished: report }),
     peakRssBytes: Math.max(state.peakRssBytes, report.peakRssBytes),
   }
-  const numFinished = next.members.filter(other => other.finished !== undefined).length
-  const reason = `${numFinished} of ${next.members.length} workers have finished`
+  const active = activeMembers(next)
+  const numFinished = active.filter(other => other.finished !== undefined).length
+  const reason = `${numFinished} of ${active.length} workers have finished`
   const effects: Effect[] = [{ type: 'emit', event: memberEvent(member, 'finished', reason) }]
-  if (numFinished < next.members.length) return { state: next, effects, reason }
-  const { stop, config } = next
-  const early = stop !== undefined && next.committed.step < config.totalSteps
-  const ended = early
-    ? done(next, 'stopped', stop.reason, nowMs)
-    : done(next, 'finished', `all ${config.totalSteps} steps are made`, nowMs)
-  return { ...ended, effects: [...effects, ...ended.effects] }
+  if (numFinished < active.length) return { state: next, effects, reason }
+  return withEffects(endOf(next, nowMs), effects)
 }
 
-function done(state: MembershipState, status: 'finished' | 'stopped', reason: string, nowMs: Ms): Decision {
-  const reports = state.members.flatMap(member => (member.finished === undefined ? [] : [member.finished]))
-  const trainingMs = (state.lastCommitMs ?? nowMs) - (state.startedMs ?? nowMs)
-  const event: DoneEvent = {
-    event: 'done',
-    status,
-    reason,
-    steps: state.committed.step,
-    checkpoint: state.checkpoint?.path ?? null,
-    valLoss: state.valLoss ?? null,
-    untrainedLoss: state.untrainedLoss ?? null,
-    baselineLoss: reports.find(report => report.baselineLoss !== undefined)?.baselineLoss ?? null,
-    tokensPerSecond: trainingMs > 0 ? (state.tokens / trainingMs) * 1000 : 0,
-    wallMs: nowMs - state.createdMs,
-    peakRssBytes: state.peakRssBytes,
-    sample: reports.find(report => report.sampleText !== undefined)?.sampleText ?? null,
-  }
-  const links = linksOf(state.members)
-  const effects: Effect[] = [
-    { type: 'append', record: { type: 'ended', status, reason } },
-    { type: 'emit', event },
-  ]
-  if (links.length > 0) effects.push({ type: 'broadcast', links, message: { type: 'finish' } })
-  return {
-    state: { ...state, phase: 'ended', outcome: { status, reason } },
-    effects,
-    reason: `run ${status}: ${reason}`,
-  }
-}
-
-/** Not all reported the end in time. */
-export function finishTimeout(state: MembershipState): Decision {
-  const missing = state.members.filter(member => member.finished === undefined).map(nameOf)
-  return endFailed(
-    state,
-    errorRecord(MembershipErrors.FINISH_TIMEOUT, {
-      what: `${listNames(missing)} did not report the end of the run within ${state.config.deadlines.finishMs} ms`,
-      why: 'the last evaluation, the checkpoint or the text sample hangs, or takes longer than that',
-      todo: 'see the logs of these workers; all steps are committed, so the last checkpoint may be complete',
-      details: { step: state.committed.step },
-    }),
-  )
+/** Not all reported the end in time: the others make it without them. */
+export function finishTimeout(state: MembershipState, nowMs: Ms): Decision {
+  const active = activeMembers(state)
+  const missing = active.filter(member => member.finished === undefined)
+  const error = errorRecord(MembershipErrors.FINISH_TIMEOUT, {
+    what: `${listNames(missing.map(nameOf))} did not report the end of the run within ${state.config.deadlines.finishMs} ms`,
+    why: 'the last evaluation, the checkpoint or the text sample hangs, or takes longer than that',
+    todo: 'see the logs of these workers; all steps are committed, so the last checkpoint may be complete',
+    details: { step: state.committed.step },
+  })
+  if (missing.length === active.length) return endFailed(state, error)
+  return evict(state, missing, nowMs, { error, reason: 'it did not report the end of the run in time' })
 }

@@ -16,13 +16,21 @@ export { whyWaiting } from './describe.ts'
 export type { Decision, Effect, LogRecord } from './effects.ts'
 export { MembershipErrors } from './errors.ts'
 export type { JoinedEvent, MembershipEvent, RecoveredEvent } from './events.ts'
-export { protocolVersion } from './gathering.ts'
-export { compareWorkerIds, listNames, memberOfLink } from './members.ts'
-export type { CoordinatorMessage, DeviceFacts, GenerationMember, LaneAddress, Vote } from './messages.ts'
+export { protocolVersion } from './joining.ts'
+export { activeMembers, compareWorkerIds, isActive, listNames, memberOfLink } from './members.ts'
+export type {
+  CoordinatorMessage,
+  DeviceFacts,
+  GenerationMember,
+  LaneAddress,
+  StateOrigin,
+  Vote,
+} from './messages.ts'
 export type { DoneEvent, ErrorEvent, MemberChange, RunEvent, StepEvent, StepMember } from './run-events.ts'
 export {
   type Deadlines,
   defaultDeadlines,
+  type HeldState,
   initialState,
   type LinkId,
   type Member,

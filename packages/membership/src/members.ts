@@ -3,8 +3,23 @@ import type { LinkId, Member, MembershipState } from './state.ts'
 export const memberOfLink = (state: MembershipState, link: LinkId): Member | undefined =>
   state.members.find(member => member.link === link)
 
-export const linksOf = (members: readonly Member[]): LinkId[] =>
-  members.flatMap(member => (member.link === undefined ? [] : [member.link]))
+export const linksOf = (members: readonly Member[]): LinkId[] => members.map(member => member.link)
+
+export const isActive = (member: Member): boolean => member.rank !== undefined
+
+/** The members of the present generation, in rank order. */
+export const activeMembers = (state: MembershipState): Member[] =>
+  state.members.filter(isActive).sort((a, b) => (a.rank ?? 0) - (b.rank ?? 0))
+
+/** Whether it can go on from the last commit. */
+export const holdsCommitted = ({ committed }: MembershipState, member: Member): boolean =>
+  committed.digest !== undefined &&
+  member.holds.some(held => held.step === committed.step && held.digest === committed.digest)
+
+export const withoutMember = (state: MembershipState, workerId: string): MembershipState => ({
+  ...state,
+  members: state.members.filter(member => member.workerId !== workerId),
+})
 
 /** The state with one member's facts changed. */
 export function withMember(state: MembershipState, workerId: string, change: Partial<Member>): MembershipState {
@@ -23,6 +38,12 @@ export function listNames(names: readonly string[], limit = 8): string {
   if (names.length <= limit) return names.join(', ')
   return `${names.slice(0, limit).join(', ')} and ${names.length - limit} more`
 }
+
+/** "aa on w1, w3; bb on w2" */
+export const formatGroups = (groups: ReadonlyMap<string, readonly string[]>, unit?: string): string =>
+  [...groups]
+    .map(([value, names]) => `${value}${unit === undefined ? '' : ` ${unit}`} on ${listNames(names)}`)
+    .join('; ')
 
 /**
  * Order of ranks: by workerId, numbers in it compared as numbers (w2 before w10).

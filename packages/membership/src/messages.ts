@@ -18,7 +18,18 @@ export interface GenerationMember {
   readonly workerId: string
   readonly rank: number
   readonly lane: LaneAddress
+  /** Its samples of each step; the shares of all ranks, in their order, make up the global batch. */
+  readonly share: number
 }
+
+/** Where the state after a generation's `startStep` comes from. */
+export type StateOrigin =
+  /** Nobody has any yet: the job's seed. */
+  | { readonly kind: 'initial' }
+  /** As seen from the coordinator's machine. */
+  | { readonly kind: 'checkpoint'; readonly path: string }
+  /** These ranks hold it; the others get it from them. */
+  | { readonly kind: 'members'; readonly ranks: readonly number[] }
 
 /** What membership sends to a worker: the coordinator → worker messages of the control protocol. */
 export type CoordinatorMessage =
@@ -28,22 +39,44 @@ export type CoordinatorMessage =
       readonly runDir: string
       readonly job: unknown
       readonly jobFile?: string
-      readonly resume?: string
+      /** Of any generation to come: what a worker sizes its memory for. */
+      readonly maxWorkers: number
     }
-  /** `startStep`: the last step already made; every member must hold the parameters after it. */
+  /** `startStep`: the last step already made; every member must hold the parameters after it. Ends every earlier generation. */
   | {
       readonly type: 'generation'
       readonly generation: number
       readonly members: readonly GenerationMember[]
       readonly laneToken: string
       readonly startStep: number
+      readonly origin: StateOrigin
+    }
+  /** A worker that waits: these train, and hand out their state over their lane ports to whoever shows the token. */
+  | {
+      readonly type: 'catch-up'
+      readonly generation: number
+      readonly members: readonly GenerationMember[]
+      readonly laneToken: string
     }
   /** All are ready with one digest: go on from `step`, the `startStep` of the generation. */
   | { readonly type: 'start'; readonly generation: number; readonly step: number }
   | { readonly type: 'commit'; readonly generation: number; readonly step: number; readonly digest: string }
+  /** Make no step after this one: the next generation goes on from it. `save`: rank 0 takes it to disk, nobody may be left to hold it. */
+  | {
+      readonly type: 'regroup'
+      readonly generation: number
+      readonly afterStep: number
+      readonly reason: string
+      readonly save: boolean
+    }
   | { readonly type: 'stop'; readonly generation: number; readonly afterStep: number; readonly reason: string }
+  /** The generation is over; its uncommitted step is undone, and the worker waits for the next generation. */
   | { readonly type: 'abort'; readonly generation: number; readonly error: ErrorRecord }
+  /** This process may not take part; where the error's retry says so, under another incarnation it may. */
   | { readonly type: 'refuse'; readonly error: ErrorRecord }
+  /** The run has failed. */
+  | { readonly type: 'fail'; readonly error: ErrorRecord }
+  /** The run, or this worker's part in it, has come to its good end. */
   | { readonly type: 'finish' }
 
 /** What a member says after a step. `samples`, `tokens`, `loss` and `digest` are those of the whole step; the rest is the member's own. */

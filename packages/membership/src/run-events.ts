@@ -1,7 +1,22 @@
 import type { DeviceFacts } from './messages.ts'
 
 /** How a worker's membership changed. */
-export type MemberChange = 'joined' | 'ready' | 'finished' | 'left' | 'lost' | 'failed' | 'fenced'
+export type MemberChange =
+  | 'joined'
+  /** It has what the others have, and is taken in at a step to come. */
+  | 'caught-up'
+  | 'ready'
+  | 'finished'
+  /** It has asked to go, and goes after the steps under way. */
+  | 'leaving'
+  | 'left'
+  | 'lost'
+  /** It came back over another link. */
+  | 'reconnected'
+  | 'failed'
+  /** A newer process has taken its name. */
+  | 'fenced'
+  | 'evicted'
 
 /** What the outside sees of a run, one JSON object each: the `--json` lines and the /events stream. */
 export type RunEvent =
@@ -31,6 +46,15 @@ export type RunEvent =
       readonly generation: number
       readonly members: readonly { readonly workerId: string; readonly rank: number }[]
       readonly startStep: number
+      readonly reason: string
+    }
+  /** Too few are left; the run goes on when others join. */
+  | {
+      readonly event: 'paused'
+      readonly step: number
+      readonly workers: number
+      readonly minWorkers: number
+      readonly reason: string
     }
   | { readonly event: 'start'; readonly generation: number; readonly step: number; readonly digest: string }
   | StepEvent

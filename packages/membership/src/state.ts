@@ -4,28 +4,38 @@ import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
 /** Names one control link of the process; never reused. */
 export type LinkId = string
 
-export type Phase = 'gathering' | 'preparing' | 'training' | 'stopping' | 'finishing' | 'aborting' | 'ended'
+/**
+ * `gathering`: no generation, waiting for those who should be in the next one · `paused`: fewer than the minimum are left · `preparing`: a
+ * generation's members connect and bring one another to the same state · `training` · `finishing`: the last step is committed.
+ */
+export type Phase = 'gathering' | 'paused' | 'preparing' | 'training' | 'finishing' | 'ended'
 
 /** Longest waits of each phase. They only bound waiting: safety comes from the commit record. */
 export interface Deadlines {
-  /** From the start until all workers have joined. */
+  /** From the start until `numWorkers` have joined; after it the run begins with at least the minimum. */
   readonly gatherMs: Ms
+  /** From a coordinator's restart until the members of the last generation are back. */
+  readonly regatherMs: Ms
   /** From the generation message until all are ready. */
   readonly prepareMs: Ms
   /** From one commit (or evaluation) to the next. */
   readonly stallMs: Ms
   /** From the last commit, or from any report of progress after it, to the next such report. */
   readonly finishMs: Ms
-  /** How long to wait for the word of a worker that another one has reported dead. */
+  /** How long to wait for the end of a worker that another one has reported lost. */
   readonly blameMs: Ms
+  /** Between two regroupings for the sake of newcomers: a storm of joins disturbs the run once in this time. */
+  readonly admitMs: Ms
 }
 
 export const defaultDeadlines: Deadlines = {
   gatherMs: 120_000,
+  regatherMs: 10_000,
   prepareMs: 300_000,
   stallMs: 600_000,
   finishMs: 300_000,
-  blameMs: 1_000,
+  blameMs: 300,
+  admitMs: 2_000,
 }
 
 export interface MembershipConfig {
@@ -34,17 +44,29 @@ export interface MembershipConfig {
   /** Passed on to workers as it is. */
   readonly job: unknown
   readonly jobFile?: string
+  /** The run begins when so many are here. */
   readonly numWorkers: number
+  /** Fewer pause the run; more stand by as spares. */
+  readonly minWorkers: number
+  readonly maxWorkers: number
+  /** Samples of one step over all members. */
+  readonly globalBatch: number
   readonly totalSteps: number
   /** Secret of this run's tensor lanes; the token of a generation is derived from it. */
   readonly laneSecret: string
   readonly deadlines: Deadlines
 }
 
-export interface ReadyReport {
-  readonly digest: string
+/** What a worker has opened before it can be a member. */
+export interface LoadReport {
   readonly dataFingerprint: string
   readonly numParams: number
+}
+
+/** Parameters and optimizer state after a step, by the digest of the parameters. */
+export interface HeldState {
+  readonly step: number
+  readonly digest: string
 }
 
 export interface FinishReport {
@@ -53,20 +75,31 @@ export interface FinishReport {
   readonly baselineLoss?: number
 }
 
+/** A process with an open control link that has joined: in the present generation, or waiting for the next. */
 export interface Member {
   readonly workerId: string
   readonly incarnation: string
-  /** Undefined once the link is gone. */
-  readonly link: LinkId | undefined
+  readonly link: LinkId
   readonly lane: LaneAddress
   readonly pid: number
   readonly device: DeviceFacts
-  /** Place in the generation; undefined while gathering. */
+  /** Undefined until model and data are open. */
+  readonly loaded: LoadReport | undefined
+  /** States it can go on from, the newest first. */
+  readonly holds: readonly HeldState[]
+  /** Place in the generation; undefined while it is in none. */
   readonly rank: number | undefined
-  readonly ready: ReadyReport | undefined
+  /** Its samples of each step. */
+  readonly share: number
+  /** Digest of the parameters it begins the generation with, when it has them and all lanes. */
+  readonly ready: string | undefined
   /** For the step after the last commit. */
   readonly vote: Vote | undefined
   readonly finished: FinishReport | undefined
+  /** Why it wants to go after the steps under way. */
+  readonly leaving: string | undefined
+  /** Not to be admitted earlier: it has failed often. */
+  readonly notBeforeMs: Ms
 }
 
 /** The newest truth of the log. */
@@ -84,14 +117,19 @@ export interface Evaluation {
   readonly phase: 'untrained' | 'during' | 'final'
 }
 
-/** A run that is ending because a worker was reported gone, while that worker may still tell why. */
-export interface Abort {
-  /** What the others were told. */
-  readonly error: ErrorRecord
-  /** Reporter → the worker it reports as gone, and what it saw. */
-  readonly blames: Readonly<Record<string, { readonly workerId: string; readonly what: string }>>
-  readonly firstReporter: string
-  readonly told: readonly string[]
+/** Between two generations: for whom the next one waits, and how long. */
+export interface Gathering {
+  /** Reported lost by a peer while their control links are open. */
+  readonly suspects: readonly string[]
+  /** Members of the generation before a restart that are not back. */
+  readonly expected: readonly string[]
+  readonly untilMs: Ms
+}
+
+/** Failures of one worker, forgiven after a time without any. */
+export interface Strikes {
+  readonly count: number
+  readonly lastMs: Ms
 }
 
 export interface Outcome {
@@ -105,15 +143,26 @@ export interface MembershipState {
   readonly phase: Phase
   /** 0 while gathering in a new run; rises by one when a membership is fixed. */
   readonly generation: number
-  /** In join order while gathering, in rank order afterwards. */
+  /** In join order. */
   readonly members: readonly Member[]
-  /** Incarnations that were replaced and may not come back. */
+  /** Incarnations that were replaced or evicted and may not come back; the last of them. */
   readonly fenced: readonly string[]
+  /** By workerId. */
+  readonly strikes: Readonly<Record<string, Strikes>>
+  /** Reporter → accused, since the last commit: how often it lost its lane to it. */
+  readonly accusations: Readonly<Record<string, Readonly<Record<string, number>>>>
+  readonly gathering: Gathering
+  /** Model and data of the run, as its first members have opened them. */
+  readonly loaded: LoadReport | undefined
   readonly committed: Committed
+  /** Where the present generation began. */
   readonly startStep: number
-  readonly resume: string | undefined
+  /** The run's end at an earlier step. */
   readonly stop: { readonly afterStep: number; readonly reason: string } | undefined
-  readonly abort: Abort | undefined
+  /** The generation's end at a step, for the sake of those who come and go. */
+  readonly regroup: { readonly afterStep: number; readonly reason: string } | undefined
+  /** The first error of its own that a member reported since the last commit. */
+  readonly failure: ErrorRecord | undefined
   /** Evaluations of a step whose commit is still to come. */
   readonly pendingEvaluations: readonly Evaluation[]
   readonly untrainedLoss: number | undefined
@@ -124,6 +173,7 @@ export interface MembershipState {
   readonly createdMs: Ms
   readonly startedMs: Ms | undefined
   readonly lastCommitMs: Ms | undefined
+  readonly lastAdmissionMs: Ms | undefined
   /** When this phase has waited too long. */
   readonly deadlineMs: Ms
   readonly outcome: Outcome | undefined
@@ -137,11 +187,15 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     generation: 0,
     members: [],
     fenced: [],
+    strikes: {},
+    accusations: {},
+    gathering: { suspects: [], expected: [], untilMs: nowMs + config.deadlines.gatherMs },
+    loaded: undefined,
     committed: { step: 0, digest: undefined, samplesTo: 0 },
     startStep: 0,
-    resume: undefined,
     stop: undefined,
-    abort: undefined,
+    regroup: undefined,
+    failure: undefined,
     pendingEvaluations: [],
     untrainedLoss: undefined,
     valLoss: undefined,
@@ -151,6 +205,7 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     createdMs: nowMs,
     startedMs: undefined,
     lastCommitMs: undefined,
+    lastAdmissionMs: undefined,
     deadlineMs: nowMs + config.deadlines.gatherMs,
     outcome: undefined,
   }

@@ -1,9 +1,13 @@
 import type { ErrorRecord, Ms } from '@skein/core'
-import { type Decision, type Effect, keep } from './effects.ts'
+import { type Decision, durableFirst, type Effect, keep } from './effects.ts'
+import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
-import { endFailed } from './failing.ts'
-import { linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
+import { evict } from './evicting.ts'
+import { tryForm } from './forming.ts'
+import { releaseLeavers } from './leaving.ts'
+import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
 import type { Vote } from './messages.ts'
+import { considerRegroup, lastStepOf } from './newcomers.ts'
 import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
 import { maxMembersShown, type StepEvent, type StepMember } from './run-events.ts'
 import type { LinkId, Member, MembershipState } from './state.ts'
@@ -12,8 +16,10 @@ import type { LinkId, Member, MembershipState } from './state.ts'
 export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs: Ms): Decision {
   const member = memberOfLink(state, link)
   if (member === undefined) return refuseStranger(state, link, `a vote for step ${vote.step}`)
-  if (state.phase === 'ended' || state.phase === 'aborting') {
-    return keep(state, `${nameOf(member)} voted for step ${vote.step} after the end of the run`)
+  if (state.phase === 'ended') return keep(state, `${nameOf(member)} voted after the end of the run`)
+  // Generations end while votes are on their way.
+  if (vote.generation < state.generation || (vote.generation === state.generation && !isActive(member))) {
+    return keep(state, `${nameOf(member)} voted for step ${vote.step} of generation ${vote.generation}, which is over`)
   }
   const wrong = whyWrong(state, member, vote)
   if (wrong !== undefined) {
@@ -21,24 +27,32 @@ export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs:
   }
   if (vote.step === state.committed.step) return keep(state, `step ${vote.step} is committed already`)
   if (member.vote !== undefined) return keep(state, `${nameOf(member)} voted for step ${vote.step} already`)
-  const next = withMember(state, member.workerId, { vote })
-  const votes = next.members.flatMap(other => (other.vote === undefined ? [] : [other.vote]))
-  if (votes.length < next.members.length) {
-    return { state: next, effects: [], reason: `${votes.length} of ${next.members.length} votes for step ${vote.step}` }
+  const { step, digest } = vote
+  // An undone step leaves the one before it.
+  const next = withMember(state, member.workerId, { vote, holds: [{ step, digest }, ...member.holds.slice(0, 1)] })
+  const active = activeMembers(next)
+  const votes = active.flatMap(other => (other.vote === undefined ? [] : [other.vote]))
+  if (votes.length < active.length) {
+    return { state: next, effects: [], reason: `${votes.length} of ${active.length} votes for step ${step}` }
   }
-  const disagreement = digestDisagreement(next, vote.step) ?? samplesDisagreement(next, vote.step)
-  if (disagreement !== undefined) return endFailed(next, disagreement)
-  return commit(next, votes, nowMs)
+  const samples = samplesDisagreement(next, active, step)
+  if (samples !== undefined) return endFailed(next, samples)
+  const digests = digestDisagreement(active, step)
+  if (digests === undefined) return commit(next, active, votes, nowMs)
+  const { error, minority } = digests
+  if (minority.length === active.length) return endFailed(next, error)
+  return evict(next, minority, nowMs, { error, reason: `its parameters after step ${step} differ from the majority's` })
 }
 
 /** Why this vote cannot be taken; undefined when it can, or repeats what is known. */
 function whyWrong(state: MembershipState, member: Member, vote: Vote): string | undefined {
   if (vote.generation !== state.generation) return `this is generation ${state.generation}`
   const { step, digest } = state.committed
-  if (vote.step === step && state.startedMs !== undefined && vote.step > state.startStep) {
+  if (state.phase === 'preparing') return 'the run is preparing'
+  if (vote.step === step && vote.step > state.startStep) {
     return vote.digest === digest ? undefined : `step ${step} is committed with digest ${digest}`
   }
-  if (state.phase !== 'training' && state.phase !== 'stopping') return `the run is ${state.phase}`
+  if (state.phase !== 'training') return `the run is ${state.phase}`
   if (vote.step !== step + 1) return `the next step to commit is ${step + 1}`
   if (member.vote !== undefined && member.vote.digest !== vote.digest) {
     return `it has voted for this step with digest ${member.vote.digest}`
@@ -46,7 +60,7 @@ function whyWrong(state: MembershipState, member: Member, vote: Vote): string | 
   return undefined
 }
 
-function commit(state: MembershipState, votes: readonly Vote[], nowMs: Ms): Decision {
+function commit(state: MembershipState, active: readonly Member[], votes: readonly Vote[], nowMs: Ms): Decision {
   const { generation, config } = state
   // All agree on step, digest, samples and tokens; ranks are in order, so the first is rank 0.
   const { step, digest, samples, tokens, loss } = votes[0] as Vote
@@ -69,7 +83,7 @@ function commit(state: MembershipState, votes: readonly Vote[], nowMs: Ms): Deci
     rssBytes: max(vote => vote.rssBytes),
     liveTensors: max(vote => vote.liveTensors),
     elapsedMs: nowMs - (state.startedMs ?? nowMs),
-    ...(votes.length > maxMembersShown ? {} : { members: state.members.flatMap(shownMember) }),
+    ...(votes.length > maxMembersShown ? {} : { members: active.flatMap(shownMember) }),
   }
   const effects: Effect[] = [
     {
@@ -80,13 +94,15 @@ function commit(state: MembershipState, votes: readonly Vote[], nowMs: Ms): Deci
     ...state.pendingEvaluations.map(
       (evaluation): Effect => ({ type: 'emit', event: { event: 'eval', ...evaluation } }),
     ),
-    { type: 'broadcast', links: linksOf(state.members), message: { type: 'commit', generation, step, digest } },
+    { type: 'broadcast', links: linksOf(active), message: { type: 'commit', generation, step, digest } },
   ]
-  const isLast = step >= Math.min(config.totalSteps, state.stop?.afterStep ?? config.totalSteps)
+  const isLast = step >= lastStepOf(state)
   const next: MembershipState = {
     ...state,
     phase: isLast ? 'finishing' : state.phase,
-    members: state.members.map(member => ({ ...member, vote: undefined })),
+    members: state.members.map(member => (isActive(member) ? { ...member, vote: undefined } : member)),
+    accusations: {},
+    failure: undefined,
     committed: { step, digest, samplesTo: samples[1] },
     pendingEvaluations: [],
     tokens: state.tokens + tokens,
@@ -94,7 +110,28 @@ function commit(state: MembershipState, votes: readonly Vote[], nowMs: Ms): Deci
     lastCommitMs: nowMs,
     deadlineMs: nowMs + (isLast ? config.deadlines.finishMs : config.deadlines.stallMs),
   }
-  return { state: next, effects, reason: `step ${step} committed${isLast ? ', the last one' : ''}` }
+  const reason = `step ${step} committed`
+  if (isLast) return { state: next, effects, reason: `${reason}, the last one` }
+  const { regroup } = state
+  if (regroup !== undefined && step >= regroup.afterStep) return nextGeneration(next, effects, nowMs, regroup.reason)
+  return considerRegroup(next, effects, nowMs, reason)
+}
+
+/** The generation ends in good order, where it was announced to. */
+function nextGeneration(state: MembershipState, before: readonly Effect[], nowMs: Ms, why: string): Decision {
+  const released = releaseLeavers({
+    ...state,
+    phase: 'gathering',
+    members: state.members.map(member => ({ ...member, rank: undefined, ready: undefined })),
+    regroup: undefined,
+    gathering: { suspects: [], expected: [], untilMs: nowMs },
+  })
+  return tryForm(
+    released.state,
+    durableFirst([...before, ...released.effects]),
+    nowMs,
+    `step ${state.committed.step} committed; ${why}`,
+  )
 }
 
 function shownMember({ workerId, rank, vote }: Member): StepMember[] {
@@ -103,29 +140,35 @@ function shownMember({ workerId, rank, vote }: Member): StepMember[] {
   return [{ workerId, rank, stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes }]
 }
 
-function digestDisagreement(state: MembershipState, step: number): ErrorRecord | undefined {
-  const groups = groupVotes(state.members, vote => vote.digest)
+/** Who differs from the majority; everyone, where there is none. */
+function digestDisagreement(
+  active: readonly Member[],
+  step: number,
+): { readonly error: ErrorRecord; readonly minority: readonly Member[] } | undefined {
+  const groups = groupVotes(active, vote => vote.digest)
   if (groups.size <= 1) return undefined
   const largest = Math.max(...[...groups.values()].map(names => names.length))
   const leaders = [...groups].filter(([, names]) => names.length === largest)
   const minority = [...groups].filter(([, names]) => leaders.length > 1 || names.length < largest)
   const [majority] = leaders.length > 1 ? [] : leaders
   const said = minority.map(([digest, names]) => `${listNames(names)} with ${digest}`).join('; ')
-  return errorRecord(MembershipErrors.DIGEST_MISMATCH, {
+  const names = minority.flatMap(([, some]) => some)
+  const error = errorRecord(MembershipErrors.DIGEST_MISMATCH, {
     what:
       majority === undefined
         ? `after step ${step} the workers hold different parameters, and none has a majority: ${said}`
         : `after step ${step} these workers differ from the majority's digest ${majority[0]}: ${said}`,
     why: 'memory or frames were corrupted, or a computation is not deterministic across these machines',
     todo: 'the step was not committed: resume from the last checkpoint, without the workers named here if it happens again',
-    details: { step, digests: Object.fromEntries(groups), minority: minority.flatMap(([, names]) => names) },
+    details: { step, digests: Object.fromEntries(groups), minority: names },
   })
+  return { error, minority: active.filter(member => names.includes(member.workerId)) }
 }
 
 /** Each sample once: all votes name the same range, and it begins where the last commit ended. */
-function samplesDisagreement(state: MembershipState, step: number): ErrorRecord | undefined {
-  const groups = groupVotes(state.members, vote => `[${vote.samples[0]}, ${vote.samples[1]}) of ${vote.tokens} tokens`)
-  const [from, to] = state.members[0]?.vote?.samples ?? [0, 0]
+function samplesDisagreement(state: MembershipState, active: readonly Member[], step: number): ErrorRecord | undefined {
+  const groups = groupVotes(active, vote => `[${vote.samples[0]}, ${vote.samples[1]}) of ${vote.tokens} tokens`)
+  const [from, to] = active[0]?.vote?.samples ?? [0, 0]
   const cursor = state.committed.samplesTo
   if (groups.size === 1 && to > from && (cursor === undefined || cursor === from)) return undefined
   const said = [...groups].map(([samples, names]) => `${samples} from ${listNames(names)}`).join('; ')
@@ -148,17 +191,30 @@ function groupVotes(members: readonly Member[], key: (vote: Vote) => string): Ma
   return groups
 }
 
-/** No commit for too long although every link is alive. */
-export function stallTimeout(state: MembershipState): Decision {
+/**
+ * No commit for too long although every link is alive. Those who have not come as far as the others are put out: whose vote is missing
+ * while others have voted, or who has entered fewer collectives than the others who wait in one for it. If nobody stands out, the run ends.
+ */
+export function stallTimeout(
+  state: MembershipState,
+  opsEntered: Readonly<Record<string, number>>,
+  nowMs: Ms,
+): Decision {
+  const active = activeMembers(state)
   const step = state.committed.step + 1
-  const missing = state.members.filter(member => member.vote === undefined).map(nameOf)
-  return endFailed(
-    state,
-    errorRecord(MembershipErrors.STALLED, {
-      what: `step ${step} has no vote of ${listNames(missing)} after ${state.config.deadlines.stallMs} ms`,
-      why: 'these workers are connected but their training does not move: a collective hangs, or a step takes longer than that',
-      todo: 'see the logs of these workers; raise the limit if a step may take this long',
-      details: { step, generation: state.generation },
-    }),
-  )
+  const missing = active.filter(member => member.vote === undefined)
+  const furthest = Math.max(...active.map(member => opsEntered[member.workerId] ?? 0))
+  const behind = missing.filter(member => (opsEntered[member.workerId] ?? furthest) < furthest)
+  const guilty = missing.length < active.length ? missing : behind
+  const error = errorRecord(MembershipErrors.STALLED, {
+    what: `step ${step} has no vote of ${listNames((guilty.length > 0 ? guilty : missing).map(nameOf))} after ${state.config.deadlines.stallMs} ms`,
+    why: 'these workers are connected but their training does not move: a kernel hangs, or a step takes longer than that',
+    todo: 'see the logs of these workers; raise the limit if a step may take this long',
+    details: { step, generation: state.generation },
+  })
+  if (guilty.length === 0 || guilty.length === active.length) return endFailed(state, error)
+  return evict(state, guilty, nowMs, {
+    error,
+    reason: `its training did not move for ${state.config.deadlines.stallMs} ms`,
+  })
 }

@@ -1,27 +1,44 @@
 import { z } from 'zod'
 import { count, digest, errorRecord, json, laneAddress, name, path, rank, text, uint32, workerName } from './fields.ts'
 
+const generationMembers = z
+  .array(z.strictObject({ workerId: workerName, rank, lane: laneAddress, share: count }))
+  .min(1)
+  .max(4_096)
+  .readonly()
+
 export const coordinatorMessages = [
-  /** The join is accepted. `job` is the resolved job; `resume` the checkpoint to load, seen from the coordinator's machine. */
+  /** The join is accepted. `job` is the resolved job. */
   z.strictObject({
     type: z.literal('welcome'),
     runId: name,
     runDir: path,
     job: json,
     jobFile: path.exactOptional(),
-    resume: path.exactOptional(),
+    maxWorkers: count,
   }),
-  /** A membership. `startStep` is the last step already made; `laneToken` opens the lanes of this generation only. */
+  /**
+   * A membership; every earlier one is over. `startStep` is the last step already made; `laneToken` opens the lanes of this generation
+   * only; `origin` says where the state comes from (a checkpoint's path is seen from the coordinator's machine).
+   */
   z.strictObject({
     type: z.literal('generation'),
     generation: uint32,
-    members: z
-      .array(z.strictObject({ workerId: workerName, rank, lane: laneAddress }))
-      .min(1)
-      .max(4_096)
-      .readonly(),
+    members: generationMembers,
     laneToken: z.string().min(1).max(512),
     startStep: count,
+    origin: z.discriminatedUnion('kind', [
+      z.strictObject({ kind: z.literal('initial') }),
+      z.strictObject({ kind: z.literal('checkpoint'), path }),
+      z.strictObject({ kind: z.literal('members'), ranks: z.array(rank).min(1).max(4_096).readonly() }),
+    ]),
+  }),
+  /** For one who waits: these train, and hand out their state over their lane ports to whoever shows the token. */
+  z.strictObject({
+    type: z.literal('catch-up'),
+    generation: uint32,
+    members: generationMembers,
+    laneToken: z.string().min(1).max(512),
   }),
   /** All are ready with one digest: train, from the step after `step`. */
   z.strictObject({ type: z.literal('start'), generation: uint32, step: count }),
@@ -29,11 +46,21 @@ export const coordinatorMessages = [
   z.strictObject({ type: z.literal('commit'), generation: uint32, step: count, digest }),
   /** Finish `afterStep`, write its checkpoint, report finished. */
   z.strictObject({ type: z.literal('stop'), generation: uint32, afterStep: count, reason: text }),
-  /** The generation is over; end at once. */
+  /** Make no step after this one, and wait for the next generation, which goes on from it; rank 0 takes it to disk where `save` says so. */
+  z.strictObject({
+    type: z.literal('regroup'),
+    generation: uint32,
+    afterStep: count,
+    reason: text,
+    save: z.boolean(),
+  }),
+  /** The generation is over; undo what is not committed and wait for the next one. */
   z.strictObject({ type: z.literal('abort'), generation: uint32, error: errorRecord }),
-  /** The worker may not take part. */
+  /** This process may not take part; where the error's `retry` is "next-generation", it may as a new incarnation. */
   z.strictObject({ type: z.literal('refuse'), error: errorRecord }),
-  /** The run is over; exit with status 0. */
+  /** The run has failed; exit with another status than 0. */
+  z.strictObject({ type: z.literal('fail'), error: errorRecord }),
+  /** The run, or this worker's part in it, is over; exit with status 0. */
   z.strictObject({ type: z.literal('finish') }),
 ] as const
 

@@ -29,6 +29,12 @@ export const laneAddress = z.strictObject({
   local: z.strictObject({ hostId: z.string().min(1).max(200), path: z.string().min(1).max(107) }).exactOptional(),
 })
 
+/** States a worker can go on from, the newest first. */
+export const heldStates = z
+  .array(z.strictObject({ step: count, digest }))
+  .max(2)
+  .readonly()
+
 const jsonObject = z.record(z.string(), z.unknown()).superRefine((value, context) => {
   const problem = whyNotJson(value)
   if (problem !== undefined) context.addIssue({ code: 'custom', message: `${problem}; only plain JSON values travel` })

@@ -3,6 +3,7 @@ import {
   count,
   digest,
   errorRecord,
+  heldStates,
   laneAddress,
   loss,
   ms,
@@ -15,7 +16,7 @@ import {
 } from './fields.ts'
 
 /** Version of the control protocol; `join` carries it and membership refuses another. */
-export const protocolVersion = 1
+export const protocolVersion = 2
 
 export const workerMessages = [
   /** First message on a control link. `lane` is where peers dial for tensor lanes. */
@@ -27,15 +28,15 @@ export const workerMessages = [
     lane: laneAddress,
     pid: count,
     device: z.strictObject({ backend: name, version: name, threads: count }),
+    /** What it kept of its former part in the run. */
+    holds: heldStates,
   }),
-  /** Parameters and data are loaded and every lane is open. `digest` is of the parameters. */
-  z.strictObject({
-    type: z.literal('ready'),
-    generation: uint32,
-    digest,
-    dataFingerprint: name,
-    numParams: count,
-  }),
+  /** Model and data are open. */
+  z.strictObject({ type: z.literal('loaded'), dataFingerprint: name, numParams: count }),
+  /** The answer to `catch-up`: what is held now. */
+  z.strictObject({ type: z.literal('caught-up'), holds: heldStates }),
+  /** The state after the generation's `startStep` is here and every lane is open. `digest` is of the parameters. */
+  z.strictObject({ type: z.literal('ready'), generation: uint32, digest }),
   /** The end of one step here. `digest` is of the parameters after it, `samples` is [from, to) of the whole step, `loss` its mean. */
   z.strictObject({
     type: z.literal('vote'),
@@ -72,11 +73,16 @@ export const workerMessages = [
     sampleText: z.string().max(65_536).exactOptional(),
     baselineLoss: loss.exactOptional(),
   }),
-  /** Progress of the device thread; `progress` rises whenever it moved. That the link lives is shown by its own pings. */
-  z.strictObject({ type: z.literal('heartbeat'), progress: count, step: count }),
-  /** The worker cannot go on; `peerRank` is whom it lost, where that is the reason. */
-  z.strictObject({ type: z.literal('failed'), error: errorRecord, peerRank: rank.exactOptional() }),
-  /** The worker goes, by its operator's wish. */
+  /**
+   * Progress of the device thread: `progress` rises whenever it moved, `opsEntered` counts the collectives it has begun in the generation.
+   * That the link lives is shown by its own pings.
+   */
+  z.strictObject({ type: z.literal('heartbeat'), progress: count, step: count, opsEntered: count }),
+  /** The worker cannot go on; its process ends. */
+  z.strictObject({ type: z.literal('failed'), error: errorRecord }),
+  /** The lanes with a peer are lost; the worker waits for the next generation. */
+  z.strictObject({ type: z.literal('peer-lost'), generation: uint32, peerRank: rank, error: errorRecord }),
+  /** The worker wants to go, by its operator's wish; it stays until it is told `finish`. */
   z.strictObject({ type: z.literal('leave'), reason: text }),
 ] as const
 

@@ -1,0 +1,113 @@
+import type { Ms } from '@skein/core'
+import { type Decision, type Effect, keep } from './effects.ts'
+import { memberEvent } from './ending.ts'
+import { generationMembers, laneToken, mayTakePart, tryForm } from './forming.ts'
+import {
+  activeMembers,
+  holdsCommitted,
+  isActive,
+  linksOf,
+  listNames,
+  memberOfLink,
+  nameOf,
+  withMember,
+} from './members.ts'
+import { refuseStranger } from './refusing.ts'
+import type { HeldState, LinkId, Member, MembershipState } from './state.ts'
+
+/*
+ * Those who come while others train: they get the state while the training goes on, and are taken in where a step ends. Nobody redoes
+ * anything for them.
+ */
+
+/** Tells a worker that waits where the state is to be had. */
+export function catchUp(state: MembershipState, member: Member, why: string): Decision {
+  const { generation, phase } = state
+  if (phase !== 'training') return keep(state, `${why}; it waits for the next generation`)
+  return {
+    state,
+    effects: [
+      {
+        type: 'send',
+        link: member.link,
+        message: {
+          type: 'catch-up',
+          generation,
+          members: generationMembers(activeMembers(state)),
+          laneToken: laneToken(state),
+        },
+      },
+    ],
+    reason: `${why}; it catches up with generation ${generation}`,
+  }
+}
+
+/** A worker that waits has got a state near the last commit. */
+export function onCaughtUp(state: MembershipState, link: LinkId, holds: readonly HeldState[], nowMs: Ms): Decision {
+  const member = memberOfLink(state, link)
+  if (member === undefined) return refuseStranger(state, link, 'a report of the state it holds')
+  if (state.phase === 'ended' || isActive(member))
+    return keep(state, `${nameOf(member)} holds what the log says already`)
+  const next = withMember(state, member.workerId, { holds })
+  const why = `${nameOf(member)} holds step ${holds[0]?.step ?? 0}`
+  if (state.phase === 'gathering' || state.phase === 'paused') return tryForm(next, [], nowMs, why)
+  return considerRegroup(next, [], nowMs, why)
+}
+
+/**
+ * Whether the generation should end at a step to come, for those who want to leave or to be taken in: then it is announced two steps
+ * ahead, beyond which nobody can be (see `onStopRequested`), so that no work is lost.
+ */
+export function considerRegroup(state: MembershipState, before: readonly Effect[], nowMs: Ms, why: string): Decision {
+  const asIs: Decision = { state, effects: before, reason: why }
+  if (state.phase !== 'training' || state.regroup !== undefined) return asIs
+  const { config, committed } = state
+  const active = activeMembers(state)
+  const leaving = active.filter(member => member.leaving !== undefined)
+  const hasRoom = active.length - leaving.length < config.maxWorkers
+  const isTooSoon = nowMs - (state.lastAdmissionMs ?? Number.NEGATIVE_INFINITY) < config.deadlines.admitMs
+  const coming = hasRoom && !isTooSoon ? state.members.filter(member => isAdmissible(state, member, nowMs)) : []
+  if (leaving.length === 0 && coming.length === 0) return asIs
+  const afterStep = committed.step + 2
+  // The run ends by then anyway.
+  if (afterStep >= lastStepOf(state)) return asIs
+  const said = [
+    ...(coming.length === 0 ? [] : [`${listNames(coming.map(member => member.workerId))} to be taken in`]),
+    ...(leaving.length === 0 ? [] : [`${listNames(leaving.map(member => member.workerId))} to leave`]),
+  ].join(', ')
+  const staying = active.length - leaving.length + coming.length
+  const effects: Effect[] = [
+    ...before,
+    ...coming.map(
+      (member): Effect => ({
+        type: 'emit',
+        event: memberEvent(member, 'caught-up', `to be taken in after step ${afterStep}`),
+      }),
+    ),
+    {
+      type: 'broadcast',
+      links: linksOf(active),
+      message: {
+        type: 'regroup',
+        generation: state.generation,
+        afterStep,
+        reason: said,
+        save: staying === 0 || staying < config.minWorkers,
+      },
+    },
+  ]
+  return {
+    state: { ...state, regroup: { afterStep, reason: said } },
+    effects,
+    reason: `${why}; the generation ends after step ${afterStep}: ${said}`,
+  }
+}
+
+/** The last step to be made, as things stand. */
+export const lastStepOf = ({ config, stop }: MembershipState): number =>
+  Math.min(config.totalSteps, stop?.afterStep ?? config.totalSteps)
+
+/** Whether this one, who waits, could go on with the others: near enough to get what it lacks while they wait. */
+function isAdmissible(state: MembershipState, member: Member, nowMs: Ms): boolean {
+  return !isActive(member) && mayTakePart(member, nowMs) && (member.holds.length > 0 || holdsCommitted(state, member))
+}
