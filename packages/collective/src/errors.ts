@@ -1,6 +1,11 @@
 import type { ErrorCode } from '@skein/core'
 
 export const CollectiveErrors = {
+  UNREACHABLE: {
+    code: 'SKEIN_COLLECTIVE_UNREACHABLE',
+    retry: 'next-generation',
+    meaning: 'A lane with a peer could not be opened in time.',
+  },
   PEER_LOST: {
     code: 'SKEIN_COLLECTIVE_PEER_LOST',
     retry: 'next-generation',

@@ -6,7 +6,7 @@ import type { Access } from './access.ts'
 import type { CoordinatorConfig } from './config.ts'
 import type { Coordinator } from './coordinator.ts'
 
-/** Control links beyond one for each worker: for workers that come again before their old link is noticed to be dead. */
+/** Control links beyond one for each worker: spares, and workers that come again before their old link is noticed to be dead. */
 const spareLinks = 64
 
 /** Serves workers on `server`: each control link's messages and its end go to the coordinator. */
@@ -24,7 +24,7 @@ export function attachWorkers(
   return attachControl(server, {
     token: access.token,
     heartbeat: config.heartbeat,
-    maxLinks: config.numWorkers + spareLinks,
+    maxLinks: config.maxWorkers + spareLinks,
     clock,
     logger,
     onLink(link) {

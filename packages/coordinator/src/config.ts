@@ -8,10 +8,12 @@ const ms = (minimum: number) => z.number().int().min(minimum).max(86_400_000)
 const deadlines = z
   .strictObject({
     gatherMs: ms(1).default(defaultDeadlines.gatherMs).describe('until all workers have joined'),
+    regatherMs: ms(1).default(defaultDeadlines.regatherMs).describe('after a restart, until the members are back'),
     prepareMs: ms(1).default(defaultDeadlines.prepareMs).describe('until all have model, data and lanes'),
     stallMs: ms(1).default(defaultDeadlines.stallMs).describe('from one commit to the next; above the slowest step'),
     finishMs: ms(1).default(defaultDeadlines.finishMs).describe('between two reports after the last commit'),
-    blameMs: ms(1).default(defaultDeadlines.blameMs).describe('for the word of a worker that a peer reports lost'),
+    blameMs: ms(1).default(defaultDeadlines.blameMs).describe('for the end of a worker that a peer reports lost'),
+    admitMs: ms(0).default(defaultDeadlines.admitMs).describe('between two regroupings for newcomers'),
   })
   .prefault({})
 
@@ -30,7 +32,10 @@ export const coordinatorConfig = z.strictObject({
   job: z.unknown().describe('the parsed job; passed on to workers as it is'),
   jobFile: z.string().min(1).optional().describe('path of the job file, for workers that load it themselves'),
   totalSteps: z.number().int().min(1).describe("the job's last step; default: job.steps"),
-  numWorkers: z.number().int().min(1).max(4_096),
+  globalBatch: z.number().int().min(1).describe('samples of one step; default: job.batch.global'),
+  numWorkers: z.number().int().min(1).max(4_096).describe('the run begins when so many are here'),
+  minWorkers: z.number().int().min(1).max(4_096).describe('fewer pause the run; default: job.elastic.min, else 1'),
+  maxWorkers: z.number().int().min(1).max(4_096).describe('more stand by; default: job.elastic.max, else 64'),
   host: z.string().min(1).default('127.0.0.1').describe('address to listen on; beyond loopback a token is needed'),
   port: z.number().int().min(0).max(65_535).default(0).describe('0 takes a free one'),
   token: z.string().min(8).max(512).optional().describe('what workers must show; on loopback drawn where missing'),
@@ -46,13 +51,21 @@ export const coordinatorConfig = z.strictObject({
 
 export type CoordinatorConfig = z.output<typeof coordinatorConfig>
 /** What a caller passes; everything with a default may be left out. */
-export type CoordinatorConfigInput = Omit<z.input<typeof coordinatorConfig>, 'totalSteps'> & {
-  readonly totalSteps?: number
+export type CoordinatorConfigInput = Omit<z.input<typeof coordinatorConfig>, FromJob> & {
+  readonly [name in FromJob]?: number
 }
+type FromJob = 'totalSteps' | 'globalBatch' | 'minWorkers' | 'maxWorkers'
 
 /** Checks and completes the options. @throws SKEIN_COORDINATOR_BAD_OPTIONS naming each field */
 export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
-  const parsed = coordinatorConfig.safeParse({ ...input, totalSteps: input.totalSteps ?? stepsOf(input.job) })
+  const { steps, batch, elastic } = (input.job ?? {}) as JobValues
+  const parsed = coordinatorConfig.safeParse({
+    ...input,
+    totalSteps: input.totalSteps ?? steps,
+    globalBatch: input.globalBatch ?? batch?.global,
+    minWorkers: input.minWorkers ?? elastic?.min ?? 1,
+    maxWorkers: input.maxWorkers ?? elastic?.max ?? Math.max(defaultMaxWorkers, input.numWorkers),
+  })
   if (parsed.success) return parsed.data
   throw new SkeinError(CoordinatorErrors.BAD_OPTIONS, {
     what: parsed.error.issues
@@ -64,6 +77,12 @@ export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
   })
 }
 
-function stepsOf(job: unknown): unknown {
-  return typeof job === 'object' && job !== null && 'steps' in job ? job.steps : undefined
+/** What the coordinator needs to know of a job; all else it passes on unseen. */
+interface JobValues {
+  readonly steps?: unknown
+  readonly batch?: { readonly global?: unknown }
+  readonly elastic?: { readonly min?: unknown; readonly max?: unknown }
 }
+
+/** Of a job that does not say. A worker keeps memory for the lanes of so many: half a MiB each, untouched until they are there. */
+const defaultMaxWorkers = 64

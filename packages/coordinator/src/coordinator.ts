@@ -79,7 +79,7 @@ export class Coordinator {
       numWorkers,
       totalSteps,
       startStep: recovered.step,
-      ...(recovered.resume === undefined ? {} : { resume: recovered.resume }),
+      ...(recovered.checkpoint === undefined ? {} : { resume: recovered.checkpoint.path }),
     }
     this.#parts.store.append([], [event])
     this.apply(recovered)
@@ -112,9 +112,10 @@ export class Coordinator {
     if (!this.#links.has(link)) return
     const hasJoined = memberOfLink(this.#state, link) !== undefined
     const now = this.#parts.clock.now()
-    if (message.type === 'heartbeat')
-      this.#links.saw(link, now, { hasJoined, progress: message.progress, step: message.step })
-    else this.#links.saw(link, now, { hasJoined })
+    if (message.type === 'heartbeat') {
+      const { progress, step, opsEntered } = message
+      this.#links.saw(link, now, { hasJoined, progress, step, opsEntered })
+    } else this.#links.saw(link, now, { hasJoined })
     const event = toEvent(link, message)
     if (event !== undefined) this.apply(event)
     if (message.type === 'join')
@@ -142,7 +143,14 @@ export class Coordinator {
       this.#parts.logger.warn({ link, code: error.code }, 'link.silent')
       this.#links.refuse(link, error.toJSON())
     }
-    this.apply({ type: 'tick' })
+    const isLate = clock.now() >= this.#state.deadlineMs
+    this.apply({ type: 'tick', ...(isLate ? { opsEntered: this.#opsEntered() } : {}) })
+  }
+
+  #opsEntered(): Record<string, number> {
+    return Object.fromEntries(
+      this.#state.members.map(({ workerId, link }) => [workerId, this.#links.facts(link)?.opsEntered ?? 0]),
+    )
   }
 
   /** One reader of the event stream, awaited at the end of the run. */

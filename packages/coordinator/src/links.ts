@@ -18,6 +18,7 @@ interface Link extends LinkFacts {
   lastSeenMs: Ms
   progress: number
   step: number
+  opsEntered: number
   /** What was sent last; settles, never rejects. */
   lastSend: Promise<void>
 }
@@ -39,7 +40,16 @@ export class Links {
   add(port: ControlPort, nowMs: Ms): LinkId {
     const id = `link-${++this.#opened}`
     const lastSend = Promise.resolve()
-    this.#links.set(id, { port, openedMs: nowMs, hasJoined: false, lastSeenMs: nowMs, progress: 0, step: 0, lastSend })
+    this.#links.set(id, {
+      port,
+      openedMs: nowMs,
+      hasJoined: false,
+      lastSeenMs: nowMs,
+      progress: 0,
+      step: 0,
+      opsEntered: 0,
+      lastSend,
+    })
     return id
   }
 
@@ -52,7 +62,11 @@ export class Links {
   }
 
   /** Anything came over the link. */
-  saw(id: LinkId, nowMs: Ms, said: { hasJoined?: boolean; progress?: number; step?: number } = {}): void {
+  saw(
+    id: LinkId,
+    nowMs: Ms,
+    said: { hasJoined?: boolean; progress?: number; step?: number; opsEntered?: number } = {},
+  ): void {
     const link = this.#links.get(id)
     if (link !== undefined) Object.assign(link, said, { lastSeenMs: nowMs })
   }

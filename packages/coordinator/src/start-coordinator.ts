@@ -83,7 +83,7 @@ async function open(parts: {
   const recovered = await recover(config, store, runDir)
   const logger = openLogger(parts, runDir).child({ runId, pkg: 'coordinator' })
 
-  store.beginLife({ runId, job: config.job, resume: recovered.resume, startStep: recovered.step })
+  store.beginLife({ runId, job: config.job, resume: recovered.checkpoint?.path, startStep: recovered.step })
   const feed = new EventFeed(store)
   const { joinTimeoutMs, lingerMs, maxEventStreams } = config
   const membership = membershipConfig(config, runId, runDir)
@@ -92,7 +92,7 @@ async function open(parts: {
   coordinator.begin(recovered, nameOf(config.job))
 
   const server = fastify({ logger: false, bodyLimit: 4096, requestTimeout: 10_000, forceCloseConnections: true })
-  server.server.maxConnections = config.numWorkers + maxEventStreams + spareConnections
+  server.server.maxConnections = config.maxWorkers + maxEventStreams + spareConnections
   resources.own(server, opened => opened.close())
   addRoutes(server, { coordinator, feed, access, maxEventStreams })
   resources.own(attachWorkers(server.server, { coordinator, access, config, clock, logger }), attached =>
@@ -174,7 +174,8 @@ async function recover(config: CoordinatorConfig, store: Store, runDir: string):
       step: 0,
       digest: undefined,
       samplesTo: 0,
-      resume: undefined,
+      checkpoint: undefined,
+      members: [],
       untrainedLoss: undefined,
     }
   }
@@ -187,18 +188,22 @@ async function recover(config: CoordinatorConfig, store: Store, runDir: string):
     step: manifest.step,
     digest: logged?.digest ?? manifest.digest,
     samplesTo: logged?.samplesTo ?? manifest.samplesSeen,
-    resume,
+    checkpoint: { step: manifest.step, path: resume },
+    members: [],
     untrainedLoss: past.untrainedLoss,
   }
 }
 
 function membershipConfig(config: CoordinatorConfig, runId: string, runDir: string): MembershipConfig {
-  const { job, jobFile, numWorkers, totalSteps, deadlines } = config
+  const { job, jobFile, numWorkers, minWorkers, maxWorkers, globalBatch, totalSteps, deadlines } = config
   return {
     runId,
     runDir,
     job,
     numWorkers,
+    minWorkers,
+    maxWorkers,
+    globalBatch,
     totalSteps,
     laneSecret: randomBytes(16).toString('hex'),
     deadlines,
@@ -207,8 +212,8 @@ function membershipConfig(config: CoordinatorConfig, runId: string, runDir: stri
 }
 
 /** A job that no message can carry is refused here, not when the first worker joins. @throws SKEIN_WIRE_MESSAGE_… */
-function assertWelcomeTravels({ runId, runDir, job }: MembershipConfig): void {
-  encodeCoordinatorMessage({ type: 'welcome', runId, runDir, job })
+function assertWelcomeTravels({ runId, runDir, job, maxWorkers }: MembershipConfig): void {
+  encodeCoordinatorMessage({ type: 'welcome', runId, runDir, job, maxWorkers })
 }
 
 function nameOf(job: unknown): string | undefined {

@@ -7,13 +7,15 @@ export interface LinkFacts {
   /** Counts up while the worker's device thread moves. */
   readonly progress: number
   readonly step: number
+  /** Collectives that it has begun in the generation. */
+  readonly opsEntered: number
 }
 
 /** The answer to GET /status. Ages are in ms before the answer. */
 export interface RunStatus {
   readonly runId: string
   readonly runDir: string
-  readonly phase: MembershipState['phase']
+  readonly phase: MembershipState['phase'] | 'stopping'
   readonly generation: number
   readonly step: number
   readonly totalSteps: number
@@ -25,7 +27,10 @@ export interface RunStatus {
   /** What the run waits for, in words. */
   readonly waitingFor: string
   readonly uptimeMs: Ms
+  /** Workers the run began with, the fewest it goes on with, the most that take part. */
   readonly numWorkers: number
+  readonly minWorkers: number
+  readonly maxWorkers: number
   readonly members: readonly MemberStatus[]
   readonly numEvents: number
   readonly outcome: { readonly status: string; readonly reason: string } | null
@@ -33,8 +38,15 @@ export interface RunStatus {
 
 export interface MemberStatus {
   readonly workerId: string
+  /** Null while it waits for a generation that takes it in. */
   readonly rank: number | null
-  readonly state: 'joined' | 'preparing' | 'ready' | 'computing' | 'voted' | 'finishing' | 'finished' | 'lost'
+  readonly state: 'loading' | 'waiting' | 'preparing' | 'ready' | 'computing' | 'voted' | 'finishing' | 'finished'
+  /** Samples of each step. */
+  readonly share: number
+  /** Why it is about to go. */
+  readonly leaving: string | null
+  /** Failures that are not forgiven yet. */
+  readonly strikes: number
   readonly lastSeenMs: Ms | null
   readonly progress: number | null
   readonly step: number | null
@@ -54,7 +66,7 @@ export function statusOf(
   return {
     runId: config.runId,
     runDir: config.runDir,
-    phase: state.phase,
+    phase: state.phase === 'training' && state.stop !== undefined ? 'stopping' : state.phase,
     generation: state.generation,
     step: committed.step,
     totalSteps: config.totalSteps,
@@ -66,12 +78,17 @@ export function statusOf(
     waitingFor: whyWaiting(state),
     uptimeMs: nowMs - state.createdMs,
     numWorkers: config.numWorkers,
+    minWorkers: config.minWorkers,
+    maxWorkers: config.maxWorkers,
     members: state.members.map(member => {
-      const seen = member.link === undefined ? undefined : facts(member.link)
+      const seen = facts(member.link)
       return {
         workerId: member.workerId,
         rank: member.rank ?? null,
         state: memberState(state, member),
+        share: member.share,
+        leaving: member.leaving ?? null,
+        strikes: state.strikes[member.workerId]?.count ?? 0,
         lastSeenMs: seen === undefined ? null : nowMs - seen.lastSeenMs,
         progress: seen?.progress ?? null,
         step: seen?.step ?? null,
@@ -87,8 +104,8 @@ export function statusOf(
 
 function memberState(state: MembershipState, member: Member): MemberStatus['state'] {
   if (member.finished !== undefined) return 'finished'
-  if (member.link === undefined) return 'lost'
-  if (state.phase === 'gathering') return 'joined'
+  if (member.loaded === undefined) return 'loading'
+  if (member.rank === undefined) return 'waiting'
   if (member.ready === undefined) return 'preparing'
   if (state.phase === 'preparing') return 'ready'
   if (state.phase === 'finishing') return 'finishing'

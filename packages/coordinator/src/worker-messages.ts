@@ -5,12 +5,18 @@ import type { WorkerMessage } from '@skein/wire'
 export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent | undefined {
   switch (message.type) {
     case 'join': {
-      const { workerId, incarnation, protocol, lane, pid, device } = message
-      return { type: 'joined', link, workerId, incarnation, protocol, lane, pid, device }
+      const { workerId, incarnation, protocol, lane, pid, device, holds } = message
+      return { type: 'joined', link, workerId, incarnation, protocol, lane, pid, device, holds }
     }
+    case 'loaded': {
+      const { dataFingerprint, numParams } = message
+      return { type: 'loaded', link, dataFingerprint, numParams }
+    }
+    case 'caught-up':
+      return { type: 'caughtUp', link, holds: message.holds }
     case 'ready': {
-      const { generation, digest, dataFingerprint, numParams } = message
-      return { type: 'ready', link, generation, digest, dataFingerprint, numParams }
+      const { generation, digest } = message
+      return { type: 'ready', link, generation, digest }
     }
     case 'vote': {
       const { type: _, ...vote } = message
@@ -37,21 +43,14 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
       }
     }
     case 'failed':
-      return {
-        type: 'failed',
-        link,
-        error: message.error,
-        peerRank: message.peerRank ?? peerRankOf(message.error.details),
-      }
+      return { type: 'failed', link, error: message.error }
+    case 'peer-lost': {
+      const { generation, peerRank, error } = message
+      return { type: 'peerLost', link, generation, peerRank, error }
+    }
     case 'leave':
       return { type: 'left', link, reason: message.reason }
     case 'heartbeat':
       return undefined
   }
-}
-
-/** Errors about a peer carry its rank among their details. */
-function peerRankOf(details: Readonly<Record<string, unknown>>): number | undefined {
-  const peer = details['peerRank'] ?? details['peer']
-  return typeof peer === 'number' ? peer : undefined
 }

@@ -111,6 +111,7 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
     device,
     loaded: undefined,
     holds,
+    caughtUp: false,
     rank: undefined,
     share: 0,
     ready: undefined,

@@ -48,7 +48,7 @@ export function onCaughtUp(state: MembershipState, link: LinkId, holds: readonly
   if (member === undefined) return refuseStranger(state, link, 'a report of the state it holds')
   if (state.phase === 'ended' || isActive(member))
     return keep(state, `${nameOf(member)} holds what the log says already`)
-  const next = withMember(state, member.workerId, { holds })
+  const next = withMember(state, member.workerId, { holds, caughtUp: true })
   const why = `${nameOf(member)} holds step ${holds[0]?.step ?? 0}`
   if (state.phase === 'gathering' || state.phase === 'paused') return tryForm(next, [], nowMs, why)
   return considerRegroup(next, [], nowMs, why)
@@ -107,7 +107,7 @@ export function considerRegroup(state: MembershipState, before: readonly Effect[
 export const lastStepOf = ({ config, stop }: MembershipState): number =>
   Math.min(config.totalSteps, stop?.afterStep ?? config.totalSteps)
 
-/** Whether this one, who waits, could go on with the others: near enough to get what it lacks while they wait. */
+/** Whether this one, who waits, could go on with the others; what it still lacks it gets while they wait. */
 function isAdmissible(state: MembershipState, member: Member, nowMs: Ms): boolean {
-  return !isActive(member) && mayTakePart(member, nowMs) && (member.holds.length > 0 || holdsCommitted(state, member))
+  return !isActive(member) && mayTakePart(member, nowMs) && (member.caughtUp || holdsCommitted(state, member))
 }

@@ -87,6 +87,8 @@ export interface Member {
   readonly loaded: LoadReport | undefined
   /** States it can go on from, the newest first. */
   readonly holds: readonly HeldState[]
+  /** It has got what it could while the others train. */
+  readonly caughtUp: boolean
   /** Place in the generation; undefined while it is in none. */
   readonly rank: number | undefined
   /** Its samples of each step. */

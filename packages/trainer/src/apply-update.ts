@@ -57,6 +57,6 @@ export function applyUpdate(simd: Simd, state: TrainingState, options: UpdateOpt
       step: options.step,
     })
   }
-  state.flip()
+  state.flip(options.step)
   return norm
 }

@@ -28,6 +28,7 @@ export async function evaluate(context: EvaluationContext): Promise<number> {
   let samples = 0
   for (const [index, numbers] of runsOf(0, count, batch.micro).entries()) {
     if (index % peers.worldSize !== peers.rank) continue
+    peers.check()
     const result = model.evaluate(dataset.batch('val', numbers), state.params())
     lossSum += result.lossSum
     samples += result.samples

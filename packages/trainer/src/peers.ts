@@ -41,6 +41,10 @@ export interface Peers {
   readonly rank: number
   readonly worldSize: number
   readonly generation: number
+  /** This rank's samples of each step: [from, to) within the global batch. */
+  readonly share: readonly [number, number]
+  /** @throws what ended the generation, if it is over: to be asked between two pieces of work. */
+  check(): void
   /** Sums float32 `region` over all ranks, in place; the same bits everywhere. */
   allReduce(region: Region): Promise<OpReport>
   /** Copies float32 `region` of rank `root` to all. */
@@ -50,6 +54,8 @@ export interface Peers {
   committed(step: number): Promise<void>
   /** The last step to make, when the coordinator has asked to stop early. */
   stopAfter(): number | undefined
+  /** The last step of this generation, when the coordinator has announced the next one. */
+  regroupAfter(): { readonly step: number; readonly saves: boolean } | undefined
   evaluated(report: EvaluationReport): void
   checkpointed(step: number, path: string): void
 }

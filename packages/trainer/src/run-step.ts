@@ -4,7 +4,7 @@ import type { TrainableModel } from '@skein/model'
 import type { Simd } from '@skein/simd'
 import { applyUpdate, type UpdateOptions } from './apply-update.ts'
 import type { OpReport, Peers, StepReport } from './peers.ts'
-import { runsOf, shareOf } from './share.ts'
+import { runsOf } from './share.ts'
 import { type TrainingState, tailElems } from './training-state.ts'
 
 export interface StepContext {
@@ -29,6 +29,9 @@ export interface StepResult extends StepReport {
  * One optimizer step: this rank's share of the global batch forward and backward, each bucket of gradients reduced as soon as
  * it is complete (while the backward pass goes on), then the update on the flat buffers.
  *
+ * An uneven share weighs right: gradients are sums over samples, divided by the samples of the whole step. A rank without samples adds
+ * zeros.
+ *
  * Next hop of a tensor: peers.allReduce → the comm thread (docs/follow-a-tensor.md). `beforeUpdate` is awaited after the
  * gradients are in and before anything is overwritten: the place to wait for the former step's commit.
  */
@@ -41,7 +44,7 @@ export async function runStep(
   const { step } = options
   const startedMs = clock.now()
   const firstSample = (step - 1) * batch.global
-  const [from, to] = shareOf(batch.global, peers.rank, peers.worldSize)
+  const [from, to] = peers.share
   const microbatches = runsOf(firstSample + from, firstSample + to, batch.micro)
   const gradients = state.gradientView()
   const tail = state.tailView()
@@ -66,6 +69,7 @@ export async function runStep(
     if (bucket !== lastBucket) reduce(bucket)
   }
   for (const [index, sampleNumbers] of microbatches.entries()) {
+    peers.check()
     const isLast = index === microbatches.length - 1
     const result = model.trainMicrobatch(dataset.batch('train', sampleNumbers), state.params(), gradients, {
       accumulate: index > 0,
@@ -74,6 +78,10 @@ export async function runStep(
     })
     lossSum += result.lossSum
     samples += result.samples
+  }
+  if (microbatches.length === 0) {
+    gradients.fill(0)
+    for (let bucket = 0; bucket < lastBucket && peers.worldSize > 1; bucket++) reduce(bucket)
   }
   tail.fill(0)
   tail[0] = lossSum

@@ -1,6 +1,7 @@
-/** The contiguous share of `count` things that `rank` of `worldSize` gets: [from, to), sizes differing by at most one. */
-export function shareOf(count: number, rank: number, worldSize: number): readonly [number, number] {
-  return [Math.floor((count * rank) / worldSize), Math.floor((count * (rank + 1)) / worldSize)]
+/** The contiguous part of the batch that `rank` gets when each rank takes `shares[rank]` samples: [from, to). */
+export function shareOf(shares: readonly number[], rank: number): readonly [number, number] {
+  const from = shares.slice(0, rank).reduce((sum, share) => sum + share, 0)
+  return [from, from + (shares[rank] ?? 0)]
 }
 
 /** The numbers `from` … `to`-1, cut into runs of `size` (the last may be shorter). */

@@ -35,13 +35,15 @@ export interface TrainContext {
 }
 
 export interface TrainOutcome {
+  /** Made and committed. */
   readonly lastStep: number
-  /** True when the coordinator asked to stop before the job's last step. */
-  readonly stopped: boolean
+  /** The job's last step is made, the coordinator asked to stop before it, or the next generation goes on from here. */
+  readonly end: 'finished' | 'stopped' | 'regrouped'
 }
 
 /**
- * The run of one worker from `startStep` to the end: steps, votes, evaluations and checkpoints.
+ * One worker's part in a generation, from `startStep` to the end of the run or of the generation: steps, votes, evaluations and
+ * checkpoints. Throws what ended the generation where that came first; the state then holds the last commit and maybe one step more.
  *
  * A step is made while the former one's vote is under way; nothing is overwritten, evaluated or saved before the state it
  * came from is committed (decision 4 of the design).
@@ -58,7 +60,8 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
 
   if (startStep === 0) await evaluation(0, 'untrained')
   let lastStep = startStep
-  const lastWanted = () => Math.min(job.steps, peers.stopAfter() ?? job.steps)
+  const lastOfRun = () => Math.min(job.steps, peers.stopAfter() ?? job.steps)
+  const lastWanted = () => Math.min(lastOfRun(), peers.regroupAfter()?.step ?? job.steps)
   for (let step = startStep + 1; step <= lastWanted(); step++) {
     const result = await runStep(
       {
@@ -92,8 +95,15 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
     if (saves) await checkpoints?.save(step)
   }
   if (lastStep > startStep) await peers.committed(lastStep)
+  if (lastStep < lastOfRun()) {
+    if (peers.regroupAfter()?.saves === true) {
+      await checkpoints?.save(lastStep)
+      await checkpoints?.flush()
+    }
+    return { lastStep, end: 'regrouped' }
+  }
   await evaluation(lastStep, 'final')
   await checkpoints?.save(lastStep)
   await checkpoints?.flush()
-  return { lastStep, stopped: lastStep < job.steps }
+  return { lastStep, end: lastStep < job.steps ? 'stopped' : 'finished' }
 }

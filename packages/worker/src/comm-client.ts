@@ -1,94 +1,91 @@
 import type { Worker } from 'node:worker_threads'
 import { type Deferred, deferred, SkeinError } from '@skein/core'
-import { RemoteGroup, type TensorRegion } from '@skein/collective'
-import type { Region } from '@skein/simd'
-import type { EvaluationReport, Peers, StepReport } from '@skein/trainer'
 import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 import { WorkerErrors } from './errors.ts'
+import { GenerationClient, type GenerationMessage } from './generation-client.ts'
 import type { ToComm, ToDevice } from './thread-messages.ts'
 
-type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
+type Welcome = Extract<CoordinatorMessage, { type: 'welcome' }>
 
-/**
- * The device thread's end of the comm thread: turns its messages into promises. One failure ends everything that waits, now
- * and later, with the same error.
- */
+/** The device thread's end of the comm thread, for the whole life of the worker. One fatal failure ends everything that waits. */
 export class CommClient {
   readonly #thread: Worker
-  readonly #told = new Map<CoordinatorMessage['type'], Deferred<CoordinatorMessage>>()
-  readonly #connected = deferred<void>()
+  readonly #workerId: string
+  readonly #lastOver: Int32Array
+  readonly #welcome = deferred<Welcome>()
   readonly #closed = deferred<void>()
-  readonly #commits = new Map<number, Deferred<void>>()
-  #committedStep = 0
-  #stopAfter: number | undefined
-  #group: RemoteGroup | undefined
+  #news: Deferred<void> = deferred()
+  /** The newest one that the coordinator has formed with this worker. */
+  #newest: GenerationMessage | undefined
+  #entered: GenerationClient | undefined
+  #isWelcome = false
+  #isFinished = false
   #failure: SkeinError | undefined
 
-  constructor(thread: Worker) {
+  /** `lastOver`: int32 [1] in memory that the comm thread shares, the number of the last generation that is over. */
+  constructor(thread: Worker, workerId: string, lastOver: Int32Array) {
     this.#thread = thread
-    // A failure may come while nobody waits: these promises must not count as unhandled then.
-    this.#connected.promise.catch(() => undefined)
+    this.#workerId = workerId
+    this.#lastOver = lastOver
+    // A failure may come while nobody waits: it must not count as unhandled then.
+    this.#welcome.promise.catch(() => undefined)
     thread.on('message', (message: ToDevice) => this.#receive(message))
-    thread.on('error', cause => this.#fail(this.#died('it threw an error', cause)))
+    thread.on('error', cause => this.fail(this.#died('it threw an error', cause)))
     thread.on('exit', code => {
-      this.#fail(this.#died(`it ended with code ${code}`))
+      this.fail(this.#died(`it ended with code ${code}`))
       this.#closed.resolve()
     })
   }
 
-  /** The first message of this type from the coordinator, already here or yet to come. */
-  async told<T extends CoordinatorMessage['type']>(type: T): Promise<Extract<CoordinatorMessage, { type: T }>> {
-    return (await this.#slot(type).promise) as Extract<CoordinatorMessage, { type: T }>
+  /** The answer to the join. */
+  welcome(): Promise<Welcome> {
+    return this.#welcome.promise
   }
 
-  /** As `told`; undefined when the coordinator ends the run before it comes to that. */
-  async toldUnlessFinished<T extends CoordinatorMessage['type']>(
-    type: T,
-  ): Promise<Extract<CoordinatorMessage, { type: T }> | undefined> {
-    return Promise.race([this.told(type), this.told('finish').then(() => undefined)])
+  /** The next generation that this worker is in, skipping those that are over; undefined when its part in the run is over. */
+  async nextGeneration(): Promise<GenerationMessage | undefined> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#isFinished) return undefined
+      const { generation } = this.#newest ?? { generation: 0 }
+      const isNew = generation > (this.#entered?.generation ?? 0)
+      if (isNew && generation > Atomics.load(this.#lastOver, 0)) return this.#newest
+      await this.#news.promise
+    }
   }
 
-  async connect(memory: WebAssembly.Memory, scratch: Region): Promise<void> {
-    this.#post({ type: 'connect', memory, scratch })
-    await this.#connected.promise
+  /** Takes part in a generation. */
+  enter(message: GenerationMessage): GenerationClient {
+    const post = (request: ToComm) => this.#post(request)
+    const lastOver = () => Atomics.load(this.#lastOver, 0)
+    const entered = new GenerationClient(message, this.#workerId, post, lastOver)
+    this.#entered = entered
+    if (this.#failure !== undefined) entered.fail(this.#failure)
+    return entered
   }
 
-  ready(params: Region, dataFingerprint: string, numParams: number): void {
-    this.#post({ type: 'ready', params, dataFingerprint, numParams })
+  /** Model and data are open. */
+  loaded(dataFingerprint: string, numParams: number): void {
+    this.#post({ type: 'loaded', dataFingerprint, numParams })
+  }
+
+  /** Asks to go after the steps under way; the worker's part ends when the coordinator says so, or at once where it has none yet. */
+  leave(reason: SkeinError): void {
+    if (this.#isWelcome) this.#post({ type: 'leave', reason: reason.what })
+    else this.fail(reason)
   }
 
   tell(message: WorkerMessage): void {
     this.#post({ type: 'tell', message })
   }
 
-  /** Called before the run starts or resumes: everything up to `step` is committed. */
-  startFrom(step: number): void {
-    this.#committedStep = step
-  }
-
-  /** The peers of one generation, for the training loop. */
-  peers(generation: GenerationMessage, rank: number): Peers {
-    const group = new RemoteGroup({ rank, worldSize: generation.members.length }, request => this.#post(request))
-    this.#group = group
-    if (this.#failure !== undefined) group.fail(this.#failure)
-    return {
-      rank,
-      worldSize: group.worldSize,
-      generation: generation.generation,
-      allReduce: region => group.allReduce(float32Of(region)),
-      broadcast: (region, root) => group.broadcast(float32Of(region), root),
-      vote: (report: StepReport) => this.#post({ type: 'vote', report }),
-      committed: step => this.#committed(step),
-      stopAfter: () => this.#stopAfter,
-      evaluated: (report: EvaluationReport) =>
-        this.tell({ type: 'evaluated', generation: generation.generation, ...report }),
-      checkpointed: (step, path) => this.tell({ type: 'checkpointed', generation: generation.generation, step, path }),
-    }
-  }
-
-  /** Ends everything that waits with this error. */
+  /** Ends everything that waits with this error; the first one stays. */
   fail(error: SkeinError): void {
-    this.#fail(error)
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    this.#welcome.reject(error)
+    this.#entered?.fail(error)
+    this.#announce()
   }
 
   /** Closes every socket and ends the thread; idempotent. */
@@ -102,31 +99,23 @@ export class CommClient {
     this.#thread.postMessage(message)
   }
 
-  #committed(step: number): Promise<void> {
-    if (step <= this.#committedStep) return Promise.resolve()
-    if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    let waiting = this.#commits.get(step)
-    if (waiting === undefined) {
-      waiting = deferred<void>()
-      this.#commits.set(step, waiting)
-    }
-    return waiting.promise
-  }
-
   #receive(message: ToDevice): void {
     switch (message.type) {
       case 'told':
         this.#hear(message.message)
         break
       case 'connected':
-        this.#connected.resolve()
+        if (message.generation === this.#entered?.generation) this.#entered.receive(message)
         break
       case 'op-done':
       case 'op-failed':
-        this.#group?.receive(message)
+        this.#entered?.receive(message)
+        break
+      case 'over':
+        if (message.generation === this.#entered?.generation) this.#entered.fail(SkeinError.fromJSON(message.error))
         break
       case 'failed':
-        this.#fail(SkeinError.fromJSON(message.error))
+        this.fail(SkeinError.fromJSON(message.error))
         break
       case 'closed':
         this.#closed.resolve()
@@ -136,45 +125,37 @@ export class CommClient {
 
   #hear(message: CoordinatorMessage): void {
     switch (message.type) {
-      case 'commit':
-        this.#committedStep = Math.max(this.#committedStep, message.step)
-        for (const [step, waiting] of this.#commits) {
-          if (step > this.#committedStep) continue
-          this.#commits.delete(step)
-          waiting.resolve()
-        }
+      case 'welcome':
+        this.#isWelcome = true
+        this.#welcome.resolve(message)
         break
+      case 'generation':
+        this.#newest = message
+        this.#announce()
+        break
+      case 'start':
+      case 'commit':
+      case 'regroup':
       case 'stop':
-        this.#stopAfter = message.afterStep
+        if (message.generation === this.#entered?.generation) this.#entered.hear(message)
+        break
+      case 'finish':
+        this.#isFinished = true
+        this.#announce()
         break
       case 'abort':
       case 'refuse':
-        this.#fail(SkeinError.fromJSON(message.error))
+      case 'fail':
+      case 'catch-up':
+        // The comm thread's business; what follows from it comes as `over` or `failed`.
         break
-      default:
-        this.#slot(message.type).resolve(message)
     }
   }
 
-  #slot(type: CoordinatorMessage['type']): Deferred<CoordinatorMessage> {
-    let slot = this.#told.get(type)
-    if (slot === undefined) {
-      slot = deferred<CoordinatorMessage>()
-      slot.promise.catch(() => undefined)
-      this.#told.set(type, slot)
-      if (this.#failure !== undefined) slot.reject(this.#failure)
-    }
-    return slot
-  }
-
-  #fail(error: SkeinError): void {
-    if (this.#failure !== undefined) return
-    this.#failure = error
-    this.#connected.reject(error)
-    for (const slot of this.#told.values()) slot.reject(error)
-    this.#group?.fail(error)
-    for (const commit of this.#commits.values()) commit.reject(error)
-    this.#commits.clear()
+  #announce(): void {
+    const news = this.#news
+    this.#news = deferred()
+    news.resolve()
   }
 
   #died(how: string, cause?: unknown): SkeinError {
@@ -185,8 +166,4 @@ export class CommClient {
       ...(cause === undefined ? {} : { cause }),
     })
   }
-}
-
-function float32Of({ byteOffset, bytes }: Region): TensorRegion {
-  return { byteOffset, elems: bytes / 4, dtype: 'float32' }
 }

@@ -1,58 +1,61 @@
+import { randomBytes, randomInt } from 'node:crypto'
 import os from 'node:os'
-import { createGroup, type Group, type GroupAnswer, type GroupRequest, GroupServer } from '@skein/collective'
-import { connectGroup, EagerLoop, eagerMs } from '@skein/collective/node'
-import { asSkeinError, SkeinError, systemClock } from '@skein/core'
-import { createSimd, formatHash, type Region, type Simd } from '@skein/simd'
+import type { GroupAnswer, GroupRequest } from '@skein/collective'
+import { asSkeinError, SkeinError, sleep } from '@skein/core'
+import { formatHash, type Region, type Simd, createSimd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
-import {
-  attachLanes,
-  type ControlLink,
-  hostId,
-  isSameHost,
-  type LaneServer,
-  type Listener,
-  listen,
-} from '@skein/transport'
+import { attachLanes, type ControlLink, hostId, type LaneServer, type Listener, listen } from '@skein/transport'
 import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
-import { BusyTime } from './busy-time.ts'
+import { CommGeneration } from './comm-generation.ts'
+import { WorkerErrors } from './errors.ts'
+import type { GenerationMessage } from './generation-client.ts'
 import { joinCoordinator } from './join-coordinator.ts'
 import type { CommStart, ToComm, ToDevice } from './thread-messages.ts'
 
-type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
-type VoteRequest = Extract<ToComm, { type: 'vote' }>['report']
+type VoteRequest = Extract<ToComm, { type: 'vote' }>
+type Loaded = Extract<ToComm, { type: 'loaded' }>
+
+/** Not all workers come back in the same moment. */
+const reconnectJitterMs = 200
+/** Before another incarnation joins in place of one that was given up. */
+const rejoinJitterMs = 500
 
 /**
  * The comm thread's work: the control link, the lanes, the group of the present generation, votes and heartbeats.
  *
- * Messages of the device thread arrive through `receive`, all answers leave through `post`. Whatever goes wrong is told to both
- * sides at once: the device thread gets `failed`, the coordinator hears which peer was lost.
+ * Messages of the device thread arrive through `receive`, all answers leave through `post`. A lost peer or a lost coordinator ends the
+ * generation, not the worker: both sides are told at once, and the next generation finds the state as it was. What cannot be gone on
+ * from ends as `failed`.
  */
 export class CommSession {
   readonly #start: CommStart
   readonly #post: (message: ToDevice) => void
   readonly #logger: Logger
-  readonly #busy = new BusyTime(systemClock)
   readonly #closing = new AbortController()
+  #incarnation = newIncarnation()
   #listener: Listener | undefined
   #lanes: LaneServer | undefined
   #link: ControlLink | undefined
-  #generation: GenerationMessage | undefined
-  #group: Group | undefined
-  #server: GroupServer | undefined
-  #eager = new EagerLoop(0)
+  #isWelcome = false
+  #loaded: Loaded | undefined
+  #leaving: string | undefined
+  #message: GenerationMessage | undefined
+  #generation: CommGeneration | undefined
   #simd: Simd | undefined
-  #bytesAtLastVote = 0
+  /** What the device thread could go on from, the newest first. */
+  #holds: { readonly step: number; readonly digest: string }[] = []
   #progress = 0
   #step = 0
   #heartbeat: ReturnType<typeof setInterval> | undefined
-  #failed = false
+  /** Nothing more is expected of the coordinator. */
+  #isOver = false
 
   constructor(start: CommStart, post: (message: ToDevice) => void) {
     this.#start = start
     this.#post = post
     this.#logger = createLogger({
       level: start.log.level,
-      bindings: { workerId: start.workerId, incarnation: start.incarnation, pkg: 'worker.comm' },
+      bindings: { workerId: start.workerId, pkg: 'worker.comm' },
       ...(start.log.file === undefined ? {} : { file: start.log.file }),
     })
   }
@@ -60,32 +63,13 @@ export class CommSession {
   /** Listens for lanes, then joins. */
   async open(): Promise<void> {
     const start = this.#start
-    const ownHost = start.laneKind === 'raw' ? hostId() : undefined
-    const listener = await listen({ host: start.listenHost, local: ownHost !== undefined })
+    const listener = await listen({ host: start.listenHost, local: start.laneKind === 'raw' })
     this.#listener = listener
-    const { localPath } = listener
     this.#lanes = attachLanes(listener.server, { holdMs: start.timeouts.connectMs, logger: this.#logger })
-    const link = await joinCoordinator({ start, signal: this.#closing.signal, logger: this.#logger })
-    this.#link = link
-    link.onMessage(message => this.#hear(message))
-    void link.closed.then(reason => {
-      if (!this.#closing.signal.aborted) this.fail(reason.error)
-    })
-    this.#tell({
-      type: 'join',
-      workerId: start.workerId,
-      incarnation: start.incarnation,
-      protocol: protocolVersion,
-      lane: {
-        host: start.laneHost,
-        port: listener.port,
-        ...(ownHost === undefined || localPath === undefined ? {} : { local: { hostId: ownHost, path: localPath } }),
-      },
-      pid: process.pid,
-      device: start.device,
-    })
+    await this.#join(start.timeouts.joinMs)
     this.#heartbeat = setInterval(() => {
-      this.#tell({ type: 'heartbeat', progress: this.#progress, step: this.#step })
+      const opsEntered = this.#generation?.opsEntered ?? 0
+      this.#tell({ type: 'heartbeat', progress: this.#progress, step: this.#step, opsEntered })
     }, start.heartbeat.intervalMs)
   }
 
@@ -97,34 +81,41 @@ export class CommSession {
     }
   }
 
-  /** Ends everything under way with `thrown`, once; the sockets stay open until `close`, so that the reason still gets out. */
-  fail(thrown: unknown, peerRank?: number): void {
-    if (this.#failed || this.#closing.signal.aborted) return
-    this.#failed = true
+  /** Ends everything with `thrown`, once; the sockets stay open until `close`, so that the reason still gets out. */
+  fail(thrown: unknown): void {
+    if (this.#isOver || this.#closing.signal.aborted) return
+    this.#isOver = true
     const error = asSkeinError(thrown)
-    this.#logger.error({ err: error, ...(peerRank === undefined ? {} : { peer: peerRank }) }, 'comm.failed')
-    this.#group?.abort(error)
-    this.#tell({ type: 'failed', error: error.toJSON(), ...(peerRank === undefined ? {} : { peerRank }) })
+    this.#logger.error({ err: error }, 'comm.failed')
+    this.#endGeneration(error)
+    this.#tell({ type: 'failed', error: error.toJSON() })
     this.#post({ type: 'failed', error: error.toJSON() })
   }
 
   #handle(message: ToComm): void {
     switch (message.type) {
+      case 'loaded':
+        this.#loaded = message
+        this.#tell(message)
+        break
       case 'connect':
-        this.#connect(message.memory, message.scratch).catch((error: unknown) => this.fail(error))
+        this.#connect(message)
         break
-      case 'ready': {
-        const { params, dataFingerprint, numParams } = message
-        const generation = this.#generation?.generation ?? 0
-        this.#tell({ type: 'ready', generation, digest: this.#digest(params), dataFingerprint, numParams })
+      case 'ready':
+        if (message.generation !== this.#generation?.number) break
+        this.#holds = [{ step: message.step, digest: this.#digest(message.params) }]
+        this.#tell({ type: 'ready', generation: message.generation, digest: this.#holds[0]?.digest ?? '' })
         break
-      }
       case 'op':
       case 'cancel':
         this.#serve(message)
         break
       case 'vote':
-        this.#vote(message.report)
+        this.#vote(message)
+        break
+      case 'leave':
+        this.#leaving = message.reason
+        this.#tell(message)
         break
       case 'tell':
         this.#tell(message.message)
@@ -135,94 +126,181 @@ export class CommSession {
     }
   }
 
+  /** Opens the control link and asks to be a member, with what is held. */
+  async #join(timeoutMs: number): Promise<void> {
+    const start = this.#start
+    const link = await joinCoordinator({ start, timeoutMs, signal: this.#closing.signal, logger: this.#logger })
+    this.#link = link
+    link.onMessage(message => {
+      if (link === this.#link) this.#hear(message)
+    })
+    void link.closed.then(reason => {
+      if (link === this.#link) this.#linkLost(reason.error)
+    })
+    const ownHost = start.laneKind === 'raw' ? hostId() : undefined
+    const localPath = this.#listener?.localPath
+    this.#tell({
+      type: 'join',
+      workerId: start.workerId,
+      incarnation: this.#incarnation,
+      protocol: protocolVersion,
+      lane: {
+        host: start.laneHost,
+        port: this.#listener?.port ?? 0,
+        ...(ownHost === undefined || localPath === undefined ? {} : { local: { hostId: ownHost, path: localPath } }),
+      },
+      pid: process.pid,
+      device: start.device,
+      holds: this.#holds,
+    })
+  }
+
   #hear(message: CoordinatorMessage): void {
-    if (message.type === 'generation') this.#generation = message
-    if (message.type === 'abort' || message.type === 'refuse') {
-      const error = SkeinError.fromJSON(message.error)
-      this.#failed = true
-      this.#group?.abort(error)
-      this.#logger.warn({ code: error.code, reason: error.message }, `run.${message.type}`)
+    switch (message.type) {
+      case 'welcome':
+        if (this.#loaded !== undefined) this.#tell(this.#loaded)
+        if (this.#leaving !== undefined) this.#tell({ type: 'leave', reason: this.#leaving })
+        if (this.#isWelcome) return
+        this.#isWelcome = true
+        break
+      case 'generation':
+        this.#endGeneration(supersededError(message.generation))
+        this.#message = message
+        break
+      case 'catch-up':
+        this.#tell({ type: 'caught-up', holds: this.#holds })
+        break
+      case 'abort':
+        if (message.generation === this.#message?.generation) this.#endGeneration(SkeinError.fromJSON(message.error))
+        break
+      case 'refuse':
+      case 'fail': {
+        const error = SkeinError.fromJSON(message.error)
+        this.#logger.warn({ code: error.code, reason: error.message }, `run.${message.type}`)
+        if (message.type === 'refuse' && error.retry === 'next-generation') this.#rejoin(error)
+        else this.fail(error)
+        return
+      }
+      case 'finish':
+        this.#isOver = true
+        break
+      case 'start':
+      case 'commit':
+      case 'regroup':
+      case 'stop':
+        break
     }
     this.#post({ type: 'told', message })
   }
 
-  /** Dials a lane to every peer (the receiver dials), waits for theirs, and makes the group. */
-  async #connect(memory: WebAssembly.Memory, scratch: Region): Promise<void> {
-    const generation = this.#generation
+  /** The coordinator is gone, or this process was silent for too long: its state is kept, and it comes back. */
+  #linkLost(error: SkeinError): void {
+    if (this.#isOver || this.#closing.signal.aborted) return
+    this.#link = undefined
+    this.#logger.warn({ code: error.code, reason: error.message }, 'coordinator.lost')
+    this.#endGeneration(coordinatorLost(error))
+    this.#comeBack(randomInt(reconnectJitterMs))
+  }
+
+  /** This incarnation was given up; another one of the same worker begins with nothing. */
+  #rejoin(error: SkeinError): void {
+    const link = this.#link
+    this.#link = undefined
+    void link?.close('another incarnation takes over')
+    this.#endGeneration(error)
+    this.#incarnation = newIncarnation()
+    this.#holds = []
+    this.#logger.info({ incarnation: this.#incarnation }, 'worker.rejoins')
+    this.#comeBack(randomInt(rejoinJitterMs))
+  }
+
+  #comeBack(afterMs: number): void {
+    const again = async () => {
+      await sleep(afterMs, this.#closing.signal)
+      await this.#join(this.#start.timeouts.reconnectMs)
+    }
+    again().catch((thrown: unknown) => this.fail(thrown))
+  }
+
+  #endGeneration(error: SkeinError): void {
+    const message = this.#message
+    if (message === undefined) return
+    this.#message = undefined
+    // First of all the word that the device thread sees without listening.
+    Atomics.store(this.#start.lastOver, 0, message.generation)
+    this.#generation?.end(error)
+    this.#generation = undefined
+    this.#logger.info({ generation: message.generation, code: error.code, reason: error.message }, 'generation.over')
+    this.#post({ type: 'over', generation: message.generation, error: error.toJSON() })
+  }
+
+  #connect({ generation, memory, scratch }: Extract<ToComm, { type: 'connect' }>): void {
+    const message = this.#message
     const lanes = this.#lanes
-    if (generation === undefined || lanes === undefined) throw new Error('connect before the generation is known')
-    const me = generation.members.find(member => member.workerId === this.#start.workerId)
-    if (me === undefined)
-      throw new Error(`worker ${this.#start.workerId} is not in generation ${generation.generation}`)
-    this.#simd = createSimd(memory)
-    const group = createGroup({
-      rank: me.rank,
-      worldSize: generation.members.length,
-      generation: generation.generation,
+    // It may be over before the device thread has heard so.
+    if (message?.generation !== generation || lanes === undefined) return
+    this.#simd ??= createSimd(memory)
+    const current = new CommGeneration({
+      message,
+      workerId: this.#start.workerId,
       memory,
-      simd: this.#simd,
       scratch,
-      clock: systemClock,
-      onFailure: (error, peer) => this.fail(error, peer),
+      simd: this.#simd,
+      lanes,
+      laneKind: this.#start.laneKind,
+      connectMs: this.#start.timeouts.connectMs,
+      cores: os.availableParallelism(),
+      logger: this.#logger,
+      post: answer => this.#answer(current, answer),
+      onPeerLost: (error, peerRank) => this.#peerLost(current, error, peerRank),
     })
-    this.#group = group
-    this.#server = new GroupServer(group, answer => this.#answer(answer))
-    const onHost = generation.members.filter(member => member.lane.host === me.lane.host).length
-    this.#eager = new EagerLoop(eagerMs(onHost, os.availableParallelism()))
-    const worldSize = generation.members.length
-    const door = lanes.open({
-      generation: generation.generation,
-      rank: me.rank,
-      worldSize,
-      token: generation.laneToken,
-    })
-    await connectGroup(group, {
-      door,
-      addresses: generation.members.map(({ lane: { host, port, local } }) => ({
-        host,
-        port,
-        ...(local !== undefined && isSameHost(local.hostId, me.lane.local?.hostId) ? { path: local.path } : {}),
-      })),
-      token: generation.laneToken,
-      kind: this.#start.laneKind,
-      timeoutMs: this.#start.timeouts.connectMs,
-      signal: this.#closing.signal,
-    })
-    this.#logger.info({ generation: generation.generation, rank: me.rank, worldSize }, 'generation.connected')
-    this.#post({ type: 'connected' })
+    this.#generation = current
+    current.connect().then(
+      () => {
+        if (current === this.#generation) this.#post({ type: 'connected', generation })
+      },
+      (thrown: unknown) => {
+        const error = asSkeinError(thrown)
+        const { peer } = error.details
+        if (typeof peer === 'number') this.#peerLost(current, error, peer)
+        else if (current === this.#generation) this.fail(error)
+      },
+    )
+  }
+
+  #peerLost(generation: CommGeneration, error: SkeinError, peerRank: number): void {
+    if (generation !== this.#generation) return
+    this.#logger.warn({ err: error, peer: peerRank }, 'peer.lost')
+    this.#tell({ type: 'peer-lost', generation: generation.number, peerRank, error: error.toJSON() })
+    this.#endGeneration(error)
   }
 
   #serve(request: GroupRequest): void {
-    const server = this.#server
-    if (server === undefined) throw new Error('a collective before the group is connected')
-    if (request.type === 'op') this.#busy.enter()
-    this.#eager.during(server.receive(request))
+    if (request.type === 'op') this.#progress++
+    // Without a generation the op's promise has been rejected, or is about to be.
+    this.#generation?.serve(request)
   }
 
-  #answer(answer: GroupAnswer): void {
-    this.#busy.leave()
-    if (answer.type === 'op-done') {
-      const { opSeq, kind: op, elems, durMs, waitMs, bytesSent: bytes } = answer.result
-      this.#logger.debug({ opSeq, op, elems, durMs, waitMs, bytes }, 'op.done')
-    }
-    this.#post(answer)
+  #answer(generation: CommGeneration, answer: GroupAnswer): void {
+    if (generation === this.#generation) this.#post(answer)
   }
 
-  #vote(report: VoteRequest): void {
+  #vote({ generation, report }: VoteRequest): void {
     const { params, ...facts } = report
-    const bytesSent = this.#group?.bytesSent ?? 0
+    const current = this.#generation
+    const digest = this.#digest(params)
     this.#step = report.step
     this.#progress++
+    this.#holds = [{ step: report.step, digest }, ...this.#holds.slice(0, 1)]
+    if (current?.number !== generation) return
     this.#tell({
       type: 'vote',
-      generation: this.#generation?.generation ?? 0,
+      generation,
       ...facts,
-      digest: this.#digest(params),
-      commMs: this.#busy.take(),
-      bytesSent: bytesSent - this.#bytesAtLastVote,
+      digest,
+      ...current.takeCosts(),
       rssBytes: process.memoryUsage.rss(),
     })
-    this.#bytesAtLastVote = bytesSent
   }
 
   #digest(params: Region): string {
@@ -239,7 +317,7 @@ export class CommSession {
     if (this.#closing.signal.aborted) return
     clearInterval(this.#heartbeat)
     this.#closing.abort()
-    this.#group?.close()
+    this.#generation?.end(supersededError(0))
     await this.#link?.close()
     this.#lanes?.close()
     await this.#listener?.close()
@@ -247,3 +325,20 @@ export class CommSession {
     this.#post({ type: 'closed' })
   }
 }
+
+const newIncarnation = (): string => randomBytes(8).toString('hex')
+
+const supersededError = (generation: number): SkeinError =>
+  new SkeinError(WorkerErrors.GENERATION_OVER, {
+    what: `generation ${generation} takes over`,
+    why: 'the membership has changed',
+    todo: 'nothing; the last step that was committed is gone on from',
+  })
+
+const coordinatorLost = (cause: SkeinError): SkeinError =>
+  new SkeinError(WorkerErrors.COORDINATOR_LOST, {
+    what: `the coordinator is lost: ${cause.what}`,
+    ...(cause.why === undefined ? {} : { why: cause.why }),
+    todo: 'nothing, it is looked for; start it again if it has died',
+    cause,
+  })

@@ -6,6 +6,21 @@ export const WorkerErrors = {
     retry: 'same-op',
     meaning: 'The coordinator did not answer at the given address within the time allowed.',
   },
+  COORDINATOR_LOST: {
+    code: 'SKEIN_WORKER_COORDINATOR_LOST',
+    retry: 'next-generation',
+    meaning: 'The control link with the coordinator ended; the worker keeps its state and looks for it.',
+  },
+  GENERATION_OVER: {
+    code: 'SKEIN_WORKER_GENERATION_OVER',
+    retry: 'next-generation',
+    meaning: 'The membership has changed; the next generation goes on from the last commit.',
+  },
+  STATE_NOT_HELD: {
+    code: 'SKEIN_WORKER_STATE_NOT_HELD',
+    retry: 'never',
+    meaning: 'A worker does not hold the state it said it holds.',
+  },
   COMM_THREAD_DIED: {
     code: 'SKEIN_WORKER_COMM_THREAD_DIED',
     retry: 'never',

@@ -13,11 +13,12 @@ const longestPauseMs = 1_000
  */
 export async function joinCoordinator(options: {
   readonly start: CommStart
+  readonly timeoutMs: number
   readonly signal: AbortSignal
   readonly logger: Logger
 }): Promise<ControlLink> {
-  const { start, signal, logger } = options
-  const deadlineMs = systemClock.now() + start.timeouts.joinMs
+  const { start, timeoutMs, signal, logger } = options
+  const deadlineMs = systemClock.now() + timeoutMs
   for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
     try {
       return await dialControl({
@@ -30,19 +31,19 @@ export async function joinCoordinator(options: {
     } catch (thrown) {
       const isAbsent = thrown instanceof SkeinError && thrown.code === TransportErrors.UNREACHABLE.code
       if (!isAbsent) throw thrown
-      if (systemClock.now() + pauseMs >= deadlineMs) throw unreachable(start, thrown)
+      if (systemClock.now() + pauseMs >= deadlineMs) throw unreachable(start, timeoutMs, thrown)
       logger.debug({ reason: thrown.what, waitMs: pauseMs }, 'join.retry')
       await sleep(pauseMs, signal)
     }
   }
 }
 
-function unreachable(start: CommStart, cause: SkeinError): SkeinError {
+function unreachable(start: CommStart, timeoutMs: number, cause: SkeinError): SkeinError {
   return new SkeinError(WorkerErrors.COORDINATOR_UNREACHABLE, {
-    what: `no coordinator answered at ${start.coordinatorUrl} for ${start.timeouts.joinMs} ms`,
+    what: `no coordinator answered at ${start.coordinatorUrl} for ${timeoutMs} ms`,
     why: `${cause.what}: it is not running, listens elsewhere, or a firewall is between`,
     todo: 'start it, and compare the address with the one it printed',
-    details: { url: start.coordinatorUrl, timeoutMs: start.timeouts.joinMs },
+    details: { url: start.coordinatorUrl, timeoutMs },
     cause,
   })
 }

@@ -19,6 +19,10 @@ export interface WorkerOptions {
   readonly logLevel?: string
   /** How long to wait for a coordinator that does not answer yet, in ms; default 20 s. */
   readonly joinTimeoutMs?: number
+  /** How long to look for a coordinator that was lost, in ms, before giving up; the state is kept meanwhile. Default 2 min. */
+  readonly reconnectTimeoutMs?: number
+  /** Asks to go: the worker finishes the steps under way, hands over, and ends well. */
+  readonly leave?: AbortSignal
   /** Ends the worker as a failure would: the coordinator is told. */
   readonly signal?: AbortSignal
 }

@@ -29,31 +29,37 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
   const logFile = (thread: string) =>
     options.logFolder === undefined ? undefined : path.join(options.logFolder, `${workerId}.${thread}.log`)
   const file = logFile('device')
-  const incarnation = randomBytes(8).toString('hex')
   const logger = createLogger({
     level: logLevel,
-    bindings: { workerId, incarnation, pkg: 'worker' },
+    bindings: { workerId, pkg: 'worker' },
     ...(file === undefined ? {} : { file }),
   })
   const choice = await chooseDevice(options.device === undefined ? {} : { prefer: options.device as DeviceKind })
   if (choice.warning !== undefined) logger.warn({ reason: choice.warning }, 'device.slow')
+  const lastOver = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   const start: CommStart = {
     coordinatorUrl: options.join,
     token: options.token,
     workerId,
-    incarnation,
+    lastOver,
     laneHost: options.advertiseHost ?? '127.0.0.1',
     listenHost: options.listenHost ?? '127.0.0.1',
     laneKind: options.laneKind ?? 'raw',
     device: { backend: choice.kind, version: choice.version, threads },
     heartbeat: { intervalMs: 1000, deadAfterMs: 5000 },
-    timeouts: { joinMs: options.joinTimeoutMs ?? 20_000, connectMs: 20_000 },
+    timeouts: {
+      joinMs: options.joinTimeoutMs ?? 20_000,
+      reconnectMs: options.reconnectTimeoutMs ?? 120_000,
+      connectMs: 5_000,
+    },
     log: { file: logFile('comm'), level: logLevel },
   }
   const thread = new Worker(new URL('./comm-thread.js', import.meta.url), { workerData: start, name: 'skein-comm' })
-  const comm = new CommClient(thread)
+  const comm = new CommClient(thread, workerId, lastOver)
   const onAbort = () => comm.fail(asSkeinError(options.signal?.reason))
   options.signal?.addEventListener('abort', onAbort, { once: true })
+  const onLeave = () => comm.leave(asSkeinError(options.leave?.reason))
+  options.leave?.addEventListener('abort', onLeave, { once: true })
   try {
     const outcome = await trainMember({ comm, choice, threads, workerId, logger })
     return { workerId, ...outcome }
@@ -64,6 +70,7 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
     throw error
   } finally {
     options.signal?.removeEventListener('abort', onAbort)
+    options.leave?.removeEventListener('abort', onLeave)
     await comm.close()
     await logger.close()
   }

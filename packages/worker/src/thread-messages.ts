@@ -8,29 +8,30 @@ import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 export type ToComm =
   | {
       readonly type: 'connect'
+      readonly generation: number
       readonly memory: WebAssembly.Memory
       /** Where the collectives may receive into, apart from the regions they are given. */
       readonly scratch: Region
     }
-  | {
-      readonly type: 'ready'
-      readonly params: Region
-      readonly dataFingerprint: string
-      readonly numParams: number
-    }
+  | { readonly type: 'loaded'; readonly dataFingerprint: string; readonly numParams: number }
+  /** The parameters after `step` are in `params`. */
+  | { readonly type: 'ready'; readonly generation: number; readonly params: Region; readonly step: number }
   | GroupRequest
-  | { readonly type: 'vote'; readonly report: StepReport }
+  | { readonly type: 'vote'; readonly generation: number; readonly report: StepReport }
+  | { readonly type: 'leave'; readonly reason: string }
   | { readonly type: 'tell'; readonly message: WorkerMessage }
   | { readonly type: 'close' }
 
 /** Comm thread → device thread. */
 export type ToDevice =
-  /** The control link is up and the join accepted, or anything later that the coordinator says. */
+  /** What the coordinator says; of several welcomes (a link that was opened anew) the first. */
   | { readonly type: 'told'; readonly message: CoordinatorMessage }
   /** Lanes to and from every peer are open. */
-  | { readonly type: 'connected' }
+  | { readonly type: 'connected'; readonly generation: number }
   | GroupAnswer
-  /** The run cannot go on here: a lost link, a refused join, an aborted generation. */
+  /** The generation is over before its time: a lost peer, a lost coordinator, or its word. */
+  | { readonly type: 'over'; readonly generation: number; readonly error: ErrorRecord }
+  /** The run cannot go on here: a refused join, a failed run, a coordinator that is not to be found any more. */
   | { readonly type: 'failed'; readonly error: ErrorRecord }
   /** All sockets are closed; the thread ends. */
   | { readonly type: 'closed' }
@@ -40,13 +41,15 @@ export interface CommStart {
   readonly coordinatorUrl: string
   readonly token: string | undefined
   readonly workerId: string
-  readonly incarnation: string
+  /** int32 [1], shared: the number of the last generation that is over, for a device thread that has no time for messages. */
+  readonly lastOver: Int32Array
   /** Address that peers dial for tensor lanes, and the one to listen on. */
   readonly laneHost: string
   readonly listenHost: string
   readonly laneKind: 'raw' | 'ws'
   readonly device: { readonly backend: string; readonly version: string; readonly threads: number }
   readonly heartbeat: { readonly intervalMs: number; readonly deadAfterMs: number }
-  readonly timeouts: { readonly joinMs: number; readonly connectMs: number }
+  /** For a coordinator that does not answer yet, for one that was lost, and for the lanes of a generation. */
+  readonly timeouts: { readonly joinMs: number; readonly reconnectMs: number; readonly connectMs: number }
   readonly log: { readonly file: string | undefined; readonly level: string }
 }

@@ -1,15 +1,26 @@
 import path from 'node:path'
 import { scratchBytesFor } from '@skein/collective'
-import { systemClock } from '@skein/core'
+import { asSkeinError, systemClock } from '@skein/core'
+import type { Dataset } from '@skein/data'
 import type { DeviceChoice } from '@skein/device'
-import { openDataset, parseResolvedJob } from '@skein/job'
-import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
+import { openDataset, parseResolvedJob, type ResolvedJob } from '@skein/job'
+import { createSharedMemory, createSimd, type Region, SharedArena, type Simd } from '@skein/simd'
 import type { Logger } from '@skein/telemetry'
-import { checkpointSink, createTrainingState, loadCheckpoint, trainingStateBytes, trainLoop } from '@skein/trainer'
+import {
+  type CheckpointSink,
+  checkpointSink,
+  createTrainingState,
+  type TrainingState,
+  type TrainOutcome,
+  trainingStateBytes,
+  trainLoop,
+} from '@skein/trainer'
 import type { CommClient } from './comm-client.ts'
 import { createdBy } from './created-by.ts'
+import { type GenerationClient, GenerationIsOver, type GenerationMessage } from './generation-client.ts'
 import { lastWords } from './last-words.ts'
-import { openModel } from './open-model.ts'
+import { openModel, type OpenedModel } from './open-model.ts'
+import { restoreState } from './restore-state.ts'
 
 /** For collectives that need memory of their own: small ones in few rounds. */
 const poolBytes = 1 << 20
@@ -22,94 +33,132 @@ export interface MemberParts {
   readonly logger: Logger
 }
 
+/** What stays with a worker from one generation to the next. */
+interface Trainee {
+  readonly comm: CommClient
+  readonly job: ResolvedJob
+  readonly opened: OpenedModel
+  readonly dataset: Dataset
+  readonly state: TrainingState
+  readonly simd: Simd
+  readonly memory: WebAssembly.Memory
+  readonly scratch: Region
+  readonly checkpoints: CheckpointSink
+  readonly logger: Logger
+}
+
 /**
- * A worker's part in one generation, on the device thread: model, data and state; the training loop; the last word.
- * Returns when the coordinator has said that the run is over. The caller owns the comm thread.
+ * A worker's part in a run, on the device thread: model, data and state, then one generation after the other, until the coordinator
+ * says that its part is over. The caller owns the comm thread.
  */
 export async function trainMember(
   parts: MemberParts,
 ): Promise<{ readonly lastStep: number; readonly stopped: boolean }> {
-  const { comm, logger } = parts
-  const welcome = await comm.told('welcome')
+  const { comm } = parts
+  const welcome = await comm.welcome()
   const job = parseResolvedJob(welcome.job)
   using opened = await openModel({ job, choice: parts.choice, threads: parts.threads })
   const { model } = opened
   const dataset = await openDataset(job)
-  logger.info(
-    { runId: welcome.runId, ...dataset.describe().details, numParams: model.layout.numParams },
-    'member.opened',
-  )
+  const logger = parts.logger.child({ runId: welcome.runId })
+  logger.info({ ...dataset.describe().details, numParams: model.layout.numParams }, 'member.opened')
+  comm.loaded(dataset.fingerprint, model.layout.numParams)
 
-  const notStarted = { lastStep: 0, stopped: true }
-  const generation = await comm.toldUnlessFinished('generation')
-  if (generation === undefined) return notStarted
-  const rank = generation.members.find(member => member.workerId === parts.workerId)?.rank ?? -1
-  const worldSize = generation.members.length
-  const scratchBytes = scratchBytesFor(worldSize, { poolBytes })
+  // For the largest generation there may be; what is never touched is never taken from the system.
+  const scratchBytes = scratchBytesFor(welcome.maxWorkers, { poolBytes })
   const arena = new SharedArena(createSharedMemory(trainingStateBytes(model.layout) + scratchBytes))
   const simd = createSimd(arena.memory)
   const state = createTrainingState(model.layout, arena)
-  const connected = comm.connect(arena.memory, arena.alloc('collective scratch', scratchBytes))
-  const log = logger.child({ runId: welcome.runId, generation: generation.generation, rank, worldSize })
-  const peers = comm.peers(generation, rank)
-
-  // Same seed, same bits on every machine; a user's own model draws its first weights itself, so rank 0's are taken.
-  if (welcome.resume === undefined) model.initialise(state.params(), job.seed)
-  else if (rank === 0) await loadCheckpoint(welcome.resume, state, simd)
-  await connected
-  const slot = state.current()
-  if (welcome.resume !== undefined || model.initialIsRandom) await peers.broadcast(slot.params, 0)
-  if (welcome.resume !== undefined) {
-    await peers.broadcast(slot.expAvg, 0)
-    await peers.broadcast(slot.expAvgSq, 0)
+  let generation = 0
+  const checkpoints = checkpointSink({
+    state,
+    simd,
+    root: path.join(welcome.runDir, 'checkpoints'),
+    keep: job.checkpoint.keep,
+    globalBatch: job.batch.global,
+    facts: {
+      seed: job.seed,
+      get generation() {
+        return generation
+      },
+      dataFingerprint: dataset.fingerprint,
+      job,
+      model: job.model,
+      createdBy: createdBy(parts.choice),
+    },
+    onSaved: (step, folder) => comm.tell({ type: 'checkpointed', generation, step, path: folder }),
+  })
+  const scratch = arena.alloc('collective scratch', scratchBytes)
+  const trainee: Trainee = {
+    comm,
+    job,
+    opened,
+    dataset,
+    state,
+    simd,
+    memory: arena.memory,
+    scratch,
+    checkpoints,
+    logger,
   }
-  comm.startFrom(generation.startStep)
-  comm.ready(slot.params, dataset.fingerprint, model.layout.numParams)
-  if ((await comm.toldUnlessFinished('start')) === undefined) return { ...notStarted, lastStep: generation.startStep }
-  log.info({ step: generation.startStep }, 'training.start')
+  let outcome: TrainOutcome = { lastStep: 0, end: 'stopped' }
+  for (;;) {
+    const message = await comm.nextGeneration()
+    if (message === undefined) break
+    generation = message.generation
+    const peers = comm.enter(message)
+    try {
+      outcome = await trainGeneration(trainee, message, peers)
+    } catch (thrown) {
+      if (!(thrown instanceof GenerationIsOver) && asSkeinError(thrown).retry !== 'next-generation') throw thrown
+      // What ended it is known to the coordinator, or comes from there.
+      const reason = await peers.over.catch(asSkeinError)
+      logger.warn({ generation, step: state.step(), code: reason.code, reason: reason.message }, 'generation.over')
+    }
+  }
+  await checkpoints.flush()
+  return { lastStep: outcome.lastStep, stopped: outcome.end !== 'finished' }
+}
 
-  const checkpoints =
-    rank === 0
-      ? checkpointSink({
-          state,
-          simd,
-          root: path.join(welcome.runDir, 'checkpoints'),
-          keep: job.checkpoint.keep,
-          globalBatch: job.batch.global,
-          facts: {
-            seed: job.seed,
-            generation: generation.generation,
-            dataFingerprint: dataset.fingerprint,
-            job,
-            model: job.model,
-            createdBy: createdBy(parts.choice),
-          },
-          onSaved: (step, folder) => peers.checkpointed(step, folder),
-        })
-      : undefined
+async function trainGeneration(
+  trainee: Trainee,
+  message: GenerationMessage,
+  peers: GenerationClient,
+): Promise<TrainOutcome> {
+  const { comm, job, opened, dataset, state, simd, memory, scratch, checkpoints } = trainee
+  const { rank, worldSize, generation } = peers
+  const { startStep } = message
+  const log = trainee.logger.child({ generation, rank, worldSize })
+  // No more than a run of this size alone would have: algorithms are chosen by it, and the same members are to give the same bits.
+  const bytes = scratchBytesFor(worldSize, { poolBytes })
+  const connected = peers.connect(memory, { byteOffset: scratch.byteOffset, bytes })
+  connected.catch(() => undefined)
+  await restoreState({ message, peers, connected, model: opened.model, state, simd, seed: job.seed })
+  await peers.ready(state.current().params, startStep)
+  log.info({ step: startStep }, 'training.start')
   const outcome = await trainLoop({
     job,
-    model,
+    model: opened.model,
     dataset,
     state,
     simd,
     peers,
     clock: systemClock,
-    startStep: generation.startStep,
-    ...(checkpoints === undefined ? {} : { checkpoints }),
+    startStep,
+    ...(rank === 0 ? { checkpoints } : {}),
     onBucket: (step, bucket, elems) => log.debug({ step, bucket, elems }, 'bucket.ready'),
     onStep: result => {
       const { step, loss, gradNorm, stepMs, computeMs, waitMs } = result
       log.info({ step, loss, gradNorm, durMs: stepMs, computeMs, waitMs }, 'step.done')
     },
   })
+  if (outcome.end === 'regrouped') return outcome
   comm.tell({
     type: 'finished',
-    generation: generation.generation,
+    generation,
     step: outcome.lastStep,
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
     ...(rank === 0 ? lastWords(job, dataset, opened, state.params()) : {}),
   })
-  await comm.told('finish')
   return outcome
 }

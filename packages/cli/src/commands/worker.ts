@@ -1,5 +1,5 @@
 import os from 'node:os'
-import { SkeinError } from '@skein/core'
+import { CoreErrors, SkeinError } from '@skein/core'
 import { chooseDevice, cpuWheel, cudaWheel, type DeviceKind, loadBinding, runtimePlaces } from '@skein/device'
 import type { Environment } from '../environment.ts'
 import { CliErrors } from '../errors.ts'
@@ -28,17 +28,25 @@ export interface WorkerCommandOptions {
 /** Listening on all addresses, a worker is dialled by its host's name: in a container network that name resolves. */
 const anyAddress: ReadonlySet<string> = new Set(['0.0.0.0', '::', ''])
 
-/** Time for the worker to tell the coordinator that it leaves. */
-const endGraceMs = 5000
+/** Time for the worker to finish the steps under way and hand over. */
+const endGraceMs = 30_000
 
-/** `skein worker`: one device in one run, from join to the end. Status 0 when the coordinator ended the run well. */
+/**
+ * `skein worker`: one device in one run, from join to the end. A signal makes it leave after the steps under way, a second one at once.
+ * Status 0 when the coordinator ended the run, or this worker's part in it, well.
+ */
 export async function worker(options: WorkerCommandOptions): Promise<number> {
   const parent = options.exitWithParent || options.join === '-' ? watchParent() : undefined
-  using ending = endingOf(endGraceMs, parent?.gone)
+  using ending = endingOf(endGraceMs)
+  const orphaned = new AbortController()
+  void parent?.gone.then(() => orphaned.abort(launcherGone()))
   // Loading worker and device overlaps waiting for the address.
   const { runWorker } = await import('@skein/worker')
   if (options.join === '-') await loadDevice(options)
-  const url = options.join === '-' ? await Promise.race([parent?.firstLine, aborted(ending.signal)]) : options.join
+  const url =
+    options.join === '-'
+      ? await Promise.race([parent?.firstLine, aborted(ending.signal), aborted(orphaned.signal)])
+      : options.join
   if (url === undefined || url === '') throw noAddress()
   const { token, id, threads, device, host, logDir, json } = options
   try {
@@ -49,7 +57,8 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
       laneKind: options.lane,
       logLevel: options.environment.logLevel,
       joinTimeoutMs: options.joinTimeout * 1000,
-      signal: ending.signal,
+      signal: orphaned.signal,
+      leave: ending.signal,
       ...(token === undefined ? {} : { token }),
       ...(id === undefined ? {} : { workerId: id }),
       ...(threads === undefined ? {} : { threads }),
@@ -84,6 +93,11 @@ function aborted(signal: AbortSignal): Promise<undefined> {
     if (signal.aborted) resolve(undefined)
     else signal.addEventListener('abort', () => resolve(undefined), { once: true })
   })
+}
+
+function launcherGone(): SkeinError {
+  const todo = 'nothing; it was asked for'
+  return new SkeinError(CoreErrors.ABORTED, { what: 'the launcher of this process is gone', todo })
 }
 
 function noAddress(): SkeinError {

@@ -35,7 +35,10 @@ export interface ChildFailure {
 /** The processes of a run on this machine. The owner must call `stop` or `killNow` at the end, whatever happened. */
 export interface LocalRun {
   readonly url: string
-  /** Resolves with the first child that ended with anything but status 0. */
+  /**
+   * Resolves when the run cannot go on here: the coordinator ended with anything but status 0, or the last worker did. Other workers'
+   * ends are the coordinator's business.
+   */
   readonly failed: Promise<ChildFailure>
   /** All that did so far. */
   failures(): readonly ChildFailure[]
@@ -66,6 +69,7 @@ export async function launchLocal(launch: LocalLaunch, onSpawn: (kill: () => voi
   fs.mkdirSync(logs, { recursive: true })
   const env = { ...launch.env, SKEIN_TOKEN: launch.token }
   const listening = deferred<string>()
+  const firstFailure = deferred<ChildFailure>()
   const failed = deferred<ChildFailure>()
   const failures: ChildFailure[] = []
   const reported = new Map<string, RunEvent>()
@@ -118,12 +122,13 @@ export async function launchLocal(launch: LocalLaunch, onSpawn: (kill: () => voi
       const error = event === undefined ? undefined : errorOfEvent(event)
       const failure = { name: child.name, exit, error, lastWords: child.lastWords() }
       failures.push(failure)
-      failed.resolve(failure)
+      firstFailure.resolve(failure)
+      if (child === coordinator || workers.every(worker => !worker.running)) failed.resolve(failures[0] ?? failure)
     })
   }
 
   try {
-    const early = failed.promise.then(failure => Promise.reject(childFailed(failure, launch.runDir)))
+    const early = firstFailure.promise.then(failure => Promise.reject(childFailed(failure, launch.runDir)))
     early.catch(() => undefined)
     const url = await within(Promise.race([listening.promise, early]), {
       what: 'the coordinator to listen',

@@ -1,4 +1,6 @@
+import { asSkeinError, SkeinError } from '@skein/core'
 import { dialLane, type LaneDoor, type LaneKind } from '@skein/transport'
+import { CollectiveErrors } from '../errors.ts'
 import type { Group } from '../group.ts'
 
 /** Where a rank's lanes are dialled. */
@@ -25,7 +27,7 @@ export interface ConnectOptions {
 /**
  * Joins this rank with all others: dials the lane from each (the receiver dials), waits for theirs, hands both to the group, on every
  * channel it has. Payloads are checked where they leave the host.
- * @throws what dialling throws; SKEIN_TIMEOUT
+ * @throws SKEIN_COLLECTIVE_UNREACHABLE, which names the rank
  */
 export async function connectGroup(group: Group, options: ConnectOptions): Promise<void> {
   const { door, addresses, token, kind = 'raw', timeoutMs, signal, groupNumber = 0 } = options
@@ -40,12 +42,28 @@ export async function connectGroup(group: Group, options: ConnectOptions): Promi
       const lane = { generation, group: groupNumber, channel, rank, peer, token, sink: group.sink(peer, channel) }
       const checksums = path === undefined && !isLoopback(host)
       links.push(
-        dialLane({ ...wait, ...where, ...lane }).then(reader => group.attachReader(reader, channel)),
-        door.lane(peer, wait, channel).then(writer => group.attachWriter(writer, { channel, checksums })),
+        dialLane({ ...wait, ...where, ...lane })
+          .then(reader => group.attachReader(reader, channel))
+          .catch((cause: unknown) => Promise.reject(unreachable(peer, generation, cause))),
+        door
+          .lane(peer, wait, channel)
+          .then(writer => group.attachWriter(writer, { channel, checksums }))
+          .catch((cause: unknown) => Promise.reject(unreachable(peer, generation, cause))),
       )
     }
   }
   await Promise.all(links)
+}
+
+function unreachable(peer: number, generation: number, cause: unknown): SkeinError {
+  const { message } = asSkeinError(cause)
+  return new SkeinError(CollectiveErrors.UNREACHABLE, {
+    what: `no lane with rank ${peer} in generation ${generation}: ${message}`,
+    why: 'that worker has just died, or the network between the two is closed for the lane ports',
+    todo: 'open the lane ports between all workers; the next generation tries again',
+    details: { peer, generation },
+    cause,
+  })
 }
 
 /** Whether an address reaches no further than this host. */

@@ -1,0 +1,159 @@
+import { type Deferred, deferred, type SkeinError } from '@skein/core'
+import { RemoteGroup, type TensorRegion } from '@skein/collective'
+import type { Region } from '@skein/simd'
+import { type EvaluationReport, type Peers, shareOf, type StepReport } from '@skein/trainer'
+import type { CoordinatorMessage } from '@skein/wire'
+import type { ToComm, ToDevice } from './thread-messages.ts'
+
+export type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
+
+/** What the coordinator says within a generation. */
+type WithinGeneration = Extract<CoordinatorMessage, { type: 'start' | 'commit' | 'regroup' | 'stop' }>
+
+/**
+ * One generation as the device thread sees it: turns messages of the comm thread into promises. One failure ends everything that
+ * waits, now and later, with the same error.
+ */
+export class GenerationClient implements Peers {
+  readonly rank: number
+  readonly worldSize: number
+  readonly generation: number
+  readonly share: readonly [number, number]
+  readonly #post: (message: ToComm) => void
+  readonly #lastOver: () => number
+  readonly #group: RemoteGroup
+  readonly #connected = deferred<void>()
+  readonly #started = deferred<void>()
+  readonly #over = deferred<never>()
+  readonly #commits = new Map<number, Deferred<void>>()
+  #committedStep: number
+  #stopAfter: number | undefined
+  #regroup: { readonly step: number; readonly saves: boolean } | undefined
+  #failure: SkeinError | undefined
+
+  /** `lastOver`: number of the last generation that the comm thread knows to be over, known here without waiting for a message. */
+  constructor(message: GenerationMessage, workerId: string, post: (message: ToComm) => void, lastOver: () => number) {
+    const { generation, members, startStep } = message
+    this.rank = members.find(member => member.workerId === workerId)?.rank ?? -1
+    this.worldSize = members.length
+    this.generation = generation
+    const shares = members.map(member => member.share)
+    this.share = shareOf(shares, this.rank)
+    this.#post = post
+    this.#lastOver = lastOver
+    this.#committedStep = startStep
+    this.#group = new RemoteGroup({ rank: this.rank, worldSize: this.worldSize }, post)
+    // A failure may come while nobody waits: these promises must not count as unhandled then.
+    for (const { promise } of [this.#connected, this.#started, this.#over]) promise.catch(() => undefined)
+  }
+
+  /** Rejects when the generation is over before its time; never resolves. */
+  get over(): Promise<never> {
+    return this.#over.promise
+  }
+
+  /** Opens the lanes; the group may use `scratch` until the generation is over. */
+  async connect(memory: WebAssembly.Memory, scratch: Region): Promise<void> {
+    this.#post({ type: 'connect', generation: this.generation, memory, scratch })
+    await this.#connected.promise
+  }
+
+  /** Tells that the state after `step` is in `params`; resolves when all members have it. */
+  async ready(params: Region, step: number): Promise<void> {
+    this.#post({ type: 'ready', generation: this.generation, params, step })
+    await this.#started.promise
+  }
+
+  check(): void {
+    // The message that says why comes a moment later: this thread was busy.
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#lastOver() >= this.generation) throw new GenerationIsOver()
+  }
+
+  allReduce(region: Region) {
+    return this.#group.allReduce(float32Of(region))
+  }
+
+  broadcast(region: Region, root: number) {
+    return this.#group.broadcast(float32Of(region), root)
+  }
+
+  vote(report: StepReport): void {
+    this.#post({ type: 'vote', generation: this.generation, report })
+  }
+
+  committed(step: number): Promise<void> {
+    if (step <= this.#committedStep) return Promise.resolve()
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    let waiting = this.#commits.get(step)
+    if (waiting === undefined) {
+      waiting = deferred<void>()
+      waiting.promise.catch(() => undefined)
+      this.#commits.set(step, waiting)
+    }
+    return waiting.promise
+  }
+
+  stopAfter(): number | undefined {
+    return this.#stopAfter
+  }
+
+  regroupAfter() {
+    return this.#regroup
+  }
+
+  evaluated(report: EvaluationReport): void {
+    this.#post({ type: 'tell', message: { type: 'evaluated', generation: this.generation, ...report } })
+  }
+
+  checkpointed(step: number, path: string): void {
+    this.#post({ type: 'tell', message: { type: 'checkpointed', generation: this.generation, step, path } })
+  }
+
+  /** What came from the comm thread for this generation. */
+  receive(message: Extract<ToDevice, { type: 'connected' | 'op-done' | 'op-failed' }>): void {
+    if (message.type === 'connected') this.#connected.resolve()
+    else this.#group.receive(message)
+  }
+
+  hear(message: WithinGeneration): void {
+    switch (message.type) {
+      case 'start':
+        this.#started.resolve()
+        break
+      case 'commit':
+        this.#committedStep = Math.max(this.#committedStep, message.step)
+        for (const [step, waiting] of this.#commits) {
+          if (step > this.#committedStep) continue
+          this.#commits.delete(step)
+          waiting.resolve()
+        }
+        break
+      case 'regroup':
+        this.#regroup = { step: message.afterStep, saves: message.save }
+        break
+      case 'stop':
+        this.#stopAfter = message.afterStep
+        break
+    }
+  }
+
+  /** Ends everything that waits with this error; the first one stays. */
+  fail(error: SkeinError): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    this.#over.reject(error)
+    this.#connected.reject(error)
+    this.#started.reject(error)
+    this.#group.fail(error)
+    for (const commit of this.#commits.values()) commit.reject(error)
+    this.#commits.clear()
+  }
+}
+
+/** Unwinds the device thread out of its work; what ended the generation is said by `over`. */
+export class GenerationIsOver extends Error {}
+
+function float32Of({ byteOffset, bytes }: Region): TensorRegion {
+  return { byteOffset, elems: bytes / 4, dtype: 'float32' }
+}

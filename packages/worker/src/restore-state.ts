@@ -1,0 +1,56 @@
+import { SkeinError } from '@skein/core'
+import type { TrainableModel } from '@skein/model'
+import type { Simd } from '@skein/simd'
+import { loadCheckpoint, type Peers, type TrainingState } from '@skein/trainer'
+import { WorkerErrors } from './errors.ts'
+import type { GenerationMessage } from './generation-client.ts'
+
+/**
+ * Brings this rank to the state after the generation's `startStep`, together with the others: from the job's seed, from a checkpoint, or from
+ * those who hold it. Whoever holds it already only undoes a step that was not committed.
+ */
+export async function restoreState(parts: {
+  readonly message: GenerationMessage
+  readonly peers: Peers
+  /** Settles when the lanes are open. */
+  readonly connected: Promise<void>
+  readonly model: TrainableModel
+  readonly state: TrainingState
+  readonly simd: Simd
+  readonly seed: number
+}): Promise<void> {
+  const { message, peers, connected, model, state, simd, seed } = parts
+  const { origin, startStep, members } = message
+  const { rank } = peers
+  let root: number | undefined
+  switch (origin.kind) {
+    case 'initial':
+      // Same seed, same bits on every machine; a user's own model draws its first weights itself, so rank 0's are taken.
+      state.clear()
+      model.initialise(state.params(), seed)
+      root = model.initialIsRandom ? 0 : undefined
+      break
+    case 'checkpoint':
+      if (rank === 0) await loadCheckpoint(origin.path, state, simd)
+      root = 0
+      break
+    case 'members':
+      if (origin.ranks.includes(rank) && !state.goBackTo(startStep)) throw notHeld(startStep, state.step())
+      root = origin.ranks.length < members.length ? origin.ranks[0] : undefined
+      break
+  }
+  await connected
+  if (root !== undefined) {
+    const slot = state.current()
+    for (const region of [slot.params, slot.expAvg, slot.expAvgSq]) await peers.broadcast(region, root)
+  }
+  state.filled(startStep)
+}
+
+const notHeld = (startStep: number, step: number | undefined): SkeinError =>
+  new SkeinError(WorkerErrors.STATE_NOT_HELD, {
+    what: `the coordinator goes on from step ${startStep}, which this worker should hold; it holds ${step ?? 'none'}`,
+    why: 'a defect: what the worker told of its state was not what it had',
+    todo: 'start this worker again; it gets the state from the others',
+    details: { startStep, step },
+  })
