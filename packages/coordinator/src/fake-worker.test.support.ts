@@ -1,6 +1,6 @@
 import { type Deferred, deferred, within } from '@skein/core'
 import { type ControlLink, dialControl } from '@skein/transport'
-import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
+import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
 
 type Said<T extends CoordinatorMessage['type']> = Extract<CoordinatorMessage, { type: T }>
 
@@ -34,24 +34,28 @@ export class FakeWorker {
     })
   }
 
-  /** Dials and joins. */
+  /** Dials, joins, and says that it has model and data. */
   static async join(options: {
     readonly url: string
     readonly token: string
     readonly workerId: string
     readonly incarnation?: string
+    readonly holds?: readonly number[]
+    readonly dataFingerprint?: string
   }): Promise<FakeWorker> {
-    const { url, token, workerId, incarnation = `${workerId}-first` } = options
+    const { url, token, workerId, incarnation = `${workerId}-first`, holds = [], dataFingerprint = 'text' } = options
     const worker = new FakeWorker(await dialControl({ url, token, timeoutMs: 5000 }), workerId)
     await worker.send({
       type: 'join',
       workerId,
       incarnation,
-      protocol: 1,
+      protocol: protocolVersion,
       lane: { host: '127.0.0.1', port: 1 },
       pid: process.pid,
       device: { backend: 'none', version: '1', threads: 1 },
+      holds: holds.map(step => ({ step, digest: digestAfter(step) })),
     })
+    await worker.send({ type: 'loaded', dataFingerprint, numParams: 10 })
     return worker
   }
 
@@ -60,21 +64,23 @@ export class FakeWorker {
   }
 
   /** The first message of this type that fits, already here or yet to come; rejects when the link ends without it. */
-  async hears<T extends CoordinatorMessage['type']>(
+  hears<T extends CoordinatorMessage['type']>(
     type: T,
     fits: (message: Said<T>) => boolean = () => true,
   ): Promise<Said<T>> {
-    const waiting = async () => {
-      for (;;) {
-        const found = this.#heard.find(
-          (message): message is Said<T> => message.type === type && fits(message as Said<T>),
-        )
-        if (found !== undefined) return found
-        if (this.#end !== undefined) throw new Error(`${this.workerId} waits for "${type}", but ${this.#end}`)
-        await Promise.race([this.#news.promise, this.closed])
-      }
+    return within(this.#waits(type, fits), { what: `"${type}" at ${this.workerId}`, timeoutMs: 10_000 })
+  }
+
+  async #waits<T extends CoordinatorMessage['type']>(
+    type: T,
+    fits: (message: Said<T>) => boolean = () => true,
+  ): Promise<Said<T>> {
+    for (;;) {
+      const found = this.#heard.find((message): message is Said<T> => message.type === type && fits(message as Said<T>))
+      if (found !== undefined) return found
+      if (this.#end !== undefined) throw new Error(`${this.workerId} waits for "${type}", but ${this.#end}`)
+      await Promise.race([this.#news.promise, this.closed])
     }
-    return within(waiting(), { what: `"${type}" at ${this.workerId}`, timeoutMs: 10_000 })
   }
 
   /** Everything heard so far, of one type. */
@@ -82,16 +88,21 @@ export class FakeWorker {
     return this.#heard.filter((message): message is Said<T> => message.type === type)
   }
 
-  /** Waits for the generation and for the start, reporting ready in between. Returns its rank. */
+  /** The newest generation that it is in. */
+  async generation(newerThan = 0): Promise<Said<'generation'>> {
+    await this.hears('generation', message => message.generation > newerThan)
+    return this.all('generation').at(-1) as Said<'generation'>
+  }
+
+  /** Waits for the generation and reports ready. Returns its rank. */
   async prepare(facts: Partial<Extract<WorkerMessage, { type: 'ready' }>> = {}): Promise<number> {
-    const { generation, members, startStep } = await this.hears('generation')
-    const digest = digestAfter(startStep)
-    await this.send({ type: 'ready', generation, digest, dataFingerprint: 'text', numParams: 10, ...facts })
+    const { generation, members, startStep } = await this.generation()
+    await this.send({ type: 'ready', generation, digest: digestAfter(startStep), ...facts })
     return members.find(member => member.workerId === this.workerId)?.rank ?? -1
   }
 
   async vote(step: number, facts: Partial<Extract<WorkerMessage, { type: 'vote' }>> = {}): Promise<void> {
-    const { generation } = await this.hears('generation')
+    const { generation } = await this.generation()
     await this.send({
       type: 'vote',
       generation,
@@ -111,26 +122,55 @@ export class FakeWorker {
     })
   }
 
+  /** The commit of a step, in whichever generation it comes. */
   committed(step: number): Promise<Said<'commit'>> {
     return this.hears('commit', message => message.step === step)
   }
 
   /** The whole life of a worker after its join, as the real one leads it; ends when the coordinator says so. */
   async train(totalSteps: number): Promise<void> {
+    const finished = this.#waits('finish').then(() => undefined)
+    finished.catch(() => undefined)
+    for (let last = 0; ; ) {
+      const next = await Promise.race([finished, this.#waits('generation', message => message.generation > last)])
+      if (next === undefined) break
+      last = next.generation
+      // Over before its time: the next generation comes, or the end.
+      await Promise.race([this.#trainIn(next, totalSteps), this.#over(next.generation)])
+    }
+    await this.close()
+  }
+
+  async #over(generation: number): Promise<void> {
+    await Promise.race([
+      this.#waits('abort', message => message.generation === generation),
+      this.#waits('generation', message => message.generation > generation),
+      this.#waits('finish'),
+    ])
+  }
+
+  async #trainIn({ generation, startStep }: Said<'generation'>, totalSteps: number): Promise<void> {
     const rank = await this.prepare()
-    const { step: startStep } = await this.hears('start')
-    const { generation } = await this.hears('generation')
+    const isHere = (message: { readonly generation: number }) => message.generation === generation
+    await this.hears('start', isHere)
     let step = startStep
-    const last = () => Math.min(totalSteps, this.all('stop')[0]?.afterStep ?? totalSteps)
+    const last = () =>
+      Math.min(
+        totalSteps,
+        this.all('stop').find(isHere)?.afterStep ?? totalSteps,
+        this.all('regroup').find(isHere)?.afterStep ?? totalSteps,
+      )
+    const committed = () => this.hears('commit', message => isHere(message) && message.step === step)
     if (rank === 0 && step === 0)
       await this.send({ type: 'evaluated', generation, step, loss: 5.5, phase: 'untrained' })
     while (step < last()) {
-      if (step > startStep) await this.committed(step)
+      if (step > startStep) await committed()
       if (step >= last()) break
       step++
       await this.vote(step)
     }
-    if (step > startStep) await this.committed(step)
+    if (step > startStep) await committed()
+    if (this.all('regroup').some(isHere)) return
     if (rank === 0) {
       await this.send({ type: 'evaluated', generation, step, loss: 1.5, phase: 'final' })
       await this.send({ type: 'checkpointed', generation, step, path: `/checkpoints/step-${step}` })
@@ -142,8 +182,6 @@ export class FakeWorker {
       peakRssBytes: 2000,
       ...(rank === 0 ? { sampleText: 'Once upon', baselineLoss: 2.5 } : {}),
     })
-    await this.hears('finish')
-    await this.close()
   }
 
   async close(): Promise<void> {

@@ -15,7 +15,7 @@ async function start(options: Partial<CoordinatorOptions> = {}): Promise<Running
   const folder = temporaryFolder('coordinator')
   open.push({ close: () => folder[Symbol.dispose]() })
   const coordinator = await startCoordinator({
-    job: { name: 'tiny', steps: 3 },
+    job: { name: 'tiny', steps: 3, batch: { global: 8 } },
     numWorkers: 2,
     runDir: folder.path,
     logger: nullLogger,

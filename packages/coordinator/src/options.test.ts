@@ -4,7 +4,7 @@ import { parseConfig } from './config.ts'
 import { urlOf } from './listen.ts'
 import { Resources } from './resources.ts'
 
-const minimal = { job: { steps: 5 }, numWorkers: 2, runDir: '/r' }
+const minimal = { job: { steps: 5, batch: { global: 8 } }, numWorkers: 2, runDir: '/r' }
 
 test('options are completed, and the steps come from the job', () => {
   const config = parseConfig(minimal)

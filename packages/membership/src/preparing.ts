@@ -70,20 +70,16 @@ function start(state: MembershipState, active: readonly Member[], digest: string
     lastCommitMs: state.lastCommitMs ?? nowMs,
     deadlineMs: nowMs + (hasSteps ? config.deadlines.stallMs : config.deadlines.finishMs),
   }
+  const links = linksOf(active)
   const effects: Effect[] = [
     { type: 'append', record: { type: 'started', generation, step: startStep, digest } },
     { type: 'emit', event: { event: 'start', generation, step: startStep, digest } },
-    { type: 'broadcast', links: linksOf(active), message: { type: 'start', generation, step: startStep } },
   ]
-  const { stop } = state
-  if (stop !== undefined && hasSteps) {
-    const { afterStep, reason } = stop
-    effects.push({
-      type: 'broadcast',
-      links: linksOf(active),
-      message: { type: 'stop', generation, afterStep, reason },
-    })
+  // Before the start: nobody may begin a step that is not wanted any more.
+  if (state.stop !== undefined) {
+    effects.push({ type: 'broadcast', links, message: { type: 'stop', generation, ...state.stop } })
   }
+  effects.push({ type: 'broadcast', links, message: { type: 'start', generation, step: startStep } })
   return considerRegroup(next, effects, nowMs, `${active.length} workers are ready, all with digest ${digest}`)
 }
 

@@ -104,12 +104,15 @@ function meetingPoint(worldSize: number) {
   const view = (rank: number, region: Region) =>
     new Float32Array((ranks[rank] as Rank).state.sharedBuffer, region.byteOffset, region.bytes / 4)
   let stopAfter: number | undefined
+  let regroup: { readonly step: number; readonly saves: boolean } | undefined
   const peers = (rank: number): Peers => {
     let opSeq = 0
     return {
       rank,
       worldSize,
       generation: 1,
+      share: [(8 * rank) / worldSize, (8 * (rank + 1)) / worldSize],
+      check: () => undefined,
       async allReduce(region) {
         const seq = opSeq++
         const op = (ops[seq] ??= { regions: [], done: deferred<void>() })
@@ -137,6 +140,7 @@ function meetingPoint(worldSize: number) {
       },
       committed: step => commitOf(step).promise,
       stopAfter: () => stopAfter,
+      regroupAfter: () => regroup,
       evaluated: report => (ranks[rank] as Rank).evaluations.push(report),
       checkpointed: () => undefined,
     }
@@ -146,6 +150,9 @@ function meetingPoint(worldSize: number) {
     digests,
     stop: (step: number) => {
       stopAfter = step
+    },
+    regroup: (step: number) => {
+      regroup = { step, saves: false }
     },
     async run(startStep = 0, onStep?: (step: number) => void) {
       return Promise.all(
@@ -199,10 +206,39 @@ describe('trainLoop', () => {
       if (step === 3) group.stop(5)
     })
     expect(outcomes).toEqual([
-      { lastStep: 5, stopped: true },
-      { lastStep: 5, stopped: true },
+      { lastStep: 5, end: 'stopped' },
+      { lastStep: 5, end: 'stopped' },
     ])
     expect(group.ranks[0]?.evaluations.at(-1)).toMatchObject({ step: 5, phase: 'final' })
+  })
+
+  it('ends a generation after the step the coordinator names, committed and without a final evaluation', async () => {
+    const group = meetingPoint(2)
+    const outcomes = await group.run(0, step => {
+      if (step === 3) group.regroup(5)
+    })
+    expect(outcomes).toEqual([
+      { lastStep: 5, end: 'regrouped' },
+      { lastStep: 5, end: 'regrouped' },
+    ])
+    expect(group.ranks[0]?.evaluations.map(e => e.phase)).toEqual(['untrained', 'during'])
+    expect(group.ranks.map(({ state }) => state.step())).toEqual([5, 5])
+  })
+
+  it('undoes one step, and makes it again with the same bits', async () => {
+    const group = meetingPoint(1)
+    const { state, votes } = group.ranks[0] as Rank
+    await group.run(0, step => {
+      if (step === 4) group.regroup(6)
+    })
+    const before = state.params().slice()
+    expect(state.goBackTo(5)).toBe(true)
+    expect(state.params()).not.toEqual(before)
+    expect(state.goBackTo(6), 'what was undone is gone').toBe(false)
+    expect(state.goBackTo(4), 'only one step can be undone').toBe(false)
+    await group.run(5)
+    expect(votes.at(-1)?.step).toBe(6)
+    expect(state.params()).toEqual(before)
   })
 
   it('refuses a gradient that is not finite before anything is written', async () => {
