@@ -35,7 +35,7 @@ export function attachWorkers(
       logger.info({ link: id, remote: link.remote }, 'link.opened')
       void link.closed.then(({ kind, code, what }) => {
         logger.info({ link: id, remote: link.remote, outcome: kind, code, reason: what }, 'link.closed')
-        coordinator.linkLost(id, what)
+        coordinator.linkLost(id, what, kind === 'heartbeat-lost')
       })
       link.onMessage(message => coordinator.linkSaid(id, message))
     },

@@ -122,10 +122,11 @@ export class Coordinator {
       this.#links.saw(link, now, { hasJoined: memberOfLink(this.#state, link) !== undefined })
   }
 
-  linkLost(link: LinkId, reason: string): void {
+  /** `isSilent`: nothing was heard for too long; else the connection ended. */
+  linkLost(link: LinkId, reason: string, isSilent: boolean): void {
     if (!this.#links.has(link)) return
     this.#links.remove(link)
-    this.apply({ type: 'linkLost', link, reason })
+    this.apply({ type: 'linkLost', link, reason, isSilent })
     const gone = this.#linkGone
     this.#linkGone = deferred()
     gone.resolve()

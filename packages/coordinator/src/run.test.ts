@@ -352,7 +352,7 @@ test('status shows members, their progress, and whose vote is missing', async ()
   await w1.vote(1)
   await w1.send({ type: 'heartbeat', progress: 7, step: 1, opsEntered: 3 })
   // A refusal of a later message shows that the earlier ones were taken.
-  await w1.send({ type: 'checkpointed', generation: 1, step: 0, path: '/x' })
+  await w1.send({ type: 'evaluated', generation: 1, step: 0, loss: 1, phase: 'during' })
   await w1.hears('refuse')
   const response = await fetch(`${coordinator.url}/status`)
   expect(await response.json()).toMatchObject({

@@ -52,7 +52,7 @@ export function decide(state: MembershipState, event: MembershipEvent, nowMs: Ms
     case 'left':
       return onLeft(state, event.link, event.reason, nowMs)
     case 'linkLost':
-      return onLinkLost(state, event.link, event.reason, nowMs)
+      return onLinkLost(state, event.link, event.reason, event.isSilent, nowMs)
     case 'stopRequested':
       return onStopRequested(state, event.reason, nowMs)
     case 'coordinatorFailed':

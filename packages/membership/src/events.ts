@@ -64,7 +64,8 @@ export type MembershipEvent =
       readonly error: ErrorRecord
     }
   | { readonly type: 'left'; readonly link: LinkId; readonly reason: string }
-  | { readonly type: 'linkLost'; readonly link: LinkId; readonly reason: string }
+  /** `isSilent`: nothing was heard of the worker for too long, so it counts as dead; else the connection broke, and it may come back. */
+  | { readonly type: 'linkLost'; readonly link: LinkId; readonly reason: string; readonly isSilent: boolean }
   | { readonly type: 'stopRequested'; readonly reason: string }
   /** The process cannot go on: its log cannot be written, or it is being closed. */
   | { readonly type: 'coordinatorFailed'; readonly error: ErrorRecord }

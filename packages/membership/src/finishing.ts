@@ -7,6 +7,7 @@ import { tryForm } from './forming.ts'
 import { endOf } from './leaving.ts'
 import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
 import { lastStepOf } from './newcomers.ts'
+import { isRegroupDue, nextGeneration } from './regrouping.ts'
 import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
 import type { Evaluation, FinishReport, LinkId, Member, MembershipState } from './state.ts'
 
@@ -54,8 +55,11 @@ export function onEvaluated(
   nowMs: Ms,
 ): Decision {
   const what = `an evaluation of step ${evaluation.step}`
-  const checked = checkRankZero(state, link, generation, evaluation.step, what, 1)
+  const checked = checkRankZero(state, link, generation, evaluation.step, what)
   if ('effects' in checked) return checked
+  if (evaluation.phase === 'untrained' && state.untrainedLoss !== undefined) {
+    return keep(state, `${what}, which an earlier generation has made`)
+  }
   const known: MembershipState = {
     ...withProgress(state, nowMs),
     ...(evaluation.phase === 'untrained' ? { untrainedLoss: evaluation.loss } : { valLoss: evaluation.loss }),
@@ -71,7 +75,7 @@ export function onEvaluated(
   }
 }
 
-/** Rank 0 has a committed state on disk. */
+/** A member has a committed state on disk. It was written beside the training, so the generation it was begun in may be over. */
 export function onCheckpointed(
   state: MembershipState,
   link: LinkId,
@@ -80,16 +84,25 @@ export function onCheckpointed(
   path: string,
   nowMs: Ms,
 ): Decision {
-  const checked = checkRankZero(state, link, generation, step, `a checkpoint of step ${step}`, 0)
-  if ('effects' in checked) return checked
-  return {
-    state: { ...withProgress(state, nowMs), checkpoint: { step, path } },
-    effects: [
-      { type: 'append', record: { type: 'checkpoint', generation, step, path } },
-      { type: 'emit', event: { event: 'checkpoint', step, path } },
-    ],
-    reason: `step ${step} is saved at ${path}`,
+  const what = `a checkpoint of step ${step}`
+  const member = memberOfLink(state, link)
+  if (member === undefined) return refuseStranger(state, link, what)
+  if (state.phase === 'ended') return keep(state, `${what} after the end of the run`)
+  if (generation > state.generation) return refuseMessage(state, member, what, `this is generation ${state.generation}`)
+  if (step > state.committed.step) {
+    // The run has gone back to an earlier step since.
+    if (generation < state.generation) return keep(state, `${what}, which is not the run's any more`)
+    return refuseMessage(state, member, what, `the last committed step is ${state.committed.step}`)
   }
+  const isNewest = step >= (state.checkpoint?.step ?? 0)
+  const moved = state.phase === 'training' || state.phase === 'finishing' ? withProgress(state, nowMs) : state
+  const next: MembershipState = isNewest ? { ...moved, checkpoint: { step, path } } : moved
+  const effects: Effect[] = [
+    { type: 'append', record: { type: 'checkpoint', generation, step, path } },
+    { type: 'emit', event: { event: 'checkpoint', step, path } },
+  ]
+  if (isRegroupDue(next)) return nextGeneration(next, effects, nowMs)
+  return { state: next, effects, reason: `step ${step} is saved at ${path}` }
 }
 
 /** The member if it is rank 0 of this generation and may speak of `step`; else the decision that refuses it. */
@@ -99,7 +112,6 @@ function checkRankZero(
   generation: number,
   step: number,
   what: string,
-  stepsAhead: number,
 ): Member | Decision {
   const member = memberOfLink(state, link)
   if (member === undefined) return refuseStranger(state, link, what)
@@ -110,7 +122,7 @@ function checkRankZero(
   if (generation > state.generation) return refuseMessage(state, member, what, `this is generation ${state.generation}`)
   if (state.phase === 'preparing') return refuseMessage(state, member, what, `the run is ${state.phase}`)
   if (member.rank !== 0) return refuseMessage(state, member, what, 'only rank 0 reports it')
-  if (step > state.committed.step + stepsAhead) {
+  if (step > state.committed.step + 1) {
     return refuseMessage(state, member, what, `the last committed step is ${state.committed.step}`)
   }
   return member

@@ -3,7 +3,7 @@ import { type Decision, durableFirst, type Effect, withEffects } from './effects
 import { MembershipErrors } from './errors.ts'
 import { endDone, endFailed } from './ending.ts'
 import { loadDisagreement } from './load-agreement.ts'
-import { activeMembers, compareWorkerIds, holdsCommitted, linksOf, listNames } from './members.ts'
+import { activeMembers, compareWorkerIds, counted, holdsCommitted, linksOf, listNames } from './members.ts'
 import type { GenerationMember, StateOrigin } from './messages.ts'
 import { errorRecord } from './refusing.ts'
 import { equalShares } from './shares.ts'
@@ -59,7 +59,7 @@ export const countHere = (state: MembershipState): string => {
   const { length } = state.members
   const numLoaded = state.members.filter(member => member.loaded !== undefined).length
   const loading = numLoaded < length ? `, ${length - numLoaded} of them still loading` : ''
-  return `${length} of ${state.config.numWorkers} workers are here${loading}`
+  return `${length} of ${state.config.numWorkers} workers here${loading}`
 }
 
 /** Whether a member that waits could be in a generation formed now. */
@@ -140,7 +140,7 @@ function form(
       },
     },
   ]
-  const reason = `${why}: generation ${generation} of ${active.length}${back}`
+  const reason = `${why}: generation ${generation} of ${counted(active.length)}${back}`
   return { state: next, effects: durableFirst(effects), reason }
 }
 

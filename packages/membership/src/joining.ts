@@ -4,7 +4,7 @@ import { memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import type { JoinedEvent, RecoveredEvent } from './events.ts'
 import { removeMember } from './leaving.ts'
-import { nameOf } from './members.ts'
+import { counted, nameOf } from './members.ts'
 import type { CoordinatorMessage } from './messages.ts'
 import { errorRecord, turnAway } from './refusing.ts'
 import type { Member, MembershipState } from './state.ts'
@@ -125,8 +125,8 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
   const pauseMs = Math.round(notBeforeMs - nowMs)
   const reason = [
     state.startedMs === undefined
-      ? `${members.length} of ${numWorkers} workers are here`
-      : `${members.length} workers are here`,
+      ? `${members.length} of ${numWorkers} workers here`
+      : `${counted(members.length)} here`,
     ...(members.length > maxWorkers ? [`at most ${maxWorkers} take part, it stands by`] : []),
     ...(pauseMs > 0 ? [`it has failed often and is taken in after ${pauseMs} ms`] : []),
   ].join('; ')

@@ -3,7 +3,16 @@ import { type Decision, durableFirst, type Effect, keep, withEffects } from './e
 import { endDone, endFailed, memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { tryForm } from './forming.ts'
-import { activeMembers, isActive, linksOf, memberOfLink, nameOf, withMember, withoutMember } from './members.ts'
+import {
+  activeMembers,
+  holdsCommitted,
+  isActive,
+  linksOf,
+  memberOfLink,
+  nameOf,
+  withMember,
+  withoutMember,
+} from './members.ts'
 import { considerRegroup, lastStepOf } from './newcomers.ts'
 import { errorRecord, refuseStranger } from './refusing.ts'
 import type { MemberChange } from './run-events.ts'
@@ -74,7 +83,10 @@ export function endGeneration(
 ): Decision {
   const { error, why, nowMs, suspects = [], withholdForm = false } = facts
   const links = linksOf(activeMembers(state))
-  const untilMs = nowMs + state.config.deadlines.blameMs
+  const { blameMs, regatherMs } = state.config.deadlines
+  // A worker whose connection broke may come back with what nobody else has.
+  const isKept = state.members.some(member => holdsCommitted(state, member))
+  const untilMs = nowMs + (isKept ? blameMs : regatherMs)
   const next: MembershipState = {
     ...state,
     phase: 'gathering',
@@ -107,10 +119,16 @@ export function endOf(state: MembershipState, nowMs: Ms): Decision {
 }
 
 /** A control link is gone: reset, closed, or silent for too long. */
-export function onLinkLost(state: MembershipState, link: LinkId, reason: string, nowMs: Ms): Decision {
+export function onLinkLost(
+  state: MembershipState,
+  link: LinkId,
+  reason: string,
+  isSilent: boolean,
+  nowMs: Ms,
+): Decision {
   const member = memberOfLink(state, link)
   if (member === undefined) return keep(state, `a link that is no member's was lost: ${reason}`)
-  return removeMember(state, member, 'lost', reason, nowMs, { isFenced: true, isStrike: true })
+  return removeMember(state, member, 'lost', reason, nowMs, { isFenced: isSilent, isStrike: true })
 }
 
 /** A worker wants to go: after the steps under way where it takes part in them, else at once. */

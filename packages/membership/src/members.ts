@@ -33,6 +33,9 @@ export function withMember(state: MembershipState, workerId: string, change: Par
 export const nameOf = (member: Member): string =>
   member.rank === undefined ? `worker ${member.workerId}` : `worker ${member.workerId} (rank ${member.rank})`
 
+/** "1 worker", "3 workers" */
+export const counted = (count: number): string => `${count} worker${count === 1 ? '' : 's'}`
+
 /** "w1, w2 and 7 more" */
 export function listNames(names: readonly string[], limit = 8): string {
   if (names.length <= limit) return names.join(', ')

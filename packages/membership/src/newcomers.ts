@@ -64,9 +64,10 @@ export function considerRegroup(state: MembershipState, before: readonly Effect[
   const { config, committed } = state
   const active = activeMembers(state)
   const leaving = active.filter(member => member.leaving !== undefined)
-  const hasRoom = active.length - leaving.length < config.maxWorkers
+  const room = config.maxWorkers - (active.length - leaving.length)
   const isTooSoon = nowMs - (state.lastAdmissionMs ?? Number.NEGATIVE_INFINITY) < config.deadlines.admitMs
-  const coming = hasRoom && !isTooSoon ? state.members.filter(member => isAdmissible(state, member, nowMs)) : []
+  const waiting = isTooSoon ? [] : state.members.filter(member => isAdmissible(state, member, nowMs))
+  const coming = waiting.slice(0, room)
   if (leaving.length === 0 && coming.length === 0) return asIs
   const afterStep = committed.step + 2
   // The run ends by then anyway.
@@ -75,7 +76,7 @@ export function considerRegroup(state: MembershipState, before: readonly Effect[
     ...(coming.length === 0 ? [] : [`${listNames(coming.map(member => member.workerId))} to be taken in`]),
     ...(leaving.length === 0 ? [] : [`${listNames(leaving.map(member => member.workerId))} to leave`]),
   ].join(', ')
-  const staying = active.length - leaving.length + coming.length
+  const saves = active.length - leaving.length + coming.length < config.minWorkers
   const effects: Effect[] = [
     ...before,
     ...coming.map(
@@ -92,12 +93,12 @@ export function considerRegroup(state: MembershipState, before: readonly Effect[
         generation: state.generation,
         afterStep,
         reason: said,
-        save: staying === 0 || staying < config.minWorkers,
+        save: saves,
       },
     },
   ]
   return {
-    state: { ...state, regroup: { afterStep, reason: said } },
+    state: { ...state, regroup: { afterStep, reason: said, saves } },
     effects,
     reason: `${why}; the generation ends after step ${afterStep}: ${said}`,
   }

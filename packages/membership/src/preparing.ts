@@ -5,6 +5,7 @@ import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
 import {
   activeMembers,
+  counted,
   formatGroups,
   isActive,
   linksOf,
@@ -80,7 +81,7 @@ function start(state: MembershipState, active: readonly Member[], digest: string
     effects.push({ type: 'broadcast', links, message: { type: 'stop', generation, ...state.stop } })
   }
   effects.push({ type: 'broadcast', links, message: { type: 'start', generation, step: startStep } })
-  return considerRegroup(next, effects, nowMs, `${active.length} workers are ready, all with digest ${digest}`)
+  return considerRegroup(next, effects, nowMs, `${counted(active.length)} ready with digest ${digest}`)
 }
 
 const startsDiffer = (groups: ReadonlyMap<string, readonly string[]>): ErrorRecord =>

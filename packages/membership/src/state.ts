@@ -162,7 +162,7 @@ export interface MembershipState {
   /** The run's end at an earlier step. */
   readonly stop: { readonly afterStep: number; readonly reason: string } | undefined
   /** The generation's end at a step, for the sake of those who come and go. */
-  readonly regroup: { readonly afterStep: number; readonly reason: string } | undefined
+  readonly regroup: { readonly afterStep: number; readonly reason: string; readonly saves: boolean } | undefined
   /** The first error of its own that a member reported since the last commit. */
   readonly failure: ErrorRecord | undefined
   /** Evaluations of a step whose commit is still to come. */

@@ -1,13 +1,12 @@
 import type { ErrorRecord, Ms } from '@skein/core'
-import { type Decision, durableFirst, type Effect, keep } from './effects.ts'
+import { type Decision, type Effect, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
-import { tryForm } from './forming.ts'
-import { releaseLeavers } from './leaving.ts'
 import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
 import type { Vote } from './messages.ts'
 import { considerRegroup, lastStepOf } from './newcomers.ts'
+import { isRegroupDue, nextGeneration } from './regrouping.ts'
 import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
 import { maxMembersShown, type StepEvent, type StepMember } from './run-events.ts'
 import type { LinkId, Member, MembershipState } from './state.ts'
@@ -112,26 +111,8 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
   }
   const reason = `step ${step} committed`
   if (isLast) return { state: next, effects, reason: `${reason}, the last one` }
-  const { regroup } = state
-  if (regroup !== undefined && step >= regroup.afterStep) return nextGeneration(next, effects, nowMs, regroup.reason)
+  if (isRegroupDue(next)) return nextGeneration(next, effects, nowMs)
   return considerRegroup(next, effects, nowMs, reason)
-}
-
-/** The generation ends in good order, where it was announced to. */
-function nextGeneration(state: MembershipState, before: readonly Effect[], nowMs: Ms, why: string): Decision {
-  const released = releaseLeavers({
-    ...state,
-    phase: 'gathering',
-    members: state.members.map(member => ({ ...member, rank: undefined, ready: undefined })),
-    regroup: undefined,
-    gathering: { suspects: [], expected: [], untilMs: nowMs },
-  })
-  return tryForm(
-    released.state,
-    durableFirst([...before, ...released.effects]),
-    nowMs,
-    `step ${state.committed.step} committed; ${why}`,
-  )
 }
 
 function shownMember({ workerId, rank, vote }: Member): StepMember[] {

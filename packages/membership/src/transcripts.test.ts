@@ -5,6 +5,7 @@ import { decide } from './decide.ts'
 import { whyWaiting } from './describe.ts'
 import type { Effect } from './effects.ts'
 import type { MembershipEvent } from './events.ts'
+import { protocolVersion } from './joining.ts'
 import { defaultDeadlines, initialState, type MembershipState } from './state.ts'
 
 /**
@@ -28,6 +29,9 @@ class Machine {
         runDir: '/runs/r1',
         job: {},
         numWorkers: number('workers', 2),
+        minWorkers: number('min', 1),
+        maxWorkers: number('max', 4),
+        globalBatch: 8,
         totalSteps: number('steps', 2),
         laneSecret: 'secret',
         deadlines: defaultDeadlines,
@@ -49,7 +53,10 @@ class Machine {
         // All join over links a, b, … and are ready: the shared beginning of many stories.
         const names = text('names', '').split(',')
         const linkOf = (i: number) => String.fromCharCode(97 + i)
-        for (const [i, worker] of names.entries()) this.run(`join link=${linkOf(i)} worker=${worker}`)
+        for (const [i, worker] of names.entries()) {
+          this.run(`join link=${linkOf(i)} worker=${worker}`)
+          this.run(`loaded link=${linkOf(i)}`)
+        }
         for (const i of names.keys()) this.run(`ready link=${linkOf(i)}`)
         const now = this.#state as MembershipState
         return [`${now.phase}: ${now.members.map(m => `${m.workerId} is rank ${m.rank} on ${m.link}`).join(', ')}`]
@@ -61,7 +68,13 @@ class Machine {
           step,
           digest: args.get('digest'),
           samplesTo: args.has('samplesTo') ? number('samplesTo', 0) : undefined,
-          resume: args.get('resume'),
+          checkpoint: args.has('checkpoint')
+            ? { step: number('checkpointStep', step), path: text('checkpoint', '') }
+            : undefined,
+          members: text('members', '')
+            .split(',')
+            .filter(workerId => workerId !== '')
+            .map(workerId => ({ workerId, incarnation: `${workerId}-first` })),
           untrainedLoss: undefined,
         })
       case 'join':
@@ -70,20 +83,20 @@ class Machine {
           link,
           workerId: text('worker', 'w1'),
           incarnation: text('incarnation', `${args.get('worker')}-first`),
-          protocol: number('protocol', 1),
+          protocol: number('protocol', protocolVersion),
           lane: { host: 'h', port: number('port', 1) },
           pid: number('pid', 100),
           device: { backend: 'cpu', version: '1', threads: 1 },
+          holds: heldOf(text('holds', '')),
         })
+      case 'loaded': {
+        const report = { dataFingerprint: text('data', 'f'), numParams: number('params', 10) }
+        return this.#apply({ type: 'loaded', link, ...report })
+      }
+      case 'caught-up':
+        return this.#apply({ type: 'caughtUp', link, holds: heldOf(text('holds', '')) })
       case 'ready':
-        return this.#apply({
-          type: 'ready',
-          link,
-          generation,
-          digest: text('digest', 'd0'),
-          dataFingerprint: text('data', 'f'),
-          numParams: number('params', 10),
-        })
+        return this.#apply({ type: 'ready', link, generation, digest: text('digest', `d${before.startStep}`) })
       case 'vote': {
         const [from = 0, to = 0] = text('samples', `${(step - 1) * 8}:${step * 8}`)
           .split(':')
@@ -122,22 +135,18 @@ class Machine {
           ...(args.has('baseline') ? { baselineLoss: number('baseline', 0) } : {}),
         })
       case 'fail':
-        return this.#apply({
-          type: 'failed',
-          link,
-          error: {
-            code: args.get('code') ?? 'SKEIN_X',
-            retry: 'never',
-            what: text('what', 'it broke'),
-            todo: text('todo', 'mend it'),
-            details: {},
-          },
-          ...(args.has('peer') ? { peerRank: number('peer', 0) } : {}),
-        })
+        return this.#apply({ type: 'failed', link, error: errorOf(args) })
+      case 'peer-lost':
+        return this.#apply({ type: 'peerLost', link, generation, peerRank: number('peer', 0), error: errorOf(args) })
       case 'leave':
         return this.#apply({ type: 'left', link, reason: text('reason', 'told to') })
       case 'lost':
-        return this.#apply({ type: 'linkLost', link, reason: text('reason', 'connection reset') })
+        return this.#apply({
+          type: 'linkLost',
+          link,
+          reason: text('reason', 'connection reset'),
+          isSilent: args.get('silent') === 'yes',
+        })
       case 'stop':
         return this.#apply({ type: 'stopRequested', reason: text('reason', 'interrupted') })
       default:
@@ -158,6 +167,21 @@ class Machine {
     ]
   }
 }
+
+/** "5:d5,4:d4", the newest first. */
+const heldOf = (text: string) =>
+  text
+    .split(',')
+    .filter(entry => entry !== '')
+    .map(entry => ({ step: Number(entry.split(':')[0]), digest: entry.split(':')[1] ?? '' }))
+
+const errorOf = (args: ReadonlyMap<string, string>) => ({
+  code: args.get('code') ?? 'SKEIN_X',
+  retry: 'never' as const,
+  what: (args.get('what') ?? 'it_broke').replaceAll('_', ' '),
+  todo: (args.get('todo') ?? 'mend_it').replaceAll('_', ' '),
+  details: {},
+})
 
 function formatEffect(effect: Effect): string {
   switch (effect.type) {
@@ -187,7 +211,10 @@ const formatFields = (fields: object): string =>
     .map(([key, value]) => {
       if (key === 'error') return `${value.code} "${value.what}${value.why === undefined ? '' : ` (${value.why})`}"`
       if (['device', 'job', 'details', 'what', 'why'].includes(key)) return ''
-      if (key === 'members') return `members=${(value as { workerId: string }[]).map(m => m.workerId).join(',')}`
+      if (key === 'members') {
+        const members = value as { workerId: string; share?: number }[]
+        return `members=${members.map(m => `${m.workerId}${m.share === undefined ? '' : `:${m.share}`}`).join(',')}`
+      }
       return `${key}=${typeof value === 'string' && !value.includes(' ') ? value : JSON.stringify(value)}`
     })
     .filter(field => field !== '')

@@ -15,7 +15,7 @@ import { listen } from './listen.ts'
 type Side = ControlLink<CoordinatorMessage, WorkerMessage>
 const handlesAtStart = openHandles()
 const token = 'join-token'
-const beat = (step: number): WorkerMessage => ({ type: 'heartbeat', progress: 0, step })
+const beat = (step: number): WorkerMessage => ({ type: 'heartbeat', progress: 0, step, opsEntered: 0 })
 const start = (step: number): CoordinatorMessage => ({ type: 'start', generation: 1, step })
 
 async function codeOf(promise: Promise<unknown>): Promise<string> {
@@ -93,7 +93,7 @@ test('a job of a megabyte arrives', async () => {
   const [near, far] = await pair()
   const job = { text: 'x'.repeat(2 ** 20) }
   const received = messagesOf(near, 1)
-  await far.send({ type: 'welcome', runId: 'r', runDir: 'd', job })
+  await far.send({ type: 'welcome', runId: 'r', runDir: 'd', maxWorkers: 1, job })
   expect(await received).toMatchObject([{ job }])
 })
 

@@ -35,8 +35,14 @@ const fromWorker: readonly WorkerMessage[] = [
     lane,
     pid: 77,
     device: { backend: 'node', version: '2.15', threads: 2 },
+    holds: [
+      { step: 5, digest },
+      { step: 4, digest },
+    ],
   },
-  { type: 'ready', generation: 1, digest, dataFingerprint: 'abc', numParams: 3_000_000 },
+  { type: 'loaded', dataFingerprint: 'abc', numParams: 3_000_000 },
+  { type: 'caught-up', holds: [] },
+  { type: 'ready', generation: 1, digest },
   {
     type: 'vote',
     generation: 1,
@@ -56,24 +62,47 @@ const fromWorker: readonly WorkerMessage[] = [
   { type: 'evaluated', generation: 1, step: 12, loss: Number.POSITIVE_INFINITY, phase: 'during' },
   { type: 'checkpointed', generation: 1, step: 12, path: '/runs/a/step-12' },
   { type: 'finished', generation: 1, step: 12, peakRssBytes: 1, sampleText: 'the ünïcode 🪿', baselineLoss: 2.5 },
-  { type: 'heartbeat', progress: 9, step: 12 },
-  { type: 'failed', error, peerRank: 2 },
+  { type: 'heartbeat', progress: 9, step: 12, opsEntered: 30 },
+  { type: 'failed', error },
+  { type: 'peer-lost', generation: 1, peerRank: 2, error },
   { type: 'leave', reason: 'drained' },
 ]
+const members = [
+  { workerId: 'w0', rank: 0, lane: { ...lane, local: { hostId: 'b-1-2', path: '/tmp/skein-1/lanes' } }, share: 32 },
+] as const
 const fromCoordinator: readonly CoordinatorMessage[] = [
-  { type: 'welcome', runId: 'r', runDir: '/runs/r', job: { steps: 5, mesh: { dp: 2 }, tags: ['a', null, true, 1.5] } },
+  {
+    type: 'welcome',
+    runId: 'r',
+    runDir: '/runs/r',
+    job: { steps: 5, mesh: { dp: 2 }, tags: ['a', null, true, 1.5] },
+    maxWorkers: 8,
+  },
+  { type: 'generation', generation: 1, members, laneToken: 's', startStep: 0, origin: { kind: 'initial' } },
   {
     type: 'generation',
-    generation: 1,
-    members: [{ workerId: 'w0', rank: 0, lane: { ...lane, local: { hostId: 'b-1-2', path: '/tmp/skein-1/lanes' } } }],
+    generation: 2,
+    members,
     laneToken: 's',
-    startStep: 0,
+    startStep: 7,
+    origin: { kind: 'members', ranks: [0, 3] },
   },
+  {
+    type: 'generation',
+    generation: 3,
+    members,
+    laneToken: 's',
+    startStep: 7,
+    origin: { kind: 'checkpoint', path: '/c' },
+  },
+  { type: 'catch-up', generation: 1, members, laneToken: 's' },
+  { type: 'regroup', generation: 1, afterStep: 4, reason: 'w3 to leave', save: false },
   { type: 'start', generation: 1, step: 0 },
   { type: 'commit', generation: 1, step: 1, digest },
   { type: 'stop', generation: 1, afterStep: 9, reason: 'asked' },
   { type: 'abort', generation: 1, error },
   { type: 'refuse', error },
+  { type: 'fail', error },
   { type: 'finish' },
 ]
 
@@ -95,7 +124,7 @@ const jobs = fc
 test('any JSON job arrives as it was', () => {
   fc.assert(
     fc.property(jobs, job => {
-      const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', job }
+      const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', maxWorkers: 1, job }
       expect(decodeCoordinatorMessage(encodeCoordinatorMessage(message))).toEqual({ ok: true, message })
     }),
   )
@@ -114,13 +143,15 @@ test.each([
   ['a Map', new Map(), /is a Map/],
   ['a key "__proto__"', JSON.parse('{"a":{"__proto__":1}}'), /a has a key "__proto__"/],
 ])('%s in a job is refused at the sender, with its place', (_, job, message) => {
-  expect(() => encodeCoordinatorMessage({ type: 'welcome', runId: 'r', runDir: 'd', job })).toThrow(message)
+  expect(() => encodeCoordinatorMessage({ type: 'welcome', runId: 'r', runDir: 'd', maxWorkers: 1, job })).toThrow(
+    message,
+  )
 })
 
 test('a circular job is refused, not followed for ever', () => {
   const job: Record<string, unknown> = {}
   job['self'] = job
-  expect(() => encodeCoordinatorMessage({ type: 'welcome', runId: 'r', runDir: 'd', job })).toThrow(
+  expect(() => encodeCoordinatorMessage({ type: 'welcome', runId: 'r', runDir: 'd', maxWorkers: 1, job })).toThrow(
     /nested over 32 deep/,
   )
 })
@@ -175,7 +206,7 @@ test.each([
   ['an unknown key', { type: 'leave', reason: 'x', extra: 1 }, /leave.*extra/],
   ['a missing field', { type: 'leave' }, /reason/],
   ['a negative step', { type: 'heartbeat', progress: 1, step: -1 }, /step/],
-  ['a digest of another form', { ...fromWorker[1], digest: 'XYZ' }, /digest: not 16 hex digits/],
+  ['a digest of another form', { ...fromWorker[3], digest: 'XYZ' }, /digest: not 16 hex digits/],
   ['a worker name that is a path', { ...fromWorker[0], workerId: '../../etc' }, /workerId/],
   ['not an object', 5, /type none/],
 ])('%s is refused with its place', (_, value, message) => {
@@ -185,7 +216,7 @@ test.each([
 })
 
 test('a message over the limit is refused on both sides', () => {
-  const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', job: 'x'.repeat(2000) }
+  const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', maxWorkers: 1, job: 'x'.repeat(2000) }
   expect(() => encodeCoordinatorMessage(message, 1000)).toThrow(/at most 1000 B/)
   const decoded = decodeCoordinatorMessage(encodeCoordinatorMessage(message), 1000)
   expect(decoded.ok ? 'ok' : decoded.error.code).toBe(WireErrors.MESSAGE_TOO_LARGE.code)
@@ -207,7 +238,7 @@ test('20,000 mutated messages never throw, and what passes can be sent again', (
 test('the scan takes whatever msgpackr writes for plain JSON', () => {
   fc.assert(
     fc.property(jobs, job => {
-      const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', job }
+      const message: CoordinatorMessage = { type: 'welcome', runId: 'r', runDir: 'd', maxWorkers: 1, job }
       expect(scanMsgpack(encodeCoordinatorMessage(message))).toBeUndefined()
     }),
   )

@@ -202,14 +202,13 @@ export class CommSession {
     this.#comeBack(randomInt(reconnectJitterMs))
   }
 
-  /** This incarnation was given up; another one of the same worker begins with nothing. */
+  /** This incarnation was given up; another one of the same worker takes over. What it holds counts only where the log says the same. */
   #rejoin(error: SkeinError): void {
     const link = this.#link
     this.#link = undefined
     void link?.close('another incarnation takes over')
     this.#endGeneration(error)
     this.#incarnation = newIncarnation()
-    this.#holds = []
     this.#logger.info({ incarnation: this.#incarnation }, 'worker.rejoins')
     this.#comeBack(randomInt(rejoinJitterMs))
   }

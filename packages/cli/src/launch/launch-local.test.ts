@@ -81,16 +81,18 @@ describe('a local launch', () => {
     expect(stderrOf(folder.path, 'w0')).not.toContain('address')
   })
 
-  it('names the worker that ended early, with its last words', async () => {
+  it('goes on while a worker is left, and names the first that ended early, with its last words', async () => {
     using folder = temporaryFolder('launch')
-    const run = await launchLocal(launchIn(folder.path, { w1: 'die' }), () => undefined)
+    const run = await launchLocal(launchIn(folder.path, { w0: 'die', w1: 'die' }), () => undefined)
     const failure = await run.failed
-    expect(failure).toMatchObject({ name: 'w1', exit: { code: 3 } })
+    expect(run.failures()).toHaveLength(2)
+    expect(failure).toBe(run.failures()[0])
+    expect(failure.exit.code).toBe(3)
     expect(failure.lastWords).toContain('out of luck')
     const error = childFailed(failure, path.join(folder.path, 'run'))
     expect(error.code).toBe(CliErrors.CHILD_EXITED.code)
-    expect(error.message).toContain('worker w1 ended with status 3')
-    expect(error.todo).toContain('w1.stderr.log')
+    expect(error.message).toContain(`worker ${failure.name} ended with status 3`)
+    expect(error.todo).toContain(`${failure.name}.stderr.log`)
     await run.stop(5000)
     await run.ended
   })
