@@ -23,10 +23,16 @@ export const MembershipErrors = {
     meaning:
       'A link that has not joined, or is no longer the link of a member, sent a message that only members may send.',
   },
+  REPLACED: {
+    code: 'SKEIN_MEMBERSHIP_REPLACED',
+    retry: 'next-generation',
+    meaning:
+      'Another process with the same workerId has taken the place of this one. Whose join came last need not be the younger, so this one may try again; two that go on taking turns have one name by mistake.',
+  },
   FENCED: {
     code: 'SKEIN_MEMBERSHIP_FENCED',
     retry: 'next-generation',
-    meaning: 'A newer process with the same workerId has taken the place of this one, or it was given up for dead.',
+    meaning: 'This process was given up for dead or put out; it may come back as a new incarnation.',
   },
   DUPLICATE_JOIN: {
     code: 'SKEIN_MEMBERSHIP_DUPLICATE_JOIN',

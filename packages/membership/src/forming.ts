@@ -51,9 +51,9 @@ function awaitedBy(state: MembershipState): string | undefined {
   return isLost ? `waiting for a worker that holds step ${state.committed.step}` : undefined
 }
 
-/** Nothing has been formed in this run, or since it was resumed with nobody to come back. */
+/** This coordinator has formed no generation yet, and waits for nobody in particular. */
 export const isFirst = (state: MembershipState): boolean =>
-  state.startedMs === undefined && state.gathering.expected.length === 0
+  state.lastAdmissionMs === undefined && state.gathering.expected.length === 0
 
 export const countHere = (state: MembershipState): string => {
   const { length } = state.members

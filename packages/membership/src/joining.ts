@@ -62,7 +62,8 @@ export function onJoined(state: MembershipState, event: JoinedEvent, nowMs: Ms):
       }),
     )
   }
-  if (state.fenced.includes(incarnation)) return refuse(fencedError(workerId))
+  const fence = state.fenced.find(one => one.incarnation === incarnation)
+  if (fence !== undefined) return refuse(fence.isReplaced ? replacedError(workerId) : fencedError(workerId))
   const same = state.members.find(member => member.workerId === workerId)
   if (same !== undefined && same.link === link) {
     if (same.incarnation === incarnation) return keep(state, `${nameOf(same)} asked to join twice over one link`)
@@ -93,7 +94,7 @@ function replace(state: MembershipState, event: JoinedEvent, old: Member, nowMs:
     ...removed.effects,
     ...(isReconnecting
       ? []
-      : [{ type: 'send', link: old.link, message: { type: 'refuse', error: fencedError(old.workerId) } } as const]),
+      : [{ type: 'send', link: old.link, message: { type: 'refuse', error: replacedError(old.workerId) } } as const]),
     { type: 'close', link: old.link, reason },
   ]
   return admit(removed.state, event, effects, nowMs)
@@ -147,11 +148,19 @@ function welcome(state: MembershipState): CoordinatorMessage {
   return { type: 'welcome', runId, runDir, job, maxWorkers, ...(jobFile === undefined ? {} : { jobFile }) }
 }
 
-export const fencedError = (workerId: string): ErrorRecord =>
+const replacedError = (workerId: string): ErrorRecord =>
+  errorRecord(MembershipErrors.REPLACED, {
+    what: `this process of worker ${workerId} was replaced`,
+    why: 'another process joined under the same workerId',
+    todo: 'give each worker its own name; a single one joins anew by itself',
+    details: { workerId },
+  })
+
+const fencedError = (workerId: string): ErrorRecord =>
   errorRecord(MembershipErrors.FENCED, {
-    what: `this process of worker ${workerId} was replaced or given up`,
-    why: 'a newer process joined under the same workerId, or nothing was heard of this one for too long',
-    todo: 'nothing, it joins anew by itself; if two workers have one name, give each its own',
+    what: `this process of worker ${workerId} was given up`,
+    why: 'nothing was heard of it for too long, or what it said did not agree with the others',
+    todo: 'nothing, it joins anew by itself',
     details: { workerId },
   })
 

@@ -44,7 +44,9 @@ export function removeMember(
   { isFenced = false, isStrike = false, withholdForm = false }: Removal = {},
 ): Decision {
   const struck = isStrike ? strike(state, member.workerId, nowMs) : state
-  const fenced = isFenced ? [...struck.fenced, member.incarnation].slice(-maxFenced) : struck.fenced
+  const fenced = isFenced
+    ? [...struck.fenced, { incarnation: member.incarnation, isReplaced: change === 'fenced' }].slice(-maxFenced)
+    : struck.fenced
   const rest: MembershipState = { ...withoutMember(struck, member.workerId), fenced }
   const effects: Effect[] = [{ type: 'emit', event: memberEvent(member, change, reason) }]
   const why = `${nameOf(member)} ${saidOf[change] ?? change}: ${reason}`

@@ -147,8 +147,8 @@ export interface MembershipState {
   readonly generation: number
   /** In join order. */
   readonly members: readonly Member[]
-  /** Incarnations that were replaced or evicted and may not come back; the last of them. */
-  readonly fenced: readonly string[]
+  /** Incarnations that may not come back, the last of them; `isReplaced`: a newer process has their name. */
+  readonly fenced: readonly { readonly incarnation: string; readonly isReplaced: boolean }[]
   /** By workerId. */
   readonly strikes: Readonly<Record<string, Strikes>>
   /** Reporter → accused, since the last commit: how often it lost its lane to it. */

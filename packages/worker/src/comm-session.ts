@@ -19,6 +19,10 @@ type Loaded = Extract<ToComm, { type: 'loaded' }>
 const reconnectJitterMs = 200
 /** Before another incarnation joins in place of one that was given up. */
 const rejoinJitterMs = 500
+/** Replaced so often without a generation between: two workers have one name. */
+const maxReplaced = 3
+/** The coordinator's word for it. */
+const replacedCode = 'SKEIN_MEMBERSHIP_REPLACED'
 
 /**
  * The comm thread's work: the control link, the lanes, the group of the present generation, votes and heartbeats.
@@ -37,6 +41,7 @@ export class CommSession {
   #lanes: LaneServer | undefined
   #link: ControlLink | undefined
   #isWelcome = false
+  #timesReplaced = 0
   #loaded: Loaded | undefined
   #leaving: string | undefined
   #message: GenerationMessage | undefined
@@ -166,6 +171,7 @@ export class CommSession {
       case 'generation':
         this.#endGeneration(supersededError(message.generation))
         this.#message = message
+        this.#timesReplaced = 0
         break
       case 'catch-up':
         this.#tell({ type: 'caught-up', holds: this.#holds })
@@ -204,6 +210,10 @@ export class CommSession {
 
   /** This incarnation was given up; another one of the same worker takes over. What it holds counts only where the log says the same. */
   #rejoin(error: SkeinError): void {
+    if (error.code === replacedCode && ++this.#timesReplaced >= maxReplaced) {
+      this.fail(error)
+      return
+    }
     const link = this.#link
     this.#link = undefined
     void link?.close('another incarnation takes over')
