@@ -4,8 +4,9 @@ import { describe, expect, test } from 'vitest'
 import { batch, configOf, digestAfter, SimulatedRun } from './simulated-run.test.support.ts'
 import type { SimulatedWorker } from './simulated-worker.test.support.ts'
 
-// SKEIN_FUZZ_RUNS=100 plays a hundred times as many runs.
-useTestSeed()
+// SKEIN_FUZZ_RUNS=100 plays a hundred times as many runs, SKEIN_SIM_MEMBERS=10000 the last one with so many members.
+const seed = useTestSeed()
+const numMany = Number(process.env['SKEIN_SIM_MEMBERS'] ?? 500)
 
 const hourMs = 3_600_000
 
@@ -143,4 +144,23 @@ describe('simulated runs', () => {
       { numRuns: fuzzRuns(100) },
     )
   })
+
+  test(`${numMany} members, of whom some die, stop or are cut off while the coordinator restarts, make all steps`, () => {
+    const run = new SimulatedRun(configOf({ numWorkers: numMany, maxWorkers: numMany, totalSteps: 6 }), seed)
+    for (let i = 0; i < numMany; i++) run.start(`w${i}`)
+    const anyone = () => run.workers[run.random.nextInt(run.workers.length)] as SimulatedWorker
+    for (let i = 0; i < 12; i++) {
+      run.after(run.random.nextInt(3_000), () => run.kill(anyone()))
+      run.after(run.random.nextInt(3_000), () => run.stop(anyone(), 500 + run.random.nextInt(8_000)))
+      run.after(run.random.nextInt(3_000), () => {
+        const { link } = anyone()
+        if (link !== undefined) run.breakLink(link, 'reset', false)
+      })
+    }
+    run.after(1_500, () => run.restartCoordinator(1_000))
+    run.play(hourMs)
+    checkLog(run)
+    expect(run.state.outcome?.status, run.state.outcome?.reason).toBe('finished')
+    expect(lastStep(run)).toBe(6)
+  }, 300_000)
 })

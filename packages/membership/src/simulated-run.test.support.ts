@@ -64,7 +64,11 @@ export class SimulatedRun {
   readonly #queue = new EventQueue()
   readonly #links = new Map<LinkId, Link>()
   readonly #entered = new Map<string, Set<SimulatedWorker>>()
-  readonly #partitions = new Set<string>()
+  readonly #partitions = new Map<string, readonly [SimulatedWorker, SimulatedWorker]>()
+  readonly #dead = new Set<SimulatedWorker>()
+  /** The youngest process of each name. */
+  readonly #newest = new Map<string, SimulatedWorker>()
+  readonly #ranks = new WeakMap<readonly GenerationMember[], ReadonlyMap<string, number>>()
   #names = 0
 
   constructor(config: MembershipConfig, seed: number) {
@@ -81,6 +85,7 @@ export class SimulatedRun {
   start(workerId: string): SimulatedWorker {
     const worker = new SimulatedWorker(this, workerId)
     this.workers.push(worker)
+    this.#newest.set(workerId, worker)
     worker.join()
     return worker
   }
@@ -136,6 +141,7 @@ export class SimulatedRun {
   kill(worker: SimulatedWorker): void {
     if (worker.isDead) return
     worker.isDead = true
+    this.#dead.add(worker)
     if (worker.link !== undefined) this.breakLink(worker.link, 'reset', false)
     this.#breakLanes(worker)
   }
@@ -156,7 +162,7 @@ export class SimulatedRun {
   /** The two lose their lanes, and get none for a while. */
   partition(a: SimulatedWorker, b: SimulatedWorker, ms: number): void {
     const key = pairOf(a, b)
-    this.#partitions.add(key)
+    this.#partitions.set(key, [a, b])
     this.after(ms, () => this.#partitions.delete(key))
     const generation = a.generation?.generation
     if (generation === undefined || b.generation?.generation !== generation) return
@@ -186,15 +192,18 @@ export class SimulatedRun {
     const key = `${generation} ${place}`
     const here = this.#entered.get(key) ?? new Set()
     this.#entered.set(key, here.add(worker))
-    const peers = members.map(member => this.workers.find(w => w.incarnationIn(member)))
-    const missing = members.find((_member, i) => peers[i] === undefined || peers[i].isDead)
-    if (missing !== undefined) {
-      this.after(this.delayMs(20), () => worker.awake(() => worker.lost(generation, missing.rank)))
+    const rankOf = (peer: SimulatedWorker) => this.#ranksOf(members).get(peer.workerId)
+    for (const dead of this.#dead) {
+      const rank = rankOf(dead)
+      if (rank === undefined || this.#newest.get(dead.workerId) !== dead) continue
+      this.after(this.delayMs(20), () => worker.awake(() => worker.lost(generation, rank)))
       return
     }
-    for (const [i, peer] of peers.entries()) {
-      if (peer === undefined || peer === worker || !this.#partitions.has(pairOf(worker, peer))) continue
-      this.after(this.delayMs(200), () => worker.awake(() => worker.lost(generation, members[i]?.rank ?? 0)))
+    for (const pair of this.#partitions.values()) {
+      if (!pair.includes(worker)) continue
+      const rank = rankOf(pair[0] === worker ? pair[1] : pair[0])
+      if (rank === undefined) continue
+      this.after(this.delayMs(200), () => worker.awake(() => worker.lost(generation, rank)))
       return
     }
     if (here.size < members.length) return
@@ -240,6 +249,14 @@ export class SimulatedRun {
 
   request(reason: string): void {
     if (this.isUp) this.#apply({ type: 'stopRequested', reason })
+  }
+
+  #ranksOf(members: readonly GenerationMember[]): ReadonlyMap<string, number> {
+    const known = this.#ranks.get(members)
+    if (known !== undefined) return known
+    const ranks = new Map(members.map(member => [member.workerId, member.rank]))
+    this.#ranks.set(members, ranks)
+    return ranks
   }
 
   #breakLanes(worker: SimulatedWorker): void {

@@ -51,11 +51,6 @@ export class SimulatedWorker {
     return this.generation?.members ?? []
   }
 
-  /** Whether this process is the one that a generation counts on: the newest of its name. */
-  incarnationIn(member: GenerationMember): boolean {
-    return member.workerId === this.workerId && !this.isDead
-  }
-
   get isAlive(): boolean {
     return !this.isDead && !this.isStopped
   }

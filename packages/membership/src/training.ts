@@ -3,7 +3,16 @@ import { type Decision, type Effect, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
-import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
+import {
+  activeMembers,
+  areAllActive,
+  isActive,
+  linksOf,
+  listNames,
+  memberOfLink,
+  nameOf,
+  withMember,
+} from './members.ts'
 import type { Vote } from './messages.ts'
 import { considerRegroup, lastStepOf } from './newcomers.ts'
 import { isRegroupDue, nextGeneration } from './regrouping.ts'
@@ -29,11 +38,11 @@ export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs:
   const { step, digest } = vote
   // An undone step leaves the one before it.
   const next = withMember(state, member.workerId, { vote, holds: [{ step, digest }, ...member.holds.slice(0, 1)] })
+  if (!areAllActive(next, other => other.vote !== undefined)) {
+    return { state: next, effects: [], reason: `${nameOf(member)} voted for step ${step}` }
+  }
   const active = activeMembers(next)
   const votes = active.flatMap(other => (other.vote === undefined ? [] : [other.vote]))
-  if (votes.length < active.length) {
-    return { state: next, effects: [], reason: `${votes.length} of ${active.length} votes for step ${step}` }
-  }
   const samples = samplesDisagreement(next, active, step)
   if (samples !== undefined) return endFailed(next, samples)
   const digests = digestDisagreement(active, step)
