@@ -87,6 +87,7 @@ function buildProgram(outcome: Outcome): Command {
     .addOption(tokenOption())
     .option('--run-dir <dir>', 'folder of the run (default: checkpoint.to/NAME-TIME)')
     .option('--resume [path]', 'go on from a checkpoint')
+    .option('--continue', 'go on with the run in --run-dir from its last commit; its workers come back', false)
     .addOption(jsonOption())
     .addOption(new Option('--exit-with-parent', 'end when stdin ends').default(false).hideHelp())
     .action(async options => {

@@ -42,6 +42,10 @@ export const coordinatorConfig = z.strictObject({
   runDir: z.string().min(1).describe('folder of the run: log, checkpoints, logs'),
   runId: z.string().min(1).optional().describe("default: the folder's name"),
   resume: z.string().min(1).optional().describe('checkpoint to go on from, or a folder of them'),
+  continueRun: z
+    .boolean()
+    .default(false)
+    .describe('go on with the run in runDir from its last commit, with its members'),
   deadlines,
   heartbeat,
   joinTimeoutMs: ms(1).default(10_000).describe('how long a control link may stay without a join'),

@@ -166,6 +166,11 @@ function asJson(job: unknown): unknown {
 /** Where this run begins: at nothing, or at a checkpoint and what the log says about its step. */
 async function recover(config: CoordinatorConfig, store: Store, runDir: string): Promise<RecoveredEvent> {
   const past = store.past()
+  const stand = config.continueRun ? store.stand() : undefined
+  if (stand !== undefined) {
+    const samplesTo = stand.samplesTo ?? stand.step * config.globalBatch
+    return { type: 'recovered', ...stand, samplesTo, untrainedLoss: past.untrainedLoss }
+  }
   if (config.resume === undefined) {
     if (past.lastStep > 0) throw runExists(runDir, past.lastStep, past.lastCheckpoint?.path)
     return {
@@ -229,7 +234,7 @@ function runExists(runDir: string, lastStep: number, checkpoint: string | undefi
   return new SkeinError(CoordinatorErrors.RUN_EXISTS, {
     what: `${runDir} holds the log of a run with ${lastStep} committed steps`,
     why: 'a new run would mix with it',
-    todo: `choose another run folder, or go on with it: --resume ${checkpoint ?? 'CHECKPOINT'}`,
+    todo: `choose another run folder, or go on with it: --continue, or --resume ${checkpoint ?? 'CHECKPOINT'}`,
     details: { runDir, lastStep },
   })
 }

@@ -34,6 +34,19 @@ export interface LoggedPast {
   readonly untrainedLoss: number | undefined
 }
 
+/** Where a run stands by its log: what a coordinator that is started again goes on from. */
+export interface LoggedStand {
+  readonly generation: number
+  /** The last committed step of the history that holds. */
+  readonly step: number
+  readonly digest: string | undefined
+  readonly samplesTo: number | undefined
+  /** The newest one at or before that step. */
+  readonly checkpoint: { readonly step: number; readonly path: string } | undefined
+  /** Members of the last generation. */
+  readonly members: readonly { readonly workerId: string; readonly incarnation: string }[]
+}
+
 export interface LoggedCommit {
   readonly step: number
   readonly generation: number
@@ -98,6 +111,34 @@ export class Store {
       lastStep: Number(commit['step'] ?? 0),
       lastCheckpoint: checkpoint === undefined ? undefined : { step: checkpoint.step, path: checkpoint.path },
       untrainedLoss: typeof untrained?.['loss'] === 'number' ? untrained['loss'] : undefined,
+    }
+  }
+
+  /** Undefined where no generation was ever formed. */
+  stand(): LoggedStand | undefined {
+    const generation = this.#database
+      .prepare('SELECT generation, startStep, startDigest FROM generations ORDER BY generation DESC LIMIT 1')
+      .get() as { generation: number; startStep: number; startDigest: string | null } | undefined
+    if (generation === undefined) return undefined
+    // A generation begins at the last commit that holds, or goes back to a checkpoint: later rows of older ones do not hold.
+    const made = this.#database
+      .prepare('SELECT * FROM commits WHERE generation = ? ORDER BY step DESC LIMIT 1')
+      .get(generation.generation) as unknown as LoggedCommit | undefined
+    const step = made?.step ?? generation.startStep
+    const commit = made ?? this.commitOf(step)
+    const checkpoint = this.#database
+      .prepare('SELECT step, path FROM checkpoints WHERE step <= ? ORDER BY step DESC, rowid DESC LIMIT 1')
+      .get(step) as { step: number; path: string } | undefined
+    const members = this.#database
+      .prepare('SELECT workerId, incarnation FROM members WHERE generation = ? ORDER BY rank')
+      .all(generation.generation) as unknown as { workerId: string; incarnation: string }[]
+    return {
+      generation: generation.generation,
+      step,
+      digest: commit?.digest ?? generation.startDigest ?? undefined,
+      samplesTo: commit?.samplesTo,
+      checkpoint: checkpoint === undefined ? undefined : { step: checkpoint.step, path: checkpoint.path },
+      members,
     }
   }
 

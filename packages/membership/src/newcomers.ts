@@ -20,26 +20,23 @@ import type { HeldState, LinkId, Member, MembershipState } from './state.ts'
  * anything for them.
  */
 
-/** Tells a worker that waits where the state is to be had. */
+/** One that waits has model and data: it is told where the state is to be had, now or when the next generation has begun. */
 export function catchUp(state: MembershipState, member: Member, why: string): Decision {
-  const { generation, phase } = state
-  if (phase !== 'training') return keep(state, `${why}; it waits for the next generation`)
+  if (state.phase !== 'training') return keep(state, `${why}; it waits for the next generation`)
   return {
     state,
-    effects: [
-      {
-        type: 'send',
-        link: member.link,
-        message: {
-          type: 'catch-up',
-          generation,
-          members: generationMembers(activeMembers(state)),
-          laneToken: laneToken(state),
-        },
-      },
-    ],
-    reason: `${why}; it catches up with generation ${generation}`,
+    effects: catchUps(state, [member]),
+    reason: `${why}; it catches up with generation ${state.generation}`,
   }
+}
+
+/** Tells those of `members` who wait and have nothing yet where the state is to be had. */
+export function catchUps(state: MembershipState, waiting: readonly Member[]): Effect[] {
+  const links = linksOf(waiting.filter(member => !isActive(member) && member.loaded !== undefined && !member.caughtUp))
+  if (links.length === 0) return []
+  const members = generationMembers(activeMembers(state))
+  const { generation } = state
+  return [{ type: 'broadcast', links, message: { type: 'catch-up', generation, members, laneToken: laneToken(state) } }]
 }
 
 /** A worker that waits has got a state near the last commit. */

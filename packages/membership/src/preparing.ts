@@ -14,7 +14,7 @@ import {
   nameOf,
   withMember,
 } from './members.ts'
-import { considerRegroup, lastStepOf } from './newcomers.ts'
+import { catchUps, considerRegroup, lastStepOf } from './newcomers.ts'
 import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
 import type { LinkId, Member, MembershipState } from './state.ts'
 
@@ -81,6 +81,7 @@ function start(state: MembershipState, active: readonly Member[], digest: string
     effects.push({ type: 'broadcast', links, message: { type: 'stop', generation, ...state.stop } })
   }
   effects.push({ type: 'broadcast', links, message: { type: 'start', generation, step: startStep } })
+  if (hasSteps) effects.push(...catchUps(next, next.members))
   return considerRegroup(next, effects, nowMs, `${counted(active.length)} ready with digest ${digest}`)
 }
 

@@ -11,6 +11,8 @@ export interface CoordinatorCommandOptions extends JobOptions {
   readonly host: string
   readonly port: number
   readonly token?: string
+  /** Go on with the run in the folder. */
+  readonly continue: boolean
   readonly json: boolean
   readonly exitWithParent: boolean
   readonly environment: Environment
@@ -41,6 +43,7 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
       host: options.host,
       port: options.port,
       runDir: run.runDir,
+      continueRun: options.continue,
       logLevel: environment.logLevel,
       signal: ending.signal,
       ...(token === undefined ? {} : { token }),

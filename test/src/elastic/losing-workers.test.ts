@@ -1,0 +1,131 @@
+import fs from 'node:fs'
+import { temporaryFolder } from '@skein/testkit'
+import { describe, expect, it } from 'vitest'
+import { runSkein, type RunEvent, startSkein, stepsOf, tinyJob } from '../skein-process.ts'
+import { ElasticRun } from './elastic-run.ts'
+
+/** Losses of an undisturbed run, by step. */
+async function undisturbed(folder: string, steps: number): Promise<number[]> {
+  const args = ['train', tinyJob, '--workers', '1', '--steps', String(steps), '--run-dir', `${folder}/whole`, '--json']
+  return stepsOf(await runSkein(args)).map(step => step.loss)
+}
+
+/** Every step once, each sample once, and the loss of a run that nothing happened to. */
+function expectWhole(events: readonly RunEvent[], losses: readonly number[]): void {
+  const steps = stepsOf(events)
+  expect(steps.map(step => step.step)).toEqual(losses.map((_, i) => i + 1))
+  expect(steps.map(step => step.samples)).toEqual(losses.map((_, i) => [16 * i, 16 * (i + 1)]))
+  // Float32 sums in another order.
+  for (const [i, step] of steps.entries()) expect(Math.abs(step.loss - (losses[i] ?? Number.NaN))).toBeLessThan(1e-3)
+}
+
+const isLost = (workerId: string) => (event: RunEvent) =>
+  event.event === 'member' && event['workerId'] === workerId && event['change'] === 'lost'
+
+describe('a worker that dies', () => {
+  it('costs the others the step under way and nothing else; skein train goes on with those that are left', async () => {
+    using folder = temporaryFolder('death')
+    const steps = 40
+    const losses = await undisturbed(folder.path, steps)
+    const args = [
+      'train',
+      tinyJob,
+      '--workers',
+      '4',
+      '--steps',
+      String(steps),
+      '--run-dir',
+      `${folder.path}/run`,
+      '--json',
+    ]
+    const run = startSkein(args)
+    await run.until(event => event.event === 'step' && event['step'] === 5, 'step 5')
+    killWorker(folder.path, 'w2')
+    const { code, stderr } = await run.ended
+    expect(code, stderr).toBe(0)
+    expect(run.events.filter(isLost('w2'))).toHaveLength(1)
+    expect(run.events.filter(event => event.event === 'generation').map(event => event['generation'])).toEqual([1, 2])
+    expectWhole(run.events, losses)
+    expect(run.events.at(-1)).toMatchObject({ event: 'done', status: 'finished' })
+  })
+
+  it('ends the run with what happened when it was the last', async () => {
+    using folder = temporaryFolder('death')
+    const args = ['train', tinyJob, '--workers', '1', '--steps', '100000', '--run-dir', `${folder.path}/run`, '--json']
+    const run = startSkein(args)
+    await run.until(event => event.event === 'step' && event['step'] === 3, 'step 3')
+    killWorker(folder.path, 'w0')
+    expect((await run.ended).code).not.toBe(0)
+    const error = run.events.findLast(event => event.event === 'error')
+    expect(error).toMatchObject({ code: 'SKEIN_CLI_CHILD_EXITED' })
+    expect(error?.['message']).toContain('w0')
+    expect(error?.['todo']).toBeTruthy()
+    expect(processesWith(folder.path)).toEqual([])
+  })
+
+  it('comes back under its name, gets the state from the others, and takes part again', async () => {
+    using folder = temporaryFolder('death')
+    await using run = await ElasticRun.start(folder.path, { workers: 2, steps: 100_000 })
+    await run.step(3)
+    run.worker('w1').child.kill('SIGKILL')
+    await run.until(isLost('w1'), 'loss')
+    run.startWorker('w1')
+    const again = await run.until(
+      event => event.event === 'step' && Number(event['generation']) >= 3,
+      'third generation',
+    )
+    expect(again['workers']).toBe(2)
+    await run.stop()
+    const done = await run.until(event => event.event === 'done', 'end')
+    expect(stepsOf(run.coordinator.events).map(step => step.step)).toEqual(
+      Array.from({ length: Number(done['steps']) }, (_, i) => i + 1),
+    )
+    for (const { ended } of run.workers.values()) expect((await ended).code).toBe(0)
+  })
+})
+
+describe('a worker that is stopped', () => {
+  it('is named when nothing was heard of it for the time of the heartbeats, is fenced when it wakes, and comes back', async () => {
+    using folder = temporaryFolder('stopped')
+    await using run = await ElasticRun.start(folder.path, { workers: 4, steps: 100_000 })
+    await run.step(3)
+    const { child } = run.worker('w1')
+    const stoppedMs = performance.now()
+    child.kill('SIGSTOP')
+    const lost = await run.until(isLost('w1'), 'loss')
+    // 5 s of silence, noticed within a heartbeat's interval of 1 s, on a busy machine.
+    expect(performance.now() - stoppedMs).toBeLessThan(8_000)
+    expect(String(lost['reason'])).toContain('nothing was heard')
+    const two = await run.until(event => event.event === 'step' && event['generation'] === 2, 'second generation')
+    expect(two['workers']).toBe(3)
+    child.kill('SIGCONT')
+    const three = await run.until(
+      event => event.event === 'step' && Number(event['generation']) >= 3,
+      'third generation',
+    )
+    expect(three['workers']).toBe(4)
+    await run.stop()
+    await run.until(event => event.event === 'done', 'end')
+    for (const { ended } of run.workers.values()) expect((await ended).code).toBe(0)
+  })
+})
+
+/** Kills the worker of a `skein train` whose run is in this folder. */
+function killWorker(folder: string, name: string): void {
+  const found = processesWith(folder).find(({ args }) => args.includes('worker') && args.includes(name))
+  if (found === undefined) throw new Error(`no process of ${name}`)
+  process.kill(found.pid, 'SIGKILL')
+}
+
+/** Processes of this machine whose command line holds `text`: pid and arguments. */
+function processesWith(text: string): { readonly pid: number; readonly args: readonly string[] }[] {
+  return fs.readdirSync('/proc').flatMap(name => {
+    if (!/^\d+$/.test(name)) return []
+    try {
+      const args = fs.readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0')
+      return args.some(arg => arg.includes(text)) ? [{ pid: Number(name), args }] : []
+    } catch {
+      return [] // It has ended meanwhile.
+    }
+  })
+}
