@@ -32,7 +32,11 @@ export function onPeerLost(
     return keep(state, `${what}, as is known`)
   }
   const peer = state.members.find(member => member.rank === peerRank)
-  if (peer === undefined || peer.workerId === reporter.workerId) return keep(state, `${what}, which nobody has`)
+  if (peer === undefined || peer.workerId === reporter.workerId) {
+    // Nonsense, but the reporter is out of the generation now: the others would wait for it in vain.
+    const nobody = workerLost(state, reporter, `it reported the loss of rank ${peerRank}, which is no peer of it`)
+    return endGeneration(state, [], { error: nobody, why: `${what}, which is no peer of it`, nowMs })
+  }
   const accused = withAccusation(state, reporter.workerId, peer.workerId)
   const why = `${nameOf(reporter)} lost its lanes with ${nameOf(peer)}: ${error.what}`
   const lost = workerLost(state, peer, `${nameOf(reporter)} lost its connection to it: ${error.what}`)
