@@ -12,7 +12,8 @@ export function activeMembers(state: MembershipState): Member[] {
   const byRank: Member[] = []
   // Ranks are 0 … n-1: each has its place, without sorting thousands at every vote.
   for (const member of state.members) if (member.rank !== undefined) byRank[member.rank] = member
-  return byRank
+  // Where one has gone after its end, a place is empty.
+  return byRank.filter(member => member !== undefined)
 }
 
 /** Whether every member of the generation is so. */
