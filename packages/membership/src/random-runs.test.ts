@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { fuzzRuns, useTestSeed } from '@skein/testkit'
 import { describe, expect, test } from 'vitest'
-import { batch, configOf, digestAfter, SimulatedRun } from './simulated-run.test.support.ts'
+import { batch, digestAfter } from './digest-oracle.test.support.ts'
+import { configOf, SimulatedRun } from './simulated-run.test.support.ts'
 import type { SimulatedWorker } from './simulated-worker.test.support.ts'
 
 // SKEIN_FUZZ_RUNS=100 plays a hundred times as many runs, SKEIN_SIM_MEMBERS=10000 the last one with so many members.

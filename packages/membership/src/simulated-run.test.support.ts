@@ -1,10 +1,11 @@
 import { type Random, seededRandom } from '@skein/core'
 import { decide } from './decide.ts'
 import type { Decision, LogRecord } from './effects.ts'
+import { batch } from './digest-oracle.test.support.ts'
 import { EventQueue } from './event-queue.test.support.ts'
 import type { MembershipEvent } from './events.ts'
 import type { CoordinatorMessage, GenerationMember, Vote } from './messages.ts'
-import { SimulatedWorker } from './simulated-worker.test.support.ts'
+import { SimulatedWorker, type Surroundings } from './simulated-worker.test.support.ts'
 import {
   defaultDeadlines,
   type HeldState,
@@ -13,14 +14,6 @@ import {
   type MembershipConfig,
   type MembershipState,
 } from './state.ts'
-
-export const batch = 16
-
-/** The parameters after a step, by those before it (by default the right ones): whoever begins elsewhere ends elsewhere. */
-export function digestAfter(step: number, before?: string): string {
-  if (step === 0) return 'd0'
-  return before === undefined || before === `d${step - 1}` ? `d${step}` : `wrong${step}(${before})`
-}
 
 export const configOf = (given: Partial<MembershipConfig> = {}): MembershipConfig => ({
   runId: 'r',
@@ -51,7 +44,7 @@ const silentMs = 5_000
  * A run under a simulated network: one coordinator (the pure machine and a durable log), workers, delays, broken links, deaths, stops and
  * partitions, all drawn from one seed.
  */
-export class SimulatedRun {
+export class SimulatedRun implements Surroundings {
   readonly config: MembershipConfig
   readonly random: Random
   readonly workers: SimulatedWorker[] = []
@@ -175,7 +168,7 @@ export class SimulatedRun {
   restartCoordinator(downMs: number): void {
     if (!this.isUp) return
     this.isUp = false
-    for (const id of [...this.#links.keys()]) this.breakLink(id, 'the coordinator is gone', false)
+    for (const id of this.#links.keys()) this.breakLink(id, 'the coordinator is gone', false)
     this.#links.clear()
     this.after(downMs, () => {
       this.lives++

@@ -1,11 +1,30 @@
+import { digestAfter } from './digest-oracle.test.support.ts'
 import type { MembershipEvent } from './events.ts'
-import type { CoordinatorMessage, GenerationMember } from './messages.ts'
+import type { CoordinatorMessage, GenerationMember, Vote } from './messages.ts'
 import { protocolVersion } from './joining.ts'
-import type { HeldState } from './state.ts'
-import { digestAfter, type SimulatedRun } from './simulated-run.test.support.ts'
+import type { HeldState, LinkId, MembershipConfig } from './state.ts'
 
 type Generation = Extract<CoordinatorMessage, { type: 'generation' }>
 type WithoutLink<Event> = Event extends unknown ? Omit<Event, 'link'> : never
+
+/** What a worker has around it: time, a network to the coordinator, and its peers. */
+export interface Surroundings {
+  readonly config: MembershipConfig
+  after(ms: number, act: () => void): void
+  /** A random delay of at most so many ms. */
+  delayMs(most: number): number
+  newIncarnation(workerId: string): string
+  /** Undefined while the coordinator is down. */
+  openLink(worker: SimulatedWorker): LinkId | undefined
+  breakLink(link: LinkId, reason: string, isSilent: boolean): void
+  send(link: LinkId, event: MembershipEvent): void
+  /** Waits for all members at a place; answered by `connected` or `reduced`. */
+  enter(worker: SimulatedWorker, generation: number, place: string, members: readonly GenerationMember[]): void
+  /** What a peer holds. */
+  stateOf(workerId: string, step: number): HeldState
+  voteFor(generation: number, state: HeldState): Vote
+  assertReachable(worker: SimulatedWorker, begun: number, message: CoordinatorMessage): void
+}
 
 /**
  * A worker process in memory that follows the protocol as the real one does. Its parameters are a digest; a step needs all members of the
@@ -13,7 +32,7 @@ type WithoutLink<Event> = Event extends unknown ? Omit<Event, 'link'> : never
  */
 export class SimulatedWorker {
   readonly workerId: string
-  readonly #run: SimulatedRun
+  readonly #run: Surroundings
   incarnation: string
   link: string | undefined
   /** Killed, refused for good, or done. */
@@ -37,7 +56,7 @@ export class SimulatedWorker {
   #isStarted = false
   #hasEnded = false
 
-  constructor(run: SimulatedRun, workerId: string) {
+  constructor(run: Surroundings, workerId: string) {
     this.#run = run
     this.workerId = workerId
     this.incarnation = run.newIncarnation(workerId)
