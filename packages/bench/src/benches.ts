@@ -4,8 +4,9 @@ import { collectivesBench } from './collectives.ts'
 import { orchestration } from './orchestration.ts'
 import { overlap } from './overlap.ts'
 import { shapedLinksBench } from './shaped-links.ts'
+import { recoveryBench } from './recovery.ts'
 import { startup } from './startup.ts'
-import { torchPython } from './torch-python.ts'
+import { torchftPython, torchPython } from './torch-python.ts'
 import { trainStepBench } from './train-step.ts'
 
 type Report = (line: string) => void
@@ -24,6 +25,7 @@ export const benches: Readonly<Record<string, (report: Report) => Promise<Opened
   orchestration: alone(orchestration),
   overlap: alone(overlap),
   startup: alone(startup),
+  recovery: openRecovery,
 }
 
 function alone(bench: Bench): () => Promise<OpenedBench> {
@@ -39,6 +41,17 @@ async function openTrainStep(report: Report): Promise<OpenedBench> {
   } catch (error) {
     report(`no PyTorch to compare with: ${error instanceof Error ? error.message : String(error)}`)
     return { bench: trainStepBench({ threads }), versions: { torch: 'missing', threads: String(threads) } }
+  }
+}
+
+/** torchft beside ours, where it can be had. */
+async function openRecovery(report: Report): Promise<OpenedBench> {
+  try {
+    const { python, version } = await torchftPython(report)
+    return { bench: recoveryBench({ python }), versions: { torchft: version } }
+  } catch (error) {
+    report(`no torchft to compare with: ${error instanceof Error ? error.message : String(error)}`)
+    return { bench: recoveryBench({}), versions: { torchft: 'missing' } }
   }
 }
 

@@ -5,6 +5,8 @@ export interface JsonLinesOptions {
   readonly args: readonly string[]
   readonly env?: Readonly<Record<string, string>>
   readonly timeoutMs: number
+  /** Aborting it asks the command to end (SIGINT, twice); that it then ends in some other way than well is no failure. */
+  readonly signal?: AbortSignal
   /** Called with each line of standard output that is a JSON object, and when it came (ms since the start). */
   readonly onLine?: (line: Record<string, unknown>, atMs: number) => void
 }
@@ -17,6 +19,10 @@ export async function runJsonLines(command: string, options: JsonLinesOptions): 
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs)
+  options.signal?.addEventListener('abort', () => {
+    child.kill('SIGINT')
+    child.kill('SIGTERM')
+  })
   let stderr = ''
   child.stderr.on('data', (chunk: Buffer) => {
     stderr = (stderr + chunk.toString()).slice(-4000)
@@ -29,7 +35,7 @@ export async function runJsonLines(command: string, options: JsonLinesOptions): 
     await new Promise<void>((resolve, reject) => {
       child.on('error', reject)
       child.on('close', code => {
-        if (code === 0) resolve()
+        if (code === 0 || options.signal?.aborted === true) resolve()
         else reject(new Error(`${command} ${options.args.join(' ')} ended with ${code}:\n${stderr}`))
       })
     })

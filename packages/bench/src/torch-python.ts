@@ -81,3 +81,29 @@ async function output(program: string, args: readonly string[], timeoutMs: numbe
   })
   return stdout.trim()
 }
+
+/** The bench's own Python with torchft beside torch; its version. @throws when it cannot be installed */
+export async function torchftPython(report: (line: string) => void): Promise<TorchPython> {
+  const { python } = await torchPython(report)
+  const version = () =>
+    output(
+      python,
+      [
+        '-c',
+        'import torch, torchft; from importlib.metadata import distributions as d; print(next(x.version for x in d() if x.name.startswith("torchft")))',
+      ],
+      probeTimeoutMs,
+    )
+  try {
+    return { python, version: await version() }
+  } catch {
+    report('installing torchft for the bench')
+    // The release of its package index may be older than the torch that is here.
+    await output(
+      python,
+      ['-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', '--quiet', 'torchft-nightly'],
+      installTimeoutMs,
+    )
+    return { python, version: await version() }
+  }
+}
