@@ -1,6 +1,7 @@
 import os from 'node:os'
 import type { Bench } from './bench-case.ts'
 import { collectivesBench } from './collectives.ts'
+import { control } from './control.ts'
 import { orchestration } from './orchestration.ts'
 import { overlap } from './overlap.ts'
 import { shapedLinksBench } from './shaped-links.ts'
@@ -26,6 +27,7 @@ export const benches: Readonly<Record<string, (report: Report) => Promise<Opened
   overlap: alone(overlap),
   startup: alone(startup),
   recovery: openRecovery,
+  control: alone(control),
 }
 
 function alone(bench: Bench): () => Promise<OpenedBench> {
