@@ -79,6 +79,24 @@ function buildProgram(outcome: Outcome): Command {
       outcome.status = await train({ ...options, jobFile: job })
     })
 
+  command(
+    'chaos',
+    'run a job on this machine while faults are done to it, and prove from its log that nothing was lost',
+  )
+    .argument('<job>', 'job file, TypeScript or YAML')
+    .option('--workers <n>', 'worker processes (default: dp of the mesh in the job)', wholeNumber('--workers', 1, 64))
+    .option('--steps <n>', 'optimizer steps in all', wholeNumber('--steps', 1))
+    .option('--seed <n>', 'draws the faults', wholeNumber('--seed', 0, 0xffff_ffff), 1)
+    .option('--count <n>', 'faults to draw', wholeNumber('--count', 0, 1000), 8)
+    .option('--faults <list>', 'these instead: KIND[:WORKER]@STEP[:MS], parted by commas')
+    .option('--run-dir <dir>', 'folder of the run (default: checkpoint.to/NAME-TIME)')
+    .option('--timeout <s>', 'seconds until the run counts as stuck', positiveNumber('--timeout'), 600)
+    .addOption(jsonOption())
+    .action(async (job: string, options) => {
+      const { chaos } = await import('./commands/chaos.ts')
+      outcome.status = await chaos({ ...options, jobFile: job })
+    })
+
   jobOptions(command('coordinator', 'run the coordinator of a job; workers join it'))
     .requiredOption('--job <file>', 'job file, TypeScript or YAML')
     .requiredOption('--workers <n>', 'workers to wait for', wholeNumber('--workers', 1, 1024))

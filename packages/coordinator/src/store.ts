@@ -114,6 +114,13 @@ export class Store {
     }
   }
 
+  /** All generations in order: where each began, and with which parameters (null: it never started). */
+  generations(): { readonly generation: number; readonly startStep: number; readonly startDigest: string | null }[] {
+    return this.#database
+      .prepare('SELECT generation, startStep, startDigest FROM generations ORDER BY generation')
+      .all() as unknown as { generation: number; startStep: number; startDigest: string | null }[]
+  }
+
   /** Undefined where no generation was ever formed. */
   stand(): LoggedStand | undefined {
     const generation = this.#database

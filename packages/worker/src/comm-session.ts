@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import os from 'node:os'
 import type { GroupAnswer, GroupRequest } from '@skein/collective'
-import { asSkeinError, SkeinError, sleep } from '@skein/core'
+import { asSkeinError, SkeinError, sleep, systemClock } from '@skein/core'
 import { formatHash, type Region, type Simd, createSimd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
 import { attachLanes, type ControlLink, hostId, type LaneServer, type Listener, listen } from '@skein/transport'
@@ -19,8 +19,9 @@ type Loaded = Extract<ToComm, { type: 'loaded' }>
 const reconnectJitterMs = 200
 /** Before another incarnation joins in place of one that was given up. */
 const rejoinJitterMs = 500
-/** Replaced so often without a generation between: two workers have one name. */
+/** Replaced so often, each time within this time of the last: two workers have one name, and this one gives way. */
 const maxReplaced = 3
+const replacedWithinMs = 60_000
 /** The coordinator's word for it. */
 const replacedCode = 'SKEIN_MEMBERSHIP_REPLACED'
 
@@ -41,7 +42,7 @@ export class CommSession {
   #lanes: LaneServer | undefined
   #link: ControlLink | undefined
   #isWelcome = false
-  #timesReplaced = 0
+  #replacedMs: number[] = []
   #loaded: Loaded | undefined
   #leaving: string | undefined
   #message: GenerationMessage | undefined
@@ -171,7 +172,6 @@ export class CommSession {
       case 'generation':
         this.#endGeneration(supersededError(message.generation))
         this.#message = message
-        this.#timesReplaced = 0
         break
       case 'catch-up':
         this.#tell({ type: 'caught-up', holds: this.#holds })
@@ -210,7 +210,7 @@ export class CommSession {
 
   /** This incarnation was given up; another one of the same worker takes over. What it holds counts only where the log says the same. */
   #rejoin(error: SkeinError): void {
-    if (error.code === replacedCode && ++this.#timesReplaced >= maxReplaced) {
+    if (error.code === replacedCode && this.#isReplacedForGood()) {
       this.fail(error)
       return
     }
@@ -221,6 +221,12 @@ export class CommSession {
     this.#incarnation = newIncarnation()
     this.#logger.info({ incarnation: this.#incarnation }, 'worker.rejoins')
     this.#comeBack(randomInt(rejoinJitterMs))
+  }
+
+  #isReplacedForGood(): boolean {
+    const nowMs = systemClock.now()
+    this.#replacedMs = [...this.#replacedMs.filter(ms => nowMs - ms < replacedWithinMs), nowMs]
+    return this.#replacedMs.length >= maxReplaced
   }
 
   #comeBack(afterMs: number): void {

@@ -107,6 +107,11 @@ export class Child {
     await this.exited
   }
 
+  /** Sends a signal to the process and what it started. */
+  signal(name: NodeJS.Signals): void {
+    this.#kill(name)
+  }
+
   /** SIGKILL without waiting: for the launcher's own last moment. */
   killNow(): void {
     this.#kill('SIGKILL')

@@ -1,0 +1,73 @@
+/** A row of the commit log, as it stands in the run's folder. */
+export interface CommitRow {
+  readonly step: number
+  readonly generation: number
+  readonly samplesFrom: number
+  readonly samplesTo: number
+  readonly digest: string
+}
+
+/** A generation of the log: where it went on from. */
+export interface GenerationRow {
+  readonly generation: number
+  readonly startStep: number
+  /** Of the state that all its members began with; null when it never started. */
+  readonly startDigest: string | null
+}
+
+export interface LogVerdict {
+  readonly lostSamples: number
+  readonly repeatedSamples: number
+  /** Every generation began with the state that its predecessor left. */
+  readonly digestsEqual: boolean
+  /** What is wrong, in words; empty when nothing is. */
+  readonly problems: readonly string[]
+}
+
+/**
+ * Proves a run from its log alone: of all rows, those hold that no later generation went back behind; their steps are without gaps, their
+ * samples follow one another, each generation began with the digest that was committed for its first step's predecessor.
+ */
+export function checkLog(
+  commits: readonly CommitRow[],
+  generations: readonly GenerationRow[],
+  globalBatch: number,
+): LogVerdict {
+  const problems: string[] = []
+  const held = heldCommits(commits, generations)
+  let digestsEqual = true
+  let repeated = 0
+  let lost = 0
+  let cursor = 0
+  for (const [i, commit] of held.entries()) {
+    if (commit.step !== i + 1) problems.push(`step ${i + 1} is missing before step ${commit.step}`)
+    if (commit.samplesFrom < cursor) repeated += cursor - commit.samplesFrom
+    if (commit.samplesFrom > cursor) lost += commit.samplesFrom - cursor
+    if (commit.samplesTo - commit.samplesFrom !== globalBatch) {
+      problems.push(`step ${commit.step} has ${commit.samplesTo - commit.samplesFrom} samples, not ${globalBatch}`)
+    }
+    cursor = commit.samplesTo
+  }
+  for (const { generation, startStep, startDigest } of generations) {
+    // What held when it began: it may have been gone back behind later.
+    const before = commits.findLast(commit => commit.step === startStep && commit.generation < generation)
+    if (startDigest === null || before === undefined || before.digest === startDigest) continue
+    digestsEqual = false
+    problems.push(
+      `generation ${generation} began with ${startDigest}, step ${startStep} was committed as ${before.digest}`,
+    )
+  }
+  if (lost > 0) problems.push(`${lost} samples were never used`)
+  if (repeated > 0) problems.push(`${repeated} samples were used twice`)
+  return { lostSamples: lost, repeatedSamples: repeated, digestsEqual, problems }
+}
+
+/** The rows that make up the run's history: a generation that goes back to an earlier step takes back what was behind it. */
+function heldCommits(commits: readonly CommitRow[], generations: readonly GenerationRow[]): CommitRow[] {
+  const held: CommitRow[] = []
+  for (const { generation, startStep } of generations.toSorted((a, b) => a.generation - b.generation)) {
+    while ((held.at(-1)?.step ?? 0) > startStep) held.pop()
+    held.push(...commits.filter(commit => commit.generation === generation).toSorted((a, b) => a.step - b.step))
+  }
+  return held
+}

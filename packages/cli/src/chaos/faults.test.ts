@@ -1,0 +1,20 @@
+import { expect, test } from 'vitest'
+import { drawFaults, faultKinds, parseFaults } from './faults.ts'
+
+test('the same seed draws the same faults, in the order of steps, and every kind comes up', () => {
+  const faults = drawFaults(7, 200, 50)
+  expect(drawFaults(7, 200, 50)).toEqual(faults)
+  expect(drawFaults(8, 200, 50)).not.toEqual(faults)
+  expect(faults.map(fault => fault.atStep)).toEqual(faults.map(fault => fault.atStep).toSorted((a, b) => a - b))
+  expect(faults.every(({ atStep }) => atStep >= 1 && atStep <= 45)).toBe(true)
+  expect(new Set(faults.map(fault => fault.kind))).toEqual(new Set(faultKinds))
+})
+
+test('faults can be written down', () => {
+  expect(parseFaults('kill:w1@10, coordinator@20,stop@30:6000')).toEqual([
+    { kind: 'kill', workerId: 'w1', atStep: 10, who: 0, forMs: 1_000 },
+    { kind: 'coordinator', atStep: 20, who: 0, forMs: 1_000 },
+    { kind: 'stop', atStep: 30, who: 0, forMs: 6_000 },
+  ])
+  for (const text of ['', 'kill', 'burn@3', 'kill@x', 'kill@3:']) expect(() => parseFaults(text)).toThrow(RangeError)
+})
