@@ -89,6 +89,7 @@ describe.each<{ kind: LaneKind }>([{ kind: 'raw' }, { kind: 'ws' }])('a $kind la
     const reader = await rig.dial()
     const writer = await rig.writer()
     const sends = Array.from({ length: 4 }, (_, chunk) => writer.send(headerOf(chunk), payload))
+    while (rig.frames.length < 1) await new Promise(resolve => setImmediate(resolve))
     const late = codeOf(within(reader.closed, { what: 'the frame', timeoutMs: 100 }))
     expect(await late).toBe(CoreErrors.TIMEOUT.code)
     expect(rig.frames).toHaveLength(1)
