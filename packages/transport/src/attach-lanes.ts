@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { rank, systemClock } from '@skein/core'
 import { type Logger, nullLogger } from '@skein/telemetry'
 import { guardOf, type HttpServer } from './connection-guard.ts'
@@ -70,7 +71,8 @@ export function attachLanes(server: HttpServer, options: LaneServerOptions = {})
     guard.letIn(socket)
     const answer = door.answerTo(asked, shown)
     const { from: peer, kind, generation, group, channel } = asked
-    logger.debug({ generation, group, rank: door.rank, peer, kind, channel }, 'lane.opened')
+    const medium = { remote: socket.remoteAddress, tls: socket instanceof TLSSocket ? socket.getProtocol() : undefined }
+    logger.debug({ generation, group, rank: door.rank, peer, kind, channel, ...medium }, 'lane.opened')
     if (kind === 'ws') {
       answers.set(request, answer)
       wss.handleUpgrade(request, socket, head, ws => door.add(new WsLaneWriter(ws, rank(peer)), channel))

@@ -42,7 +42,8 @@ export function refusedBy(
   return new SkeinError(row, { what: `${address} refused the connection`, why, todo, details: { address, status } })
 }
 
-function tlsNeeded(address: string): SkeinError {
+/** A port that takes TLS only says so to plain requests: status 426, `Upgrade: TLS/1.3`. */
+export function tlsNeeded(address: string): SkeinError {
   return new SkeinError(TransportErrors.TLS_NEEDED, {
     what: `${address} takes TLS only, and was dialled without`,
     why: 'it was started with a certificate, and this side with an http:// address or without one',
