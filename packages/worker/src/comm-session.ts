@@ -60,8 +60,13 @@ export class CommSession {
   /** Listens for lanes, then joins. */
   async open(): Promise<void> {
     const start = this.#start
-    const ownHost = start.laneKind === 'raw' ? hostId() : undefined
-    const listener = await listen({ host: start.listenHost, local: ownHost !== undefined })
+    const ownHost = start.laneKind === 'raw' && start.localLanes ? hostId() : undefined
+    const listener = await listen({
+      host: start.listenHost,
+      local: ownHost !== undefined,
+      logger: this.#logger,
+      ...(start.tls === undefined ? {} : { tls: start.tls }),
+    })
     this.#listener = listener
     const { localPath } = listener
     this.#lanes = attachLanes(listener.server, { holdMs: start.timeouts.connectMs, logger: this.#logger })
@@ -185,6 +190,7 @@ export class CommSession {
       })),
       token: generation.laneToken,
       kind: this.#start.laneKind,
+      ...(this.#start.tls === undefined ? {} : { tls: this.#start.tls }),
       timeoutMs: this.#start.timeouts.connectMs,
       signal: this.#closing.signal,
     })
