@@ -1,6 +1,9 @@
 // HEALTHCHECK of the image, for whichever command the container runs. Healthy means: a coordinator answers on its port;
 // a worker has a connection that stands. Exit status 0 or 1, one line of reason.
+import { once } from 'node:events'
 import fs from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
 
 const args = fs.readFileSync('/proc/1/cmdline', 'utf8').split('\0')
 const ESTABLISHED = '01'
@@ -12,8 +15,13 @@ function option(name) {
 }
 
 async function coordinatorAnswers() {
-  const response = await fetch(`http://127.0.0.1:${option('--port')}/healthz`, { signal: AbortSignal.timeout(3000) })
-  return { healthy: response.ok, reason: `/healthz answered ${response.status}` }
+  const hasTls = args.some(arg => /^--tls(-cert)?(=|$)/.test(arg)) || Boolean(process.env.SKEIN_TLS)
+  // It asks itself, on loopback: whose certificate that is does not matter.
+  const options = { host: '127.0.0.1', port: option('--port'), path: '/healthz', rejectUnauthorized: false }
+  const request = (hasTls ? https : http).get({ ...options, signal: AbortSignal.timeout(3000) })
+  const [response] = await once(request, 'response')
+  response.resume()
+  return { healthy: response.statusCode === 200, reason: `/healthz answered ${response.statusCode}` }
 }
 
 function workerIsConnected() {

@@ -2,6 +2,8 @@
 export interface Environment {
   /** SKEIN_TOKEN: the shared secret of a run. */
   readonly token: string | undefined
+  /** SKEIN_TLS: folder with certificate, key and authority, as `skein certs` makes it. */
+  readonly tls: string | undefined
   /** SKEIN_DEVICE: the device to use instead of the best one. */
   readonly device: string | undefined
   /** SKEIN_LOG_LEVEL: trace, debug, info (default), warn, error. */
@@ -11,6 +13,7 @@ export interface Environment {
 export function readEnvironment(env: NodeJS.ProcessEnv = process.env): Environment {
   return {
     token: notEmpty(env['SKEIN_TOKEN']),
+    tls: notEmpty(env['SKEIN_TLS']),
     device: notEmpty(env['SKEIN_DEVICE']),
     logLevel: notEmpty(env['SKEIN_LOG_LEVEL']) ?? 'info',
   }

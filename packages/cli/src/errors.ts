@@ -37,6 +37,11 @@ export const CliErrors = {
     retry: 'never',
     meaning: '--resume found no checkpoint.',
   },
+  TLS_FILE: {
+    code: 'SKEIN_CLI_TLS_FILE',
+    retry: 'never',
+    meaning: 'A certificate, key or authority that was named cannot be read.',
+  },
   NO_RUN: {
     code: 'SKEIN_CLI_NO_RUN',
     retry: 'same-op',

@@ -1,12 +1,15 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { SkeinError } from '@skein/core'
+import type { TlsTrust } from '@skein/transport'
 import { CliErrors } from './errors.ts'
 
 /** Where a coordinator is reached, and with what. */
 export interface RunAddress {
   readonly url: string
   readonly token?: string
+  /** For an https URL; default: the authorities of the system. */
+  readonly tls?: TlsTrust
 }
 
 /** Written by a running coordinator, removed when it ends. */
@@ -23,37 +26,45 @@ export function keepToken(runDir: string, token: string): () => void {
 }
 
 /**
- * The run that a user means: an http URL, a run's folder, or without either the newest run that goes on in `runs`.
+ * The run that a user means: an http(s) URL, a run's folder, or without either the newest run that goes on in `runs`.
  * @throws SKEIN_CLI_NO_RUN
  */
-export function findRun(given: string | undefined, token: string | undefined, runs = path.resolve('runs')): RunAddress {
-  const withToken = (url: string, found: string | undefined): RunAddress => {
-    const secret = token ?? found
-    return secret === undefined ? { url } : { url, token: secret }
-  }
-  if (given !== undefined && URL.canParse(given) && /^https?:/u.test(given)) return withToken(given, undefined)
+export function findRun(
+  given: string | undefined,
+  shown: { readonly token?: string | undefined; readonly tls?: TlsTrust | undefined },
+  runs = path.resolve('runs'),
+): RunAddress {
+  const address = (url: string, token: string | undefined, tls: TlsTrust | undefined): RunAddress => ({
+    url,
+    ...(token === undefined ? {} : { token }),
+    ...(tls === undefined ? {} : { tls }),
+  })
+  if (given !== undefined && URL.canParse(given) && /^https?:/u.test(given))
+    return address(given, shown.token, shown.tls)
   const folder = given === undefined ? newestRunning(runs) : path.resolve(given)
-  const url = folder === undefined ? undefined : urlIn(folder)
-  if (folder === undefined || url === undefined) throw noRun(given, runs)
-  return withToken(url, readText(path.join(folder, tokenFile)))
+  const facts = folder === undefined ? undefined : factsIn(folder)
+  if (folder === undefined || facts === undefined) throw noRun(given, runs)
+  const trust = facts.ca === undefined ? undefined : { ca: facts.ca }
+  return address(facts.url, shown.token ?? readText(path.join(folder, tokenFile)), shown.tls ?? trust)
 }
 
 function newestRunning(runs: string): string | undefined {
   const names = fs.existsSync(runs) ? fs.readdirSync(runs) : []
   return names
     .map(name => path.join(runs, name))
-    .filter(folder => urlIn(folder) !== undefined)
+    .filter(folder => factsIn(folder) !== undefined)
     .toSorted((a, b) => startedAtMs(b) - startedAtMs(a))[0]
 }
 
 const startedAtMs = (folder: string) => fs.statSync(path.join(folder, factsFile)).mtimeMs
 
-/** The coordinator's address, if one runs for this folder. */
-function urlIn(folder: string): string | undefined {
+/** The coordinator's address and authority, if one runs for this folder. */
+function factsIn(folder: string): { readonly url: string; readonly ca?: string } | undefined {
   try {
     const facts: unknown = JSON.parse(readText(path.join(folder, factsFile)) ?? '')
-    const url = (facts as { readonly url?: unknown } | null)?.url
-    return typeof url === 'string' ? url : undefined
+    const { url, ca } = (facts ?? {}) as { readonly url?: unknown; readonly ca?: unknown }
+    if (typeof url !== 'string') return undefined
+    return typeof ca === 'string' ? { url, ca } : { url }
   } catch {
     return undefined
   }

@@ -1,14 +1,18 @@
 import http from 'node:http'
+import https from 'node:https'
 import { type ErrorRecord, SkeinError } from '@skein/core'
+import { tlsClientOptions, tlsDialError, tlsNeeded, type TlsTrust } from '@skein/transport'
 import { CliErrors } from './errors.ts'
 import { parseRunEvent, type RunEvent } from './run-event.ts'
 
 const maxBodyChars = 4_000_000
 
 export interface FollowOptions {
-  /** http URL of the coordinator. */
+  /** http(s) URL of the coordinator. */
   readonly url: string
   readonly token?: string
+  /** For https. */
+  readonly tls?: TlsTrust
   readonly onEvent: (event: RunEvent) => void
   readonly signal?: AbortSignal
   /** Attempts to connect again after a break, without an event in between, before giving up. Default 5. */
@@ -20,7 +24,7 @@ export interface FollowOptions {
 /**
  * Reads the run's events in order, each once, until the `done` or `error` event, and resolves with it. A broken
  * connection goes on from the next event (`?from=k`). Returns undefined when the signal aborts.
- * @throws SKEIN_CLI_COORDINATOR_UNREACHABLE, SKEIN_CLI_COORDINATOR_REFUSED
+ * @throws SKEIN_CLI_COORDINATOR_UNREACHABLE, SKEIN_CLI_COORDINATOR_REFUSED, SKEIN_TRANSPORT_TLS_…
  */
 export async function followEvents(options: FollowOptions): Promise<RunEvent | undefined> {
   const { signal, maxRetries = 5, retryMs = 200 } = options
@@ -53,8 +57,9 @@ export async function followEvents(options: FollowOptions): Promise<RunEvent | u
 function readStream(options: FollowOptions & { from: number; take: (event: RunEvent) => void }): Promise<void> {
   return new Promise<void>((resolve, reject) => {
     const { token, signal } = options
-    const request = http.get(
-      new URL(`/events?from=${options.from}`, options.url),
+    const request = open(
+      options,
+      `/events?from=${options.from}`,
       {
         headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
         ...(signal === undefined ? {} : { signal }),
@@ -63,7 +68,7 @@ function readStream(options: FollowOptions & { from: number; take: (event: RunEv
         response.setEncoding('utf8')
         response.on('error', reject)
         if (response.statusCode !== 200) {
-          readBody(response, body => reject(refused(options.url, response.statusCode ?? 0, body)))
+          readBody(response, body => reject(refused(options.url, response, body)))
           return
         }
         let rest = ''
@@ -78,8 +83,23 @@ function readStream(options: FollowOptions & { from: number; take: (event: RunEv
         response.on('end', resolve)
       },
     )
-    request.on('error', reject)
+    request.on('error', cause => reject(tlsDialError(nameOf(options.url), cause) ?? cause))
+    request.end()
   })
+}
+
+const nameOf = (url: string) => `the coordinator at ${url}`
+
+/** A request that is not sent yet, in plain or over TLS as the URL says. */
+function open(
+  { url, tls }: { readonly url: string; readonly tls?: TlsTrust },
+  path: string,
+  options: http.RequestOptions,
+  onResponse: (response: http.IncomingMessage) => void,
+): http.ClientRequest {
+  const target = new URL(path, url)
+  if (target.protocol !== 'https:') return http.request(target, options, onResponse)
+  return https.request(target, { ...options, ...(tls === undefined ? {} : tlsClientOptions(tls)) }, onResponse)
 }
 
 /** Asks the coordinator something: GET or POST a path, JSON back. @throws as {@link followEvents}, and after `timeoutMs` */
@@ -88,11 +108,13 @@ export function askCoordinator(options: {
   readonly method: 'GET' | 'POST'
   readonly path: string
   readonly token?: string
+  readonly tls?: TlsTrust
   readonly timeoutMs: number
 }): Promise<unknown> {
   return new Promise<unknown>((resolve, reject) => {
-    const request = http.request(
-      new URL(options.path, options.url),
+    const request = open(
+      options,
+      options.path,
       {
         method: options.method,
         headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
@@ -104,11 +126,11 @@ export function askCoordinator(options: {
         readBody(response, body => {
           const { statusCode = 0 } = response
           if (statusCode === 200 || statusCode === 202) resolve(body)
-          else reject(refused(options.url, statusCode, body))
+          else reject(refused(options.url, response, body))
         })
       },
     )
-    request.on('error', cause => reject(unreachable(options.url, cause)))
+    request.on('error', cause => reject(tlsDialError(nameOf(options.url), cause) ?? unreachable(options.url, cause)))
     request.end()
   })
 }
@@ -140,7 +162,8 @@ function readBody(response: http.IncomingMessage, take: (body: unknown) => void)
 }
 
 /** The coordinator's own error where it sent one. */
-function refused(url: string, status: number, body: unknown): SkeinError {
+function refused(url: string, { statusCode: status = 0, headers }: http.IncomingMessage, body: unknown): SkeinError {
+  if (status === 426 && headers.upgrade?.startsWith('TLS/') === true) return tlsNeeded(nameOf(url))
   const record = (body as { readonly error?: Partial<ErrorRecord> } | undefined)?.error
   if (typeof record?.code === 'string' && typeof record.what === 'string' && typeof record.todo === 'string') {
     return SkeinError.fromJSON({ retry: 'never', details: {}, ...(record as Omit<ErrorRecord, 'retry' | 'details'>) })

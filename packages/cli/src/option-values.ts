@@ -41,6 +41,15 @@ export function byteCount(option: string) {
   }
 }
 
+/** "a,b, c": at least one, none of them empty. */
+export function nameList(option: string) {
+  return (text: string): string[] => {
+    const names = text.split(',').map(name => name.trim())
+    if (names.every(name => name !== '')) return names
+    throw usage(`${option} is ${JSON.stringify(text)}`, 'pass names with commas between them, such as a,b,10.0.0.7')
+  }
+}
+
 export function oneOf<T extends string>(option: string, values: readonly T[]) {
   return (text: string): T => {
     const value = values.find(known => known === text)

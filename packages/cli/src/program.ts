@@ -4,8 +4,9 @@ import { readEnvironment } from './environment.ts'
 import { CliErrors } from './errors.ts'
 import { findRun } from './find-run.ts'
 import { endingOf } from './launch/ending.ts'
-import { byteCount, oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
+import { byteCount, nameList, oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
 import { reportError } from './report-error.ts'
+import { readTlsTrust, type TlsOptions } from './tls-files.ts'
 
 const deviceNames = ['tensorflow-cuda', 'tensorflow-cpu', 'wasm', 'cpu'] as const
 
@@ -63,6 +64,18 @@ function buildProgram(outcome: Outcome): Command {
     program.command(name).description(description).exitOverride().showSuggestionAfterError(false)
   const tokenOption = () =>
     new Option('--token <secret>', 'shared secret of the run (also by SKEIN_TOKEN)').default(environment.token, 'none')
+  /** The folder by itself is said once: a file given apart goes before it. */
+  const tlsOptions = (command: Command) =>
+    command
+      .addOption(
+        new Option(
+          '--tls <dir>',
+          'speak TLS with the files of `skein certs` in this folder (also by SKEIN_TLS)',
+        ).default(environment.tls, 'none'),
+      )
+      .option('--tls-cert <file>', 'certificate (default: cert.pem of --tls)')
+      .option('--tls-key <file>', 'its private key (default: key.pem of --tls)')
+      .option('--tls-ca <file>', 'authority to believe, and to ask certificates of (default: ca.pem of --tls)')
   const jsonOption = () => new Option('--json', 'one JSON object a line on stdout').default(false)
 
   jobOptions(command('train', 'train a job on this machine: a coordinator and N workers, with a live view'))
@@ -97,7 +110,7 @@ function buildProgram(outcome: Outcome): Command {
       outcome.status = await chaos({ ...options, jobFile: job })
     })
 
-  jobOptions(command('coordinator', 'run the coordinator of a job; workers join it'))
+  tlsOptions(jobOptions(command('coordinator', 'run the coordinator of a job; workers join it')))
     .requiredOption('--job <file>', 'job file, TypeScript or YAML')
     .requiredOption('--workers <n>', 'workers to wait for', wholeNumber('--workers', 1, 1024))
     .option('--host <address>', 'address to listen on', '127.0.0.1')
@@ -113,8 +126,8 @@ function buildProgram(outcome: Outcome): Command {
       outcome.status = await coordinator({ ...options, environment })
     })
 
-  command('worker', 'join a run with this machine’s device')
-    .requiredOption('--join <url>', 'http URL of the coordinator; "-" reads it from stdin')
+  tlsOptions(command('worker', 'join a run with this machine’s device'))
+    .requiredOption('--join <url>', 'http(s) URL of the coordinator; "-" reads it from stdin')
     .addOption(tokenOption())
     .option('--id <name>', 'lasting name of this worker (default: host, process and a random part)')
     .option('--threads <n>', 'threads of its kernels (default: all cores)', wholeNumber('--threads', 1, 4096))
@@ -122,6 +135,7 @@ function buildProgram(outcome: Outcome): Command {
     .option('--host <address>', 'address to listen on for other workers', '127.0.0.1')
     .option('--advertise <address>', 'address that other workers dial (default: --host; this host’s name for 0.0.0.0)')
     .addOption(new Option('--lane <kind>', 'frames between workers').choices(['raw', 'ws']).default('raw'))
+    .option('--no-local-lanes', 'also meet workers of this host over host and port, not on Unix sockets')
     .option('--log-dir <dir>', 'folder for this worker’s log files')
     .option(
       '--join-timeout <s>',
@@ -134,6 +148,20 @@ function buildProgram(outcome: Outcome): Command {
     .action(async options => {
       const { worker } = await import('./commands/worker.ts')
       outcome.status = await worker({ ...options, environment })
+    })
+
+  command(
+    'certs',
+    'make an authority, and a certificate for the hosts of a run: coordinator and workers take them by --tls',
+  )
+    .requiredOption('--hosts <list>', 'names and addresses that the others dial: a,b,10.0.0.7', nameList('--hosts'))
+    .requiredOption('--out <dir>', 'folder to write; an authority that it holds already signs again')
+    .option('--days <n>', 'how long they are valid', wholeNumber('--days', 1, 3650), 365)
+    .option('--each', 'a folder and a certificate for each host instead of one for all', false)
+    .addOption(jsonOption())
+    .action(async options => {
+      const { certs } = await import('./commands/certs.ts')
+      outcome.status = await certs(options)
     })
 
   command('generate', 'continue a text with a trained model')
@@ -208,25 +236,35 @@ function buildProgram(outcome: Outcome): Command {
       },
     )
 
-  command('status', 'the state of a run, from its coordinator')
-    .argument('[run]', 'http URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
+  tlsOptions(command('status', 'the state of a run, from its coordinator'))
+    .argument('[run]', 'http(s) URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
     .addOption(tokenOption())
     .addOption(jsonOption())
-    .action(async (run: string | undefined, options: { token?: string; json: boolean }) => {
+    .action(async (run: string | undefined, options: TlsOptions & { token?: string; json: boolean }) => {
       const { status } = await import('./commands/status.ts')
-      outcome.status = await status({ json: options.json, ...findRun(run, options.token) })
+      outcome.status = await status({
+        json: options.json,
+        ...findRun(run, { token: options.token, tls: readTlsTrust(options) }),
+      })
     })
 
-  command('watch', 'the live view of a run that was started elsewhere')
-    .argument('[run]', 'http URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
+  tlsOptions(command('watch', 'the live view of a run that was started elsewhere'))
+    .argument('[run]', 'http(s) URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
     .addOption(tokenOption())
     .addOption(jsonOption())
     .option('--plain', 'plain lines also in a terminal', false)
-    .action(async (run: string | undefined, options: { token?: string; json: boolean; plain: boolean }) => {
-      const { watch } = await import('./commands/watch.ts')
-      using ending = endingOf(2000)
-      outcome.status = await watch({ ...options, ...findRun(run, options.token), signal: ending.signal })
-    })
+    .action(
+      async (run: string | undefined, options: TlsOptions & { token?: string; json: boolean; plain: boolean }) => {
+        const { watch } = await import('./commands/watch.ts')
+        using ending = endingOf(2000)
+        outcome.status = await watch({
+          json: options.json,
+          plain: options.plain,
+          ...findRun(run, { token: options.token, tls: readTlsTrust(options) }),
+          signal: ending.signal,
+        })
+      },
+    )
 
   const collectives = command('collectives', 'look at the collective algorithms')
   collectives

@@ -1,5 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { SkeinError } from '@skein/core'
+import { isLoopback } from '@skein/transport'
 import { CoordinatorErrors } from './errors.ts'
 
 /** Who may speak to the coordinator. */
@@ -39,8 +40,10 @@ export function bearerToken(header: string | undefined): string | undefined {
   return /^Bearer +(\S+)$/i.exec(header ?? '')?.[1]
 }
 
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
+/** What whoever starts a coordinator should know: its token can be read on the way. Undefined where it cannot. */
+export function plainWarning(host: string, isTls: boolean): string | undefined {
+  if (isTls || isLoopback(host)) return undefined
+  return `${host} is reached beyond this machine without TLS: the token and everything else can be read on the way; see \`skein certs\``
 }
 
 const digest = (text: string) => createHash('sha256').update(text).digest()

@@ -17,6 +17,12 @@ const deadlines = z
   })
   .prefault({})
 
+const tls = z.strictObject({
+  cert: z.string().min(1).describe('PEM text of the certificate, with those between it and its authority'),
+  key: z.string().min(1).describe('PEM text of its private key'),
+  ca: z.string().min(1).exactOptional().describe('authority of whom a worker must show a certificate'),
+})
+
 const heartbeat = z
   .strictObject({
     intervalMs: ms(10).default(1_000).describe('between two heartbeats on a control link'),
@@ -39,6 +45,8 @@ export const coordinatorConfig = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').describe('address to listen on; beyond loopback a token is needed'),
   port: z.number().int().min(0).max(65_535).default(0).describe('0 takes a free one'),
   token: z.string().min(8).max(512).optional().describe('what workers must show; on loopback drawn where missing'),
+  tls: tls.exactOptional().describe('with it the port speaks TLS and nothing else'),
+  maxStrangers: z.number().int().min(8).max(100_000).default(256).describe('connections that have not shown the token'),
   runDir: z.string().min(1).describe('folder of the run: log, checkpoints, logs'),
   runId: z.string().min(1).optional().describe("default: the folder's name"),
   resume: z.string().min(1).optional().describe('checkpoint to go on from, or a folder of them'),

@@ -15,9 +15,11 @@ import {
   type StepEvent,
 } from '@skein/membership'
 import type { Logger } from '@skein/telemetry'
+import type { Refusals } from '@skein/transport'
 import type { WorkerMessage } from '@skein/wire'
 import { CoordinatorErrors } from './errors.ts'
 import type { EventFeed } from './event-feed.ts'
+import { sealLaneToken } from './lane-token.ts'
 import { type ControlPort, Links } from './links.ts'
 import { type RunStatus, statusOf } from './status.ts'
 import type { Store } from './store.ts'
@@ -44,6 +46,9 @@ export interface CoordinatorParts {
   readonly logger: Logger
   readonly joinTimeoutMs: number
   readonly lingerMs: number
+  /** Makes secrets of what membership calls the lane tokens of generations. */
+  readonly laneKey: string
+  readonly refusals: Refusals
 }
 
 /**
@@ -141,7 +146,7 @@ export class Coordinator {
         why: 'the peer is no worker of Skein, or hangs',
         todo: 'start the worker again',
       })
-      this.#parts.logger.warn({ link, code: error.code }, 'link.silent')
+      this.#parts.refusals.note('noJoin', { link, code: error.code })
       this.#links.refuse(link, error.toJSON())
     }
     const isLate = clock.now() >= this.#state.deadlineMs
@@ -200,7 +205,7 @@ export class Coordinator {
   }
 
   #carryOut(before: MembershipState, { state, effects, reason }: Decision): void {
-    const { logger, feed } = this.#parts
+    const { logger, feed, laneKey } = this.#parts
     this.#state = state
     if (reason !== this.#lastReason) {
       this.#lastReason = reason
@@ -221,10 +226,10 @@ export class Coordinator {
             logger.info({ ...effect.event, event: undefined }, `run.${effect.event.event}`)
           break
         case 'send':
-          this.#links.send(effect.link, effect.message)
+          this.#links.send(effect.link, sealLaneToken(laneKey, effect.message))
           break
         case 'broadcast':
-          for (const link of effect.links) this.#links.send(link, effect.message)
+          for (const link of effect.links) this.#links.send(link, sealLaneToken(laneKey, effect.message))
           break
         case 'close':
           this.#links.close(effect.link, effect.reason)

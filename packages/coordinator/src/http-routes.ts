@@ -1,10 +1,12 @@
 import { asSkeinError, type ErrorRecord, SkeinError } from '@skein/core'
+import type { ConnectionGuard } from '@skein/transport'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Access, bearerToken } from './access.ts'
 import type { Coordinator } from './coordinator.ts'
 import { CoordinatorErrors } from './errors.ts'
 import type { EventFeed } from './event-feed.ts'
 import { streamEvents } from './event-stream.ts'
+import type { CoordinatorStatus } from './status.ts'
 
 /**
  * GET /healthz · GET /status · GET /events?from=k · POST /stop. Errors are `{error: ErrorRecord}`.
@@ -18,27 +20,38 @@ export function addRoutes(
     readonly coordinator: Coordinator
     readonly feed: EventFeed
     readonly access: Access
+    readonly guard: ConnectionGuard
     readonly maxEventStreams: number
   },
 ): void {
-  const { coordinator, feed, access, maxEventStreams } = parts
-  const isAllowed = (request: FastifyRequest) => access.accepts(bearerToken(request.headers.authorization))
+  const { coordinator, feed, access, guard: port, maxEventStreams } = parts
+  const status = (): CoordinatorStatus => ({ ...coordinator.status(), refused: port.refusals.counts() })
 
   const guard = async (request: FastifyRequest, reply: FastifyReply) => {
-    if (isAllowed(request)) return
+    const shown = bearerToken(request.headers.authorization)
+    const { socket } = request.raw
+    if (access.accepts(shown)) {
+      port.letIn(socket)
+      return
+    }
+    port.refuse(socket, shown === undefined ? 'noToken' : 'badToken', { path: request.url.slice(0, 100) })
     await reply.code(401).header('www-authenticate', 'Bearer').send({ error: unauthorized() })
   }
   const reading = access.guardsReading ? { onRequest: guard } : {}
 
   server.get('/healthz', () => ({ ok: true, phase: coordinator.status().phase }))
 
-  server.get('/status', reading, () => coordinator.status())
+  server.get('/status', reading, status)
 
   server.get('/events', reading, async (request, reply) => {
     const from = firstEvent(request)
     if (from === undefined) return reply.code(400).send({ error: badFrom(request) })
-    if (coordinator.numStreams >= maxEventStreams)
+    if (coordinator.numStreams >= maxEventStreams) {
+      port.refuse(request.raw.socket, 'tooMany', { path: '/events' })
       return reply.code(503).send({ error: tooManyStreams(maxEventStreams) })
+    }
+    // There is a bound of its own for streams.
+    port.letIn(request.raw.socket)
     reply.hijack()
     coordinator.addStream(streamEvents(feed, from, reply.raw))
     return reply
@@ -46,10 +59,11 @@ export function addRoutes(
 
   server.post('/stop', { onRequest: guard }, async (_request, reply) => {
     coordinator.apply({ type: 'stopRequested', reason: 'asked to stop' })
-    return reply.code(202).send(coordinator.status())
+    return reply.code(202).send(status())
   })
 
   server.setNotFoundHandler(async (request, reply) => {
+    port.refuse(request.raw.socket, 'badRequest', { path: request.url.slice(0, 100) })
     const error = new SkeinError(CoordinatorErrors.BAD_REQUEST, {
       what: `${request.method} ${request.url.slice(0, 200)} does not exist here`,
       todo: 'use GET /healthz, GET /status, GET /events?from=k or POST /stop',
@@ -57,15 +71,16 @@ export function addRoutes(
     return reply.code(404).send({ error: error.toJSON() })
   })
 
-  server.setErrorHandler(async (thrown: unknown, _request, reply) => {
-    const status = (thrown as { statusCode?: number }).statusCode ?? 500
-    if (status >= 500) return reply.code(500).send({ error: asSkeinError(thrown).toJSON() })
+  server.setErrorHandler(async (thrown: unknown, request, reply) => {
+    const code = (thrown as { statusCode?: number }).statusCode ?? 500
+    if (code >= 500) return reply.code(500).send({ error: asSkeinError(thrown).toJSON() })
+    port.refuse(request.raw.socket, 'badRequest', { path: request.url.slice(0, 100) })
     const error = new SkeinError(CoordinatorErrors.BAD_REQUEST, {
       what: thrown instanceof Error ? thrown.message : String(thrown),
       why: 'the request is malformed or too long',
       todo: 'use GET /healthz, GET /status, GET /events?from=k or POST /stop without a body',
     })
-    return reply.code(status).send({ error: error.toJSON() })
+    return reply.code(code).send({ error: error.toJSON() })
   })
 }
 

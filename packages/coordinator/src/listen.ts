@@ -37,7 +37,7 @@ function listenError(host: string, port: number, cause: unknown): SkeinError {
 }
 
 /** Where processes of this machine reach a server on `host`. */
-export function urlOf(host: string, port: number): string {
+export function urlOf(host: string, port: number, isTls = false): string {
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
-  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`
+  return `http${isTls ? 's' : ''}://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`
 }

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { accessOf, bearerToken, isLoopback } from './access.ts'
+import { isLoopback } from '@skein/transport'
+import { accessOf, bearerToken, plainWarning } from './access.ts'
 import { parseConfig } from './config.ts'
 import { urlOf } from './listen.ts'
 import { Resources } from './resources.ts'
@@ -55,8 +56,14 @@ test('the token is read from a bearer header alone', () => {
   }
 })
 
+test('whoever listens beyond this machine without TLS is told what that means', () => {
+  expect(plainWarning('0.0.0.0', false)).toContain('skein certs')
+  expect([plainWarning('0.0.0.0', true), plainWarning('127.0.0.1', false)]).toEqual([undefined, undefined])
+})
+
 test('addresses', () => {
   expect(['localhost', '::1', '127.0.0.9'].every(isLoopback)).toBe(true)
+  expect(urlOf('10.0.0.1', 8, true)).toBe('https://10.0.0.1:8')
   expect(urlOf('0.0.0.0', 8)).toBe('http://127.0.0.1:8')
   expect(urlOf('::', 8)).toBe('http://[::1]:8')
   expect(urlOf('10.0.0.1', 8)).toBe('http://10.0.0.1:8')

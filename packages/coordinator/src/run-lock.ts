@@ -9,6 +9,8 @@ export interface CoordinatorFacts {
   readonly pid: number
   readonly url: string
   readonly runId: string
+  /** PEM text of the authority to believe where the URL is https; no secret. */
+  readonly ca?: string
 }
 
 export interface RunLock {

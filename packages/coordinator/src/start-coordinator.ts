@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
+import type http from 'node:http'
 import path from 'node:path'
 import { findCheckpoint, readManifest } from '@skein/checkpoint'
 import { type Clock, SkeinError, systemClock } from '@skein/core'
 import type { MembershipConfig, RecoveredEvent } from '@skein/membership'
 import { createLogger, type Logger } from '@skein/telemetry'
+import { checkTlsIdentity, ConnectionGuard, createHttpServer, Refusals } from '@skein/transport'
 import { encodeCoordinatorMessage } from '@skein/wire'
 import fastify from 'fastify'
-import { type Access, accessOf } from './access.ts'
+import { type Access, accessOf, plainWarning } from './access.ts'
 import { attachWorkers } from './attach-workers.ts'
 import { type CoordinatorConfig, type CoordinatorConfigInput, parseConfig } from './config.ts'
 import { Coordinator, type RunOutcome } from './coordinator.ts'
@@ -30,11 +32,13 @@ export type CoordinatorOptions = CoordinatorConfigInput & {
 }
 
 export interface RunningCoordinator {
-  /** http URL for workers and readers on this machine. */
+  /** http(s) URL for workers and readers on this machine. */
   readonly url: string
   readonly port: number
   /** What workers must show: the given token or the drawn one. */
   readonly token: string
+  /** What whoever started it should be told, if anything. */
+  readonly warning: string | undefined
   /** Resolves when the run is over and readers and workers have heard of it; never rejects. The port stays open until `close`. */
   readonly finished: Promise<RunOutcome>
   /** All workers finish the steps under way and save; see `finished`. Idempotent. */
@@ -44,18 +48,20 @@ export interface RunningCoordinator {
 }
 
 const tickMs = 100
-/** Connections beyond one for each worker and event stream: short requests, and strangers until their time is up. */
+/** Connections beyond one for each worker, event stream and stranger: links that come again, and readers with the token. */
 const spareConnections = 256
+const requestTimeoutMs = 10_000
 
 /**
  * Leads one run: takes its folder, opens its log and its port, and follows what membership decides.
- * @throws SKEIN_COORDINATOR_BAD_OPTIONS, _TOKEN_NEEDED, _ALREADY_RUNNING, _RUN_EXISTS, _STORE_FAILED, _PORT_IN_USE,
+ * @throws SKEIN_TRANSPORT_TLS_IDENTITY, SKEIN_COORDINATOR_BAD_OPTIONS, _TOKEN_NEEDED, _ALREADY_RUNNING, _RUN_EXISTS, _STORE_FAILED, _PORT_IN_USE,
  * _LISTEN_FAILED, and what a broken checkpoint throws; nothing is left open then
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
   const { clock = systemClock, logger, logLevel, signal, ...input } = options
   const config = parseConfig({ ...input, job: asJson(input.job) })
   const access = accessOf(config.host, config.token)
+  if (config.tls !== undefined) checkTlsIdentity(config.tls, Date.now())
   const resources = new Resources()
   try {
     return await open({ config, access, clock, logger, logLevel, signal, resources })
@@ -88,19 +94,42 @@ async function open(parts: {
   const { joinTimeoutMs, lingerMs, maxEventStreams } = config
   const membership = membershipConfig(config, runId, runDir)
   assertWelcomeTravels(membership)
-  const coordinator = new Coordinator({ config: membership, store, feed, clock, logger, joinTimeoutMs, lingerMs })
+  const refusals = new Refusals(logger, clock)
+  const coordinator = new Coordinator({
+    config: membership,
+    store,
+    feed,
+    clock,
+    logger,
+    joinTimeoutMs,
+    lingerMs,
+    laneKey: randomBytes(32).toString('hex'),
+    refusals,
+  })
   coordinator.begin(recovered, nameOf(config.job))
 
-  const server = fastify({ logger: false, bodyLimit: 4096, requestTimeout: 10_000, forceCloseConnections: true })
-  server.server.maxConnections = config.maxWorkers + maxEventStreams + spareConnections
+  const { tls, maxStrangers } = config
+  const guard = new ConnectionGuard({ maxStrangers, strangerMs: requestTimeoutMs, refusals, clock })
+  const server = fastify({
+    logger: false,
+    bodyLimit: 4096,
+    forceCloseConnections: true,
+    // The guard has answered already.
+    clientErrorHandler: () => undefined,
+    serverFactory: onRequest =>
+      // Fastify's type of a server is the plain one; it treats both alike.
+      createHttpServer({ onRequest, guard, headersTimeoutMs: requestTimeoutMs, tls }) as http.Server,
+  })
+  server.server.maxConnections = config.maxWorkers + maxEventStreams + maxStrangers + spareConnections
   resources.own(server, opened => opened.close())
-  addRoutes(server, { coordinator, feed, access, maxEventStreams })
+  addRoutes(server, { coordinator, feed, access, guard, maxEventStreams })
   resources.own(attachWorkers(server.server, { coordinator, access, config, clock, logger }), attached =>
     attached.close(),
   )
   const port = await listenOn(server, config.host, config.port)
-  const url = urlOf(config.host, port)
-  lock.publish({ pid: process.pid, url, runId })
+  const url = urlOf(config.host, port, tls !== undefined)
+  const warning = plainWarning(config.host, tls !== undefined)
+  lock.publish({ pid: process.pid, url, runId, ...(tls?.ca === undefined ? {} : { ca: tls.ca }) })
 
   resources.own(
     setInterval(() => coordinator.tick(), tickMs),
@@ -112,7 +141,8 @@ async function open(parts: {
   if (signal?.aborted === true) onAbort()
   else signal?.addEventListener('abort', onAbort, { once: true })
   const { host, numWorkers } = config
-  logger.info({ host, port, numWorkers, startStep: recovered.step }, 'coordinator.listening')
+  logger.info({ host, port, isTls: tls !== undefined, numWorkers, startStep: recovered.step }, 'coordinator.listening')
+  if (warning !== undefined) logger.warn({ reason: warning }, 'coordinator.plain')
 
   const close = async () => {
     if (!coordinator.hasEnded) {
@@ -126,6 +156,7 @@ async function open(parts: {
     url,
     port,
     token: access.token,
+    warning,
     finished: coordinator.finished,
     stop,
     close() {

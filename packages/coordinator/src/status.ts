@@ -1,5 +1,6 @@
 import type { Ms } from '@skein/core'
 import { type Member, type MembershipState, type StepEvent, whyWaiting } from '@skein/membership'
+import type { RefusalCounts } from '@skein/transport'
 
 /** What a control link has said last, beside what membership knows. */
 export interface LinkFacts {
@@ -11,7 +12,12 @@ export interface LinkFacts {
   readonly opsEntered: number
 }
 
-/** The answer to GET /status. Ages are in ms before the answer. */
+/** The answer to GET /status: the run, and who was turned away at the port, by reason. */
+export interface CoordinatorStatus extends RunStatus {
+  readonly refused: RefusalCounts
+}
+
+/** The state of the run. Ages are in ms before the answer. */
 export interface RunStatus {
   readonly runId: string
   readonly runDir: string

@@ -58,7 +58,10 @@ async function behindProxy(kind: LaneKind, shape: Omit<ShapeProxyOptions, 'to' |
 }
 
 /** Bytes of the answer to the upgrade, which come before the first frame. */
-const answerBytes = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: skein-lane/1\r\n\r\n'.length
+const answerBytes =
+  'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: skein-lane/1\r\nx-skein-answer: \r\n\r\n'.length +
+  // HMAC-SHA256 in hex.
+  64
 
 describe.each<{ kind: LaneKind }>([{ kind: 'raw' }, { kind: 'ws' }])('a $kind lane over a bad link', ({ kind }) => {
   test('that is slow and far: everything arrives, in order', async () => {

@@ -7,10 +7,11 @@ import { once } from 'node:events'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
-import { attachLanes, dialLane, type LaneKind, listen } from '@skein/transport'
+import { issueAuthority, issueForHosts } from '@skein/certs'
+import { attachLanes, dialLane, type LaneKind, listen, type TlsIdentity } from '@skein/transport'
 import type { FrameHeader } from '@skein/wire'
 
-const kinds = ['floor tcp', 'raw tcp', 'floor unix', 'raw unix', 'ws'] as const
+const kinds = ['floor tcp', 'raw tcp', 'raw tls', 'floor unix', 'raw unix', 'ws', 'ws tls'] as const
 type Kind = (typeof kinds)[number]
 
 /** Payload bytes of a frame, and frames of one round. */
@@ -30,9 +31,10 @@ interface Task {
   readonly kind: Kind
   readonly payloadBytes: number
   readonly numFrames: number
+  readonly tls?: TlsIdentity
 }
 
-const laneKind = (kind: Kind): LaneKind => (kind === 'ws' ? 'ws' : 'raw')
+const laneKind = (kind: Kind): LaneKind => (kind.startsWith('ws') ? 'ws' : 'raw')
 const socketPath = (kind: Kind) =>
   kind.endsWith('unix') ? path.join(os.tmpdir(), `skein-bench-${process.pid}`) : undefined
 
@@ -52,7 +54,7 @@ function headerOf(payloadBytes: number, chunk: number): FrameHeader {
 }
 
 /** The child: listens, tells where, sends one round to whoever comes, ends. */
-async function runSender({ kind, payloadBytes, numFrames }: Task): Promise<void> {
+async function runSender({ kind, payloadBytes, numFrames, tls }: Task): Promise<void> {
   const payload = new Uint8Array(new SharedArrayBuffer(payloadBytes)).fill(1)
   const unixPath = socketPath(kind)
   const place = unixPath === undefined ? { port: 0 } : { path: unixPath }
@@ -68,7 +70,7 @@ async function runSender({ kind, payloadBytes, numFrames }: Task): Promise<void>
     await once(server, 'close')
     return
   }
-  const listener = await listen(place)
+  const listener = await listen({ ...place, ...(tls === undefined ? {} : { tls }) })
   const door = attachLanes(listener.server).open({ generation: 1, rank: 0, worldSize: 2, token })
   process.send?.(unixPath === undefined ? { port: listener.port } : { path: unixPath })
   const writer = await door.lane(1, { timeoutMs: 10_000 })
@@ -79,7 +81,7 @@ async function runSender({ kind, payloadBytes, numFrames }: Task): Promise<void>
 
 /** One round, seen by the receiver. */
 async function measure(task: Task): Promise<Sample> {
-  const { kind, payloadBytes, numFrames } = task
+  const { kind, payloadBytes, numFrames, tls } = task
   const child = fork(import.meta.filename, ['--send', JSON.stringify(task)])
   const [address] = (await once(child, 'message')) as [{ port: number } | { path: string }]
   const place = new Uint8Array(new SharedArrayBuffer(payloadBytes))
@@ -113,7 +115,8 @@ async function measure(task: Task): Promise<Sample> {
       },
       failed: done.reject,
     }
-    const reader = await dialLane({ ...address, kind: laneKind(kind), token, generation: 1, rank: 1, peer: 0, sink })
+    const who = { token, generation: 1, rank: 1, peer: 0, sink }
+    const reader = await dialLane({ ...address, ...who, kind: laneKind(kind), ...(tls === undefined ? {} : { tls }) })
     await done.promise
     reader.close()
   }
@@ -129,19 +132,29 @@ if (flag === '--send') {
   process.disconnect?.()
 } else {
   const rounds = Number(flag ?? 7)
+  const identity = await newIdentity()
   console.log(
     `Node ${process.version}, ${os.cpus()[0]?.model ?? '?'}, ${os.availableParallelism()} cores, ${rounds} rounds`,
   )
   for (const shape of shapes) {
     const samples = new Map<Kind, Sample[]>(kinds.map(kind => [kind, []]))
     for (let round = 0; round < rounds; round++) {
-      for (const kind of kinds) samples.get(kind)?.push(await measure({ kind, ...shape }))
+      for (const kind of kinds) {
+        const tls = kind.endsWith('tls') ? { tls: identity } : {}
+        samples.get(kind)?.push(await measure({ kind, ...shape, ...tls }))
+      }
     }
     for (const [kind, values] of samples) {
       const row = [kind.padEnd(10), `${shape.payloadBytes / 1024} KiB`.padStart(8)]
       console.log(...row, spread(values, 'mibPerSecond', 'MiB/s'), spread(values, 'cpuMsPerGib', 'ms CPU/GiB'))
     }
   }
+}
+
+async function newIdentity(): Promise<TlsIdentity> {
+  const validity = { notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 86_400_000) }
+  const authority = await issueAuthority('bench', validity)
+  return { ...(await issueForHosts(authority, ['127.0.0.1'], validity)), ca: authority.cert }
 }
 
 function spread(samples: readonly Sample[], key: keyof Sample, unit: string): string {

@@ -1,4 +1,4 @@
-import type { Server } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { type Logger, nullLogger } from '@skein/telemetry'
 import {
   type CoordinatorMessage,
@@ -7,9 +7,11 @@ import {
   encodeCoordinatorMessage,
   type WorkerMessage,
 } from '@skein/wire'
-import { hasToken } from './bearer.ts'
+import { hasToken, showsToken } from './bearer.ts'
+import { guardOf, type HttpServer } from './connection-guard.ts'
 import { type ControlLimits, type ControlLink, WsControlLink } from './control-link.ts'
-import { refuseUpgrade } from './refusal.ts'
+import { type Refusal, refuseUpgrade } from './refusal.ts'
+import { certificateRefusal } from './tls-identity.ts'
 import { routeUpgrade } from './upgrade-routes.ts'
 import { webSocketServer } from './web-sockets.ts'
 
@@ -31,12 +33,23 @@ export interface ControlServer {
 }
 
 /** Serves the coordinator's side of control links on `/control` of `server`, which stays the caller's. */
-export function attachControl(server: Server, options: ControlServerOptions): ControlServer {
+export function attachControl(server: HttpServer, options: ControlServerOptions): ControlServer {
   const { token, maxLinks = 4096, logger = nullLogger } = options
   const maxMessageBytes = options.maxMessageBytes ?? defaultMaxMessageBytes
   const wss = webSocketServer(maxMessageBytes)
+  const guard = guardOf(server)
   const links = new Set<ControlLink<CoordinatorMessage, WorkerMessage>>()
   const codec = { encode: encodeCoordinatorMessage, decode: decodeWorkerMessage }
+  const refusalOf = (request: IncomingMessage): Refusal | undefined => {
+    const uncertified = certificateRefusal(request)
+    if (uncertified !== undefined) return uncertified
+    if (!hasToken(request, token)) {
+      const reason = showsToken(request) ? 'badToken' : 'noToken'
+      return { status: 401, reason, why: 'the join token is missing or wrong' }
+    }
+    if (links.size < maxLinks) return undefined
+    return { status: 503, reason: 'tooMany', why: `${maxLinks} links are open, the limit` }
+  }
   const close = async (reason?: string) => {
     detach()
     await Promise.all([...links].map(link => link.close(reason)))
@@ -47,20 +60,19 @@ export function attachControl(server: Server, options: ControlServerOptions): Co
     controlPath,
     (request, socket, head) => {
       const remote = `${socket.remoteAddress ?? 'a local socket'}:${socket.remotePort ?? ''}`
-      if (!hasToken(request, token)) {
-        logger.warn({ remote, status: 401 }, 'control.refused')
-        return refuseUpgrade(socket, { status: 401, why: 'the join token is missing or wrong' })
+      const refusal = refusalOf(request)
+      if (refusal !== undefined) {
+        guard.refuse(socket, refusal.reason, { path: controlPath })
+        return refuseUpgrade(socket, refusal)
       }
-      if (links.size >= maxLinks) {
-        logger.warn({ remote, status: 503, maxLinks }, 'control.refused')
-        return refuseUpgrade(socket, { status: 503, why: `${maxLinks} links are open, the limit` })
-      }
+      guard.letIn(socket)
       wss.handleUpgrade(request, socket, head, ws => {
         const link = new WsControlLink(ws, remote, codec, { ...options, maxMessageBytes })
         links.add(link)
         logger.debug({ remote }, 'control.opened')
         void link.closed.then(({ kind, code, what }) => {
           links.delete(link)
+          if (kind === 'protocol-error') guard.refuse(socket, 'badMessage', { remote, code })
           logger.debug({ remote, outcome: kind, code, reason: what }, 'control.closed')
         })
         options.onLink(link)

@@ -1,12 +1,16 @@
-import type { IncomingMessage, Server } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { rank } from '@skein/core'
+import { TLSSocket } from 'node:tls'
+import { rank, systemClock } from '@skein/core'
 import { type Logger, nullLogger } from '@skein/telemetry'
-import { hasToken } from './bearer.ts'
+import { guardOf, type HttpServer } from './connection-guard.ts'
 import { LaneDoor, type LaneDoorOptions } from './lane-door.ts'
+import { laneProofNames, type LaneProof, parseLaneProof } from './lane-proof.ts'
 import { type LaneRequest, lanePath, parseLaneRequest, rawLaneProtocol } from './lane-request.ts'
 import { RawLaneWriter } from './raw-lane-writer.ts'
 import { type Refusal, refuseUpgrade } from './refusal.ts'
+import { Strangers } from './strangers.ts'
+import { certificateRefusal } from './tls-identity.ts'
 import { routeUpgrade } from './upgrade-routes.ts'
 import { webSocketServer } from './web-sockets.ts'
 import { WsLaneWriter } from './ws-lane-writer.ts'
@@ -14,7 +18,7 @@ import { WsLaneWriter } from './ws-lane-writer.ts'
 export interface LaneServerOptions {
   /** How long a dialer of a generation that is not open here yet is held, in ms; default 10 s. */
   readonly holdMs?: number
-  /** Dialers held at a time; more are refused. Default 256. */
+  /** Dialers held at a time; one more refuses the oldest of the address with most of them. Default 256. */
   readonly maxHeld?: number
   readonly logger?: Logger
 }
@@ -33,6 +37,7 @@ export interface LaneServer {
 interface Held {
   readonly request: IncomingMessage
   readonly asked: LaneRequest
+  readonly shown: LaneProof
   readonly socket: Socket
   readonly head: Buffer
   /** Stops waiting: timer and listener are gone. */
@@ -40,57 +45,65 @@ interface Held {
 }
 
 /** Serves lanes on `/lane` of `server`, which stays the caller's. */
-export function attachLanes(server: Server, options: LaneServerOptions = {}): LaneServer {
+export function attachLanes(server: HttpServer, options: LaneServerOptions = {}): LaneServer {
   const { holdMs = 10_000, maxHeld = 256, logger = nullLogger } = options
   // Nothing is received on these, so nothing may be large.
   const wss = webSocketServer(125)
+  /** For the handshakes that `wss` is about to answer. */
+  const answers = new WeakMap<IncomingMessage, string>()
+  wss.on('headers', (headers, request) => headers.push(`${laneProofNames.answer}: ${answers.get(request) ?? ''}`))
+  const guard = guardOf(server)
   /** By generation and group. */
   const doors = new Map<string, LaneDoor>()
-  const held = new Set<Held>()
+  const held = new Strangers<Held>(maxHeld)
   let newest = -1
   let isClosed = false
 
   const refuse = (socket: Socket, refusal: Refusal, asked?: LaneRequest) => {
-    logger.warn({ ...asked, status: refusal.status, reason: refusal.why, remote: socket.remoteAddress }, 'lane.refused')
+    guard.refuse(socket, refusal.reason, { ...asked, why: refusal.why })
     refuseUpgrade(socket, refusal)
   }
 
-  const admit = (door: LaneDoor, { request, asked, socket, head }: Omit<Held, 'release'>) => {
-    if (!hasToken(request, door.token)) {
-      return refuse(socket, { status: 401, why: 'the lane token is missing or wrong' }, asked)
-    }
-    const refusal = head.length > 0 ? { status: 400 as const, why: 'bytes after the request' } : door.refusalOf(asked)
+  const admit = (door: LaneDoor, { request, asked, shown, socket, head }: Omit<Held, 'release'>) => {
+    const refusal = door.refusalOf(asked, shown)
     if (refusal !== undefined) return refuse(socket, refusal, asked)
+    if (head.length > 0) return refuse(socket, bytesBehind, asked)
+    guard.letIn(socket)
+    const answer = door.answerTo(asked, shown)
     const { from: peer, kind, generation, group, channel } = asked
-    logger.debug({ generation, group, rank: door.rank, peer, kind, channel }, 'lane.opened')
+    const medium = { remote: socket.remoteAddress, tls: socket instanceof TLSSocket ? socket.getProtocol() : undefined }
+    logger.debug({ generation, group, rank: door.rank, peer, kind, channel, ...medium }, 'lane.opened')
     if (kind === 'ws') {
+      answers.set(request, answer)
       wss.handleUpgrade(request, socket, head, ws => door.add(new WsLaneWriter(ws, rank(peer)), channel))
       return
     }
-    socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${rawLaneProtocol}\r\n\r\n`)
+    socket.write(acceptance(answer))
     door.add(new RawLaneWriter(socket, rank(peer)), channel)
   }
 
   const hold = (waiting: Omit<Held, 'release'>) => {
     const { asked, socket } = waiting
-    if (held.size >= maxHeld) return refuse(socket, { status: 503, why: 'too many dialers are waiting' }, asked)
     const release = () => {
       clearTimeout(timer)
       socket.off('close', release)
       socket.off('end', leave)
-      held.delete(entry)
+      held.remove(entry)
     }
     const timer = setTimeout(() => {
       release()
       refuse(
         socket,
-        { status: 503, why: `generation ${asked.generation} did not begin here within ${holdMs} ms` },
+        { status: 503, reason: 'slow', why: `generation ${asked.generation} did not begin here within ${holdMs} ms` },
         asked,
       )
     }, holdMs)
     const leave = () => socket.destroy()
     const entry: Held = { ...waiting, release }
-    held.add(entry)
+    guard.letIn(socket) // held within bounds of their own
+    const outgoing = held.add(entry, socket.remoteAddress ?? '', systemClock.now())
+    outgoing?.release()
+    if (outgoing !== undefined) refuse(outgoing.socket, tooManyHeld, outgoing.asked)
     socket.on('close', release)
     // A dialer has nothing to say before it is answered, but may go away.
     socket.on('end', leave)
@@ -105,7 +118,7 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
     detach()
     for (const waiting of held) {
       waiting.release()
-      refuse(waiting.socket, { status: 503, why: 'this worker is closing' }, waiting.asked)
+      refuseUpgrade(waiting.socket, { status: 503, why: 'this worker is closing' })
     }
     for (const door of doors.values()) door.close()
     wss.close()
@@ -115,11 +128,15 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
     lanePath,
     (request, socket, head) => {
       const asked = parseLaneRequest(request)
+      const uncertified = certificateRefusal(request)
+      if (uncertified !== undefined) return refuse(socket, uncertified)
       if ('status' in asked) return refuse(socket, asked)
+      const shown = parseLaneProof(request.headers)
+      if (shown === undefined) return refuse(socket, noProof, asked)
       const door = doors.get(keyOf(asked.generation, asked.group))
-      if (door !== undefined) admit(door, { request, asked, socket, head })
-      else if ((asked.generation > newest || mayOpen(asked)) && !isClosed) hold({ request, asked, socket, head })
-      else refuse(socket, { status: 409, why: `generation ${asked.generation} is over here` }, asked)
+      if (door !== undefined) admit(door, { request, asked, shown, socket, head })
+      else if ((asked.generation > newest || mayOpen(asked)) && !isClosed) hold({ request, asked, shown, socket, head })
+      else refuse(socket, over(asked.generation), asked)
     },
     close,
   )
@@ -139,12 +156,26 @@ export function attachLanes(server: Server, options: LaneServerOptions = {}): La
         if (wanted > newest || (!isHere && mayOpen(waiting.asked))) continue
         waiting.release()
         if (isHere) admit(door, waiting)
-        else refuse(waiting.socket, { status: 409, why: `generation ${wanted} is over here` }, waiting.asked)
+        else refuse(waiting.socket, over(wanted), waiting.asked)
       }
       return door
     },
     close,
   }
+}
+
+const noProof: Refusal = { status: 401, reason: 'noToken', why: 'a lane needs a proof of its token' }
+const bytesBehind: Refusal = { status: 400, reason: 'badRequest', why: 'bytes after the request' }
+const tooManyHeld: Refusal = { status: 503, reason: 'tooMany', why: 'too many dialers are waiting' }
+
+function over(generation: number): Refusal {
+  return { status: 409, reason: 'otherLane', why: `generation ${generation} is over here` }
+}
+
+/** The answer that opens a raw lane. */
+function acceptance(answer: string): string {
+  const lines = ['Connection: Upgrade', `Upgrade: ${rawLaneProtocol}`, `${laneProofNames.answer}: ${answer}`]
+  return `HTTP/1.1 101 Switching Protocols\r\n${lines.join('\r\n')}\r\n\r\n`
 }
 
 const keyOf = (generation: number, group: number) => `${generation} ${group}`

@@ -7,4 +7,9 @@ export function hasToken(request: IncomingMessage, token: string): boolean {
   return given !== undefined && timingSafeEqual(digest(given), digest(token))
 }
 
+/** Whether it carries any token. */
+export function showsToken(request: IncomingMessage): boolean {
+  return /^Bearer +\S/i.test(request.headers.authorization ?? '')
+}
+
 const digest = (text: string) => createHash('sha256').update(text).digest()

@@ -3,12 +3,15 @@ import { decodeCoordinatorMessage, defaultMaxMessageBytes, encodeWorkerMessage }
 import { controlPath } from './attach-control.ts'
 import { type ControlLimits, type ControlLink, WsControlLink } from './control-link.ts'
 import { TransportErrors } from './errors.ts'
+import type { TlsTrust } from './tls-identity.ts'
 import { openWebSocket } from './web-sockets.ts'
 
 export interface DialControlOptions extends ControlLimits {
   /** http(s) URL of the coordinator; a path before `/control` is kept. */
   readonly url: string
   readonly token: string
+  /** For an https URL: whom to believe, and what to show; default: the authorities of the system, and nothing. */
+  readonly tls?: TlsTrust
   /** From the dial to the open link; default 10 s. */
   readonly timeoutMs?: number
   /** Gives up dialling; an open link is closed by `close` only. */
@@ -17,10 +20,10 @@ export interface DialControlOptions extends ControlLimits {
 
 /**
  * Opens a worker's control link. One attempt; SKEIN_TRANSPORT_UNREACHABLE is worth another.
- * @throws SKEIN_TRANSPORT_UNREACHABLE, _HANDSHAKE_TIMEOUT, _HANDSHAKE_INVALID, _UNAUTHORIZED, _BUSY, _BAD_ADDRESS; SKEIN_ABORTED
+ * @throws SKEIN_TRANSPORT_UNREACHABLE, _HANDSHAKE_TIMEOUT, _HANDSHAKE_INVALID, _UNAUTHORIZED, _BUSY, _BAD_ADDRESS, _TLS_…; SKEIN_ABORTED
  */
 export async function dialControl(options: DialControlOptions): Promise<ControlLink> {
-  const { token, timeoutMs = 10_000, signal } = options
+  const { token, tls, timeoutMs = 10_000, signal } = options
   const maxMessageBytes = options.maxMessageBytes ?? defaultMaxMessageBytes
   const url = controlUrl(options.url)
   const codec = { encode: encodeWorkerMessage, decode: decodeCoordinatorMessage }
@@ -31,6 +34,7 @@ export async function dialControl(options: DialControlOptions): Promise<ControlL
       headers: { authorization: `Bearer ${token}` },
       maxPayload: maxMessageBytes,
       timeoutMs,
+      ...(tls === undefined ? {} : { tls }),
       ...(signal === undefined ? {} : { signal }),
     },
     ws => new WsControlLink(ws, `the coordinator at ${url.host}`, codec, { ...options, maxMessageBytes }),

@@ -3,7 +3,10 @@ import type { FrameLimits } from '@skein/wire'
 import { dialRawLane } from './dial-raw-lane.ts'
 import { dialWsLane } from './dial-ws-lane.ts'
 import { TransportErrors } from './errors.ts'
+import { isSameProof, laneProof, laneProofNames, newNonce } from './lane-proof.ts'
+import { type LaneRequest, laneHeaders } from './lane-request.ts'
 import type { LaneKind, LaneReader, LaneSink } from './lane.ts'
+import type { TlsTrust } from './tls-identity.ts'
 
 /** Over every segment size that is of use, so that only a misread length exceeds it. */
 export const defaultMaxPayloadBytes = 64 * 2 ** 20
@@ -31,16 +34,22 @@ export interface DialLaneOptions {
   readonly maxPayloadBytes?: number
   /** From the dial to the open lane; default 10 s. */
   readonly timeoutMs?: number
+  /** Speaks TLS with a host and port, never over a path; lanes between workers show a certificate, too. */
+  readonly tls?: TlsTrust
   /** Gives up dialling; an open lane is closed by its reader only. */
   readonly signal?: AbortSignal
 }
 
 /** The options with every default filled in, as the two kinds use them. */
-export interface LaneDial
-  extends Required<Pick<DialLaneOptions, 'token' | 'generation' | 'group' | 'channel' | 'rank' | 'peer' | 'sink'>> {
+export interface LaneDial extends Required<Pick<DialLaneOptions, 'peer' | 'sink'>> {
   readonly host: string
   readonly port: number
   readonly path: string | undefined
+  readonly tls: TlsTrust | undefined
+  /** Of the request, without those of the upgrade. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Why the answer, by its headers, is not of one who knows the token. */
+  readonly impostor: (headers: Readonly<Record<string, string | string[] | undefined>>) => SkeinError | undefined
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
   readonly limits: FrameLimits
@@ -53,23 +62,30 @@ export interface LaneDial
 /**
  * Opens a lane from `peer` to this rank. The sink is first called in a later turn of the event loop than the one in which the
  * promise resolves.
- * @throws SKEIN_TRANSPORT_UNREACHABLE, _HANDSHAKE_TIMEOUT, _HANDSHAKE_INVALID, _UNAUTHORIZED, _REFUSED, _BUSY, _BAD_ADDRESS;
+ * @throws SKEIN_TRANSPORT_UNREACHABLE, _HANDSHAKE_TIMEOUT, _HANDSHAKE_INVALID, _UNAUTHORIZED, _REFUSED, _BUSY, _BAD_ADDRESS, _TLS_…;
  * SKEIN_ABORTED
  */
 export async function dialLane(options: DialLaneOptions): Promise<LaneReader> {
   const { host = '127.0.0.1', port = 0, path, kind = 'raw', generation, peer } = options
+  const { token, group = 0, channel = 0, rank, sink } = options
   const name = `the lane from rank ${peer}`
+  const address = `${name} at ${path ?? `${host}:${port}`}`
+  const request: LaneRequest = { kind, generation, group, channel, from: rank, to: peer }
+  const nonce = newNonce()
+  const answer = laneProof('answer', token, request, nonce)
   const dial: LaneDial = {
-    ...options,
-    group: options.group ?? 0,
-    channel: options.channel ?? 0,
+    peer,
+    sink,
     host,
     port,
     path,
+    tls: path === undefined ? options.tls : undefined,
+    headers: laneHeaders(request, token, nonce),
+    impostor: headers => (isSameProof(headers[laneProofNames.answer], answer) ? undefined : wrongAnswer(address)),
     timeoutMs: options.timeoutMs ?? 10_000,
     signal: options.signal,
     limits: { maxPayloadBytes: options.maxPayloadBytes ?? defaultMaxPayloadBytes, generation, fromRank: peer },
-    address: `${name} at ${path ?? `${host}:${port}`}`,
+    address,
     name,
   }
   if (kind === 'raw') return dialRawLane(dial)
@@ -78,5 +94,14 @@ export async function dialLane(options: DialLaneOptions): Promise<LaneReader> {
     what: `a WebSocket lane over the socket path ${path}`,
     why: 'within one host raw lanes need no WebSocket',
     todo: "use kind 'raw'",
+  })
+}
+
+function wrongAnswer(address: string): SkeinError {
+  return new SkeinError(TransportErrors.UNAUTHORIZED, {
+    what: `${address} is open, but who answers does not know the token of this generation`,
+    why: 'another process has taken over the address, or runs another version of Skein',
+    todo: 'look what listens there; nothing was read from it',
+    details: { address },
   })
 }

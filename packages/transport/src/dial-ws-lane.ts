@@ -3,7 +3,7 @@ import { WebSocket } from 'ws'
 import { type CloseReason, closedByPeer, closedByUs, closeReason, resetByPeer } from './close-reason.ts'
 import type { LaneDial } from './dial-lane.ts'
 import { FrameReader } from './frame-reader.ts'
-import { laneHeaders, lanePath } from './lane-request.ts'
+import { lanePath } from './lane-request.ts'
 import type { LaneReader } from './lane.ts'
 import { unexpectedData } from './lane-checks.ts'
 import { brokenWebSocket, openWebSocket } from './web-sockets.ts'
@@ -11,15 +11,17 @@ import { wsPieceBytes } from './ws-lane-writer.ts'
 
 /** Dials a lane through a WebSocket. `ws` allocates and joins what it receives, so each payload is copied once more than on a raw lane. */
 export async function dialWsLane(dial: LaneDial): Promise<LaneReader> {
-  const { generation, group, channel, rank: from, peer: to, token, host, port } = dial
-  const url = `ws://${host.includes(':') ? `[${host}]` : host}:${port}${lanePath}`
+  const { host, port, tls } = dial
+  const url = `${tls === undefined ? 'ws' : 'wss'}://${host.includes(':') ? `[${host}]` : host}:${port}${lanePath}`
   return openWebSocket(
     {
       address: dial.address,
       url,
-      headers: laneHeaders({ generation, group, channel, from, to }, token),
+      headers: dial.headers,
+      impostor: dial.impostor,
       maxPayload: wsPieceBytes,
       timeoutMs: dial.timeoutMs,
+      ...(tls === undefined ? {} : { tls }),
       ...(dial.signal === undefined ? {} : { signal: dial.signal }),
     },
     ws => new WsLaneReader(ws, dial),

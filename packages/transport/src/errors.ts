@@ -36,6 +36,31 @@ export const TransportErrors = {
     retry: 'never',
     meaning: 'The token was missing or wrong.',
   },
+  TLS_IDENTITY: {
+    code: 'SKEIN_TRANSPORT_TLS_IDENTITY',
+    retry: 'never',
+    meaning: 'Certificate, key or authority cannot be used: unreadable, of different pairs, or out of date.',
+  },
+  TLS_UNTRUSTED: {
+    code: 'SKEIN_TRANSPORT_TLS_UNTRUSTED',
+    retry: 'never',
+    meaning: "The peer's certificate has expired, is of an unknown authority, or for another host.",
+  },
+  TLS_REFUSED: {
+    code: 'SKEIN_TRANSPORT_TLS_REFUSED',
+    retry: 'never',
+    meaning: 'The peer wants a certificate of its authority, and was shown none or another.',
+  },
+  TLS_NEEDED: {
+    code: 'SKEIN_TRANSPORT_TLS_NEEDED',
+    retry: 'never',
+    meaning: 'The peer takes TLS only, and was dialled without.',
+  },
+  TLS_NOT_SPOKEN: {
+    code: 'SKEIN_TRANSPORT_TLS_NOT_SPOKEN',
+    retry: 'never',
+    meaning: 'The peer was dialled with TLS and does not speak it.',
+  },
   REFUSED: {
     code: 'SKEIN_TRANSPORT_REFUSED',
     retry: 'next-generation',

@@ -84,6 +84,29 @@ test('frames read into the given memory in any portions arrive whole and in orde
   )
 })
 
+test('bytes that still come while a frame waits, as the rest of a TLS record does, are kept in order', () => {
+  fc.assert(
+    fc.property(streams, ({ sizes, cuts, waits }) => {
+      const { bytes, payloads } = streamOf(sizes)
+      const sink = moodySink(waits)
+      const reader = new FrameReader(sink, limits, error => expect.fail(error.message))
+      let target = reader.buffer()
+      for (let at = 0; at < bytes.length; ) {
+        const cut = cuts.next().value
+        const count = Math.min(cut, target.byteLength, bytes.length - at)
+        expect(count).toBeGreaterThan(0)
+        target.set(bytes.subarray(at, at + count))
+        at += count
+        reader.filled(target, count)
+        if (cut % 3 === 0) reader.resume()
+        target = reader.buffer()
+      }
+      while (!reader.wantsBytes) reader.resume()
+      expectAll(sink, reader, payloads)
+    }),
+  )
+})
+
 test('a sink that waits is asked again only after resume', () => {
   const { bytes } = streamOf([10, 10])
   const sink = new KeepingSink()

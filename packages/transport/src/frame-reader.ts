@@ -24,6 +24,8 @@ export class FrameReader {
   #header: FrameHeader | undefined
   /** Where the payload of `#header` goes; undefined while the sink makes it wait. */
   #place: Uint8Array | undefined
+  /** The part of `#place` that was given to be read into. */
+  #direct: Uint8Array | undefined
   /** Bytes that are there, of the header or, when it is complete, of the payload. */
   #filled = 0
   /** What came after the frame that waits; borrowed from the feeder, who does not go on while the reader waits. */
@@ -49,17 +51,22 @@ export class FrameReader {
     return this.#header !== undefined || this.#filled > 0
   }
 
-  /** Where to read next: the rest of a long payload itself, else a small buffer of this reader. Valid until `filled`. */
+  /**
+   * Where to read next: the rest of a long payload itself, else a small buffer of this reader. Valid until `filled`. Given also while no bytes
+   * are wanted: a TLS socket that is told to stop still delivers the rest of the record it has opened, at most 16 KiB.
+   */
   buffer(): Uint8Array {
+    if (this.#isWaiting) return new Uint8Array(readAheadBytes)
     const place = this.#place
     if (place === undefined || place.byteLength - this.#filled <= readAheadBytes) return this.#readAhead
-    return place.subarray(this.#filled)
+    this.#direct = place.subarray(this.#filled)
+    return this.#direct
   }
 
   /** `bytes` were read into `target`, which `buffer` gave. */
   filled(target: Uint8Array, bytes: number): void {
     if (this.#hasEnded) return
-    if (target === this.#readAhead) {
+    if (target !== this.#direct) {
       this.feed(target.subarray(0, bytes))
       return
     }

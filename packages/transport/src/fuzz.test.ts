@@ -17,6 +17,7 @@ import {
   sender,
   token,
 } from './lane-rig.test.util.ts'
+import { newNonce } from './lane-proof.ts'
 import { laneHeaders, parseLaneRequest } from './lane-request.ts'
 import { parseResponseHead } from './response-head.ts'
 
@@ -181,7 +182,10 @@ test('30,000 mutated answers to an upgrade are read, waited for or refused, by t
 })
 
 test('30,000 mutated requests for a lane are parsed within their limits or refused', () => {
-  const good = { upgrade: 'skein-lane/1', ...laneHeaders({ generation, group: 3, channel: 2, from: 1, to: 0 }, token) }
+  const good = {
+    upgrade: 'skein-lane/1',
+    ...laneHeaders({ kind: 'raw', generation, group: 3, channel: 2, from: 1, to: 0 }, token, newNonce()),
+  }
   const numbers = ['0', '65535', '65536', '4294967295', '4294967296', '-1', '1e3', ' 7', '', '0x10', '9'.repeat(400)]
   const names = Object.keys(good)
   let taken = 0

@@ -1,6 +1,7 @@
 import { abortedError, SkeinError } from '@skein/core'
 import { errnoOf } from './close-reason.ts'
 import { TransportErrors } from './errors.ts'
+import { tlsDialError } from './tls-identity.ts'
 
 export interface HandshakeLimits {
   /** From the dial to the open link, in ms. */
@@ -47,6 +48,8 @@ export function handshake<T>(
 /** Any failure of a dial as what it means: nobody there, not one of us, or what it says itself. */
 function dialError(address: string, thrown: unknown): SkeinError {
   if (thrown instanceof SkeinError) return thrown
+  const untrusted = tlsDialError(address, thrown)
+  if (untrusted !== undefined) return untrusted
   const errno = errnoOf(thrown)
   if (errno !== undefined && /^E[A-Z0-9_]+$/.test(errno) && !errno.startsWith('ERR_')) {
     return new SkeinError(TransportErrors.UNREACHABLE, {

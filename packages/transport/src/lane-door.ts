@@ -1,5 +1,6 @@
 import { type Deferred, deferred, type WaitOptions, within } from '@skein/core'
 import { closedByUs } from './close-reason.ts'
+import { isSameProof, laneProof, type LaneProof } from './lane-proof.ts'
 import type { LaneRequest } from './lane-request.ts'
 import type { LaneWriter } from './lane.ts'
 import type { Refusal } from './refusal.ts'
@@ -15,24 +16,29 @@ export interface LaneDoorOptions {
   readonly token: string
 }
 
+/** Dials that a rank may make in one generation, tried again or not: a bound of what is remembered of them. */
+const maxDialsPerRank = 1024
+
 /** The sending ends of the lanes of one group of a generation, one a peer and channel, as the peers dial them. Owns them until it is closed. */
 export class LaneDoor {
   readonly generation: number
   readonly group: number
   readonly rank: number
-  readonly token: string
+  readonly #token: string
   readonly #worldSize: number
   readonly #onClose: () => void
   /** By peer and channel. */
   readonly #writers = new Map<string, LaneWriter>()
   readonly #awaited = new Map<string, Deferred<LaneWriter>>()
+  /** Nonces of proofs that were right; only who knows the token adds to them. */
+  readonly #spent = new Set<string>()
   #isClosed = false
 
   constructor(options: LaneDoorOptions, onClose: () => void) {
     this.generation = options.generation
     this.group = options.group ?? 0
     this.rank = options.rank
-    this.token = options.token
+    this.#token = options.token
     this.#worldSize = options.worldSize
     this.#onClose = onClose
   }
@@ -57,14 +63,38 @@ export class LaneDoor {
     })
   }
 
-  /** Why this request, whose token is right, is refused; undefined if it is not. */
-  refusalOf({ generation, from, to, channel }: LaneRequest): Refusal | undefined {
-    if (this.#isClosed) return { status: 409, why: `generation ${generation} is over here` }
+  /** Why this request is refused; undefined if it is not. A right proof is used up, whatever comes of it. */
+  refusalOf(request: LaneRequest, shown: LaneProof): Refusal | undefined {
+    return this.#unproven(request, shown) ?? this.#refusalOfMember(request)
+  }
+
+  /** What shows the dialer that this side knows the token. */
+  answerTo(request: LaneRequest, { nonce }: LaneProof): string {
+    return laneProof('answer', this.#token, request, nonce)
+  }
+
+  #unproven(request: LaneRequest, { nonce, proof }: LaneProof): Refusal | undefined {
+    if (!isSameProof(proof, laneProof('ask', this.#token, request, nonce)))
+      return { status: 401, reason: 'badToken', why: 'the lane token is wrong' }
+    if (this.#spent.has(nonce)) return { status: 401, reason: 'replayed', why: 'this proof was used before' }
+    if (this.#spent.size >= maxDialsPerRank * this.#worldSize)
+      return { status: 503, reason: 'tooMany', why: 'too many lanes were dialled in this generation' }
+    this.#spent.add(nonce)
+    return undefined
+  }
+
+  #refusalOfMember({ generation, from, to, channel }: LaneRequest): Refusal | undefined {
+    if (this.#isClosed) return { status: 409, reason: 'otherLane', why: `generation ${generation} is over here` }
     if (to !== this.rank)
-      return { status: 409, why: `this is rank ${this.rank}, not ${to}: two workers have one address` }
+      return {
+        status: 409,
+        reason: 'otherLane',
+        why: `this is rank ${this.rank}, not ${to}: two workers have one address`,
+      }
     if (from >= this.#worldSize || from === this.rank)
-      return { status: 409, why: `rank ${from} is no peer of rank ${to}` }
-    if (this.#writers.has(keyOf(from, channel))) return { status: 409, why: `rank ${from} has this lane already` }
+      return { status: 409, reason: 'otherLane', why: `rank ${from} is no peer of rank ${to}` }
+    if (this.#writers.has(keyOf(from, channel)))
+      return { status: 409, reason: 'otherLane', why: `rank ${from} has this lane already` }
     return undefined
   }
 

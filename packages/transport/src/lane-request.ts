@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { LaneKind } from './lane.ts'
+import { laneProof, laneProofNames } from './lane-proof.ts'
 import type { Refusal } from './refusal.ts'
 
 export const lanePath = '/lane'
@@ -26,10 +27,11 @@ const names = {
   channel: 'x-skein-channel',
 } as const
 
-/** Headers of the request, without those of the upgrade itself. */
-export function laneHeaders(request: Omit<LaneRequest, 'kind'>, token: string): Record<string, string> {
+/** Headers of the request, without those of the upgrade itself; `nonce` is drawn for this dial alone. */
+export function laneHeaders(request: LaneRequest, token: string, nonce: string): Record<string, string> {
   return {
-    authorization: `Bearer ${token}`,
+    [laneProofNames.nonce]: nonce,
+    [laneProofNames.ask]: laneProof('ask', token, request, nonce),
     [names.generation]: String(request.generation),
     [names.from]: String(request.from),
     [names.to]: String(request.to),
@@ -42,7 +44,8 @@ export function laneHeaders(request: Omit<LaneRequest, 'kind'>, token: string): 
 export function parseLaneRequest(request: IncomingMessage): LaneRequest | Refusal {
   const protocol = request.headers.upgrade?.toLowerCase()
   const kind = protocol === rawLaneProtocol ? 'raw' : protocol === 'websocket' ? 'ws' : undefined
-  if (kind === undefined) return { status: 426, why: `lanes upgrade to ${rawLaneProtocol} or websocket` }
+  if (kind === undefined)
+    return { status: 426, reason: 'badRequest', why: `lanes upgrade to ${rawLaneProtocol} or websocket` }
   const generation = parseNumber(request, names.generation, 0xffff_ffff)
   const from = parseNumber(request, names.from, 0xffff)
   const to = parseNumber(request, names.to, 0xffff)
@@ -56,7 +59,7 @@ export function parseLaneRequest(request: IncomingMessage): LaneRequest | Refusa
     group === undefined ||
     channel === undefined
   ) {
-    return { status: 400, why: `a lane needs numbers in ${Object.values(names).join(', ')}` }
+    return { status: 400, reason: 'badRequest', why: `a lane needs numbers in ${Object.values(names).join(', ')}` }
   }
   return { kind, generation, from, to, group, channel }
 }

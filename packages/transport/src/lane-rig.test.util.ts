@@ -1,7 +1,11 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import http from 'node:http'
+import https from 'node:https'
 import net from 'node:net'
 import path from 'node:path'
+import tls from 'node:tls'
+import { issueAuthority, issueForHosts } from '@skein/certs'
 import { deferred, type Random, type SkeinError } from '@skein/core'
 import { encodeHeader, type FrameHeader, headerBytes } from '@skein/wire'
 import { WebSocketServer } from 'ws'
@@ -9,10 +13,13 @@ import { attachLanes, type LaneServer, type LaneServerOptions } from './attach-l
 import type { DialLaneOptions } from './dial-lane.ts'
 import type { LaneKind, LaneReader, LaneSink, LaneWriter } from './lane.ts'
 import type { LaneDoor } from './lane-door.ts'
+import { laneProof, laneProofNames, parseLaneProof } from './lane-proof.ts'
+import { type LaneRequest, parseLaneRequest } from './lane-request.ts'
 import { type Listener, listen } from './listen.ts'
 import type { Stripes } from './stripe-channels.ts'
 import { dialStripedLane } from './dial-striped-lane.ts'
 import { stripedLane } from './striped-writer.ts'
+import type { TlsIdentity } from './tls-identity.ts'
 
 export const token = 'lane-token'
 export const generation = 7
@@ -25,21 +32,40 @@ export interface Medium {
   readonly kind: LaneKind
   readonly overPath: boolean
   readonly stripes: number
+  /** What both ends show, where it speaks TLS. */
+  readonly tls?: TlsIdentity
 }
 
+const day = 86_400_000
+/** Around now, or somewhere else. */
+export const validity = (fromDays = -1, toDays = 1) => ({
+  notBefore: new Date(Date.now() + fromDays * day),
+  notAfter: new Date(Date.now() + toDays * day),
+})
+
+const authority = await issueAuthority('skein test', validity())
+/** A certificate of the authority of these tests. */
+export async function identityFor(hosts: readonly string[], when = validity()): Promise<TlsIdentity> {
+  return { ...(await issueForHosts(authority, hosts, when)), ca: authority.cert }
+}
+export const identity = await identityFor(['127.0.0.1', 'localhost'])
+
 /** How to dial a lane of a medium. */
-export type Address = Pick<DialLaneOptions, 'kind' | 'host' | 'port' | 'path'> & Stripes
+export type Address = Pick<DialLaneOptions, 'kind' | 'host' | 'port' | 'path' | 'tls'> & Stripes
 
 export const media: readonly Medium[] = [
   { name: 'raw over TCP', kind: 'raw', overPath: false, stripes: 1 },
   { name: 'raw over a Unix socket', kind: 'raw', overPath: true, stripes: 1 },
   { name: 'WebSocket', kind: 'ws', overPath: false, stripes: 1 },
+  { name: 'raw over TLS', kind: 'raw', overPath: false, stripes: 1, tls: identity },
+  { name: 'WebSocket over TLS', kind: 'ws', overPath: false, stripes: 1, tls: identity },
 ]
 
 export const stripedMedia: readonly Medium[] = [
   { name: 'two stripes over TCP', kind: 'raw', overPath: false, stripes: 2 },
   { name: 'four stripes over TCP', kind: 'raw', overPath: false, stripes: 4 },
   { name: 'three stripes over WebSockets', kind: 'ws', overPath: false, stripes: 3 },
+  { name: 'three stripes over TLS', kind: 'raw', overPath: false, stripes: 3, tls: identity },
 ]
 
 export function headerOf(payloadBytes: number, fields: Partial<FrameHeader> = {}): FrameHeader {
@@ -125,14 +151,19 @@ export class SendingSide implements AsyncDisposable {
   }
 
   static async open(medium: Medium, folder: string, options: LaneServerOptions = {}): Promise<SendingSide> {
-    return new SendingSide(medium, await listen(placeOf(medium, folder)), options)
+    return new SendingSide(medium, await listen({ ...placeOf(medium, folder), ...tlsOf(medium) }), options)
   }
 
   /** Where and how to dial it. */
   get address(): Address {
     const { host, port, path: socketPath } = this.listener
     const { kind, stripes } = this.medium
-    return { kind, stripes, ...(socketPath === undefined ? { host, port } : { path: socketPath }) }
+    return {
+      kind,
+      stripes,
+      ...tlsOf(this.medium),
+      ...(socketPath === undefined ? { host, port } : { path: socketPath }),
+    }
   }
 
   dial(sink: LaneSink, change: Partial<DialLaneOptions & Stripes> = {}): Promise<LaneReader> {
@@ -160,22 +191,26 @@ export function placeOf(medium: Medium, folder: string): { readonly path: string
   return medium.overPath ? { path: path.join(folder, 's') } : { port: 0 }
 }
 
+/** Spread into options. */
+const tlsOf = ({ tls: shown }: Medium): { readonly tls?: TlsIdentity } => (shown === undefined ? {} : { tls: shown })
+
 export interface Fake extends AsyncDisposable {
   readonly address: Address
 }
 
-/** A TCP or Unix server of one's own making. */
+/** A TCP, TLS or Unix server of one's own making. */
 export async function fakeServer(
   medium: Medium,
   folder: string,
   onSocket: (socket: net.Socket) => void,
 ): Promise<Fake> {
   const sockets = new Set<net.Socket>()
-  const server = net.createServer(socket => {
+  const take = (socket: net.Socket) => {
     sockets.add(socket)
     socket.on('error', () => undefined)
     onSocket(socket)
-  })
+  }
+  const server = medium.tls === undefined ? net.createServer(take) : tls.createServer(medium.tls, take)
   const place = placeOf(medium, folder)
   server.listen('path' in place ? { path: place.path } : { host: '127.0.0.1', port: 0 })
   await once(server, 'listening')
@@ -184,6 +219,7 @@ export async function fakeServer(
     address: {
       kind: medium.kind,
       stripes: medium.stripes,
+      ...tlsOf(medium),
       ...(typeof bound === 'string' ? { path: bound } : { host: '127.0.0.1', port: bound.port }),
     },
     async [Symbol.asyncDispose]() {
@@ -194,45 +230,72 @@ export async function fakeServer(
   }
 }
 
+/** What a listener that knows `secret` as the token answers to a request with these headers. */
+function answerTo(headers: Readonly<Record<string, string | undefined>>, secret: string): string {
+  const request = parseLaneRequest({ headers } as unknown as http.IncomingMessage) as LaneRequest
+  return laneProof('answer', secret, request, parseLaneProof(headers)?.nonce ?? '')
+}
+
+/** The headers of a request as they come over a socket. */
+function headersOf(head: string): Record<string, string> {
+  const lines = head.split('\r\n').slice(1)
+  return Object.fromEntries(lines.map(line => [line.split(':', 1)[0]?.toLowerCase(), line.split(': ')[1]?.trim()]))
+}
+
 /** A server that takes any lane and sends these bytes on it, whatever they are. */
-export async function fakeLane(medium: Medium, folder: string, bytes: Uint8Array | string): Promise<Fake> {
+export async function fakeLane(
+  medium: Medium,
+  folder: string,
+  bytes: Uint8Array | string,
+  secret = token,
+): Promise<Fake> {
   if (medium.kind === 'raw') {
     return fakeServer(medium, folder, socket => {
-      socket.once('data', () => {
-        socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: skein-lane/1\r\n\r\n')
+      socket.once('data', (head: Buffer) => {
+        const answer = answerTo(headersOf(head.toString('latin1')), secret)
+        const lines = ['Connection: Upgrade', 'Upgrade: skein-lane/1', `${laneProofNames.answer}: ${answer}`]
+        socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join('\r\n')}\r\n\r\n`)
         socket.write(bytes)
       })
     })
   }
-  const server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
+  const port = medium.tls === undefined ? http.createServer() : https.createServer(medium.tls)
+  const server = new WebSocketServer({ server: port })
+  server.on('headers', (headers, request) =>
+    headers.push(`${laneProofNames.answer}: ${answerTo(request.headers as Record<string, string>, secret)}`),
+  )
   server.on('connection', ws => {
     ws.on('error', () => undefined)
     ws.send(bytes)
   })
-  await once(server, 'listening')
+  port.listen(0, '127.0.0.1')
+  await once(port, 'listening')
   return {
     address: {
       kind: 'ws',
       stripes: medium.stripes,
+      ...tlsOf(medium),
       host: '127.0.0.1',
-      port: (server.address() as net.AddressInfo).port,
+      port: (port.address() as net.AddressInfo).port,
     },
     async [Symbol.asyncDispose]() {
       for (const ws of server.clients) ws.terminate()
       server.close()
-      await once(server, 'close')
+      port.close()
+      await once(port, 'close')
     },
   }
 }
 
-/** A network between dialer and `target` that cuts the stream into pieces of random length. */
-export function choppingProxy(
+/** A network between dialer and `target` that cuts the stream into pieces of random length; of TLS it sees what travels. */
+export async function choppingProxy(
   target: net.NetConnectOpts,
   medium: Medium,
   folder: string,
   random: Random,
 ): Promise<Fake> {
-  return fakeServer(medium, folder, near => {
+  const { tls: _, ...below } = medium
+  const proxy = await fakeServer(below, folder, near => {
     const far = net.connect(target)
     far.on('error', () => near.destroy())
     near.on('close', () => far.destroy())
@@ -251,6 +314,7 @@ export function choppingProxy(
     })
     far.on('end', () => near.end())
   })
+  return { ...proxy, address: { ...proxy.address, ...tlsOf(medium) } }
 }
 
 export interface Peer extends Disposable {

@@ -5,6 +5,8 @@ import { WireErrors } from '@skein/wire'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { dialLane } from './dial-lane.ts'
 import { TransportErrors } from './errors.ts'
+import { newNonce } from './lane-proof.ts'
+import { laneHeaders } from './lane-request.ts'
 import type { LaneSink } from './lane.ts'
 import { peerPayloadBytes } from './lane-peer.test.util.ts'
 import {
@@ -32,7 +34,7 @@ import { dialStripedLane } from './dial-striped-lane.ts'
 const seed = useTestSeed()
 const MiB = 2 ** 20
 const handlesAtStart = openHandles()
-const identity = { token, generation, rank: receiver, peer: sender }
+const who = { token, generation, rank: receiver, peer: sender }
 
 /** The code with which a promise rejects. */
 async function codeOf(promise: Promise<unknown>): Promise<string> {
@@ -240,7 +242,7 @@ describe.each([...media, ...stripedMedia])('a lane: $name', medium => {
     using peer = await startPeer('send', { medium, folder: folder.path })
     const sink = new KeepingSink()
     sink.isOpen = false
-    const reader = await dialStripedLane({ ...(peer.said as Address), ...identity, sink })
+    const reader = await dialStripedLane({ ...(peer.said as Address), ...who, sink })
     expect((await sink.waiting.promise).payloadBytes).toBe(peerPayloadBytes)
     peer.child.kill('SIGKILL')
     await once(peer.child, 'exit')
@@ -270,7 +272,7 @@ describe.each([...media, ...stripedMedia])('a lane: $name', medium => {
   ])('a header that is %s closes the lane with its code, and nothing is placed', async (_, bytes, code) => {
     await using fake = await fakeLane(medium, folder.path, bytes)
     const sink = new KeepingSink()
-    const reader = await dialStripedLane({ ...fake.address, ...identity, sink, maxPayloadBytes: 1000 })
+    const reader = await dialStripedLane({ ...fake.address, ...who, sink, maxPayloadBytes: 1000 })
     expect(await reader.closed).toMatchObject({ kind: 'protocol-error', code })
     expect(sink.failures.map(error => error.code)).toEqual([code])
     expect(sink.frames).toHaveLength(0)
@@ -344,9 +346,7 @@ describe.each([...media, ...stripedMedia])('a lane: $name', medium => {
     const gone = side.address
     await side.listener.close()
     const dial = (address: Address, signal?: AbortSignal) =>
-      codeOf(
-        dialStripedLane({ ...address, ...identity, sink, timeoutMs: 200, ...(signal === undefined ? {} : { signal }) }),
-      )
+      codeOf(dialStripedLane({ ...address, ...who, sink, timeoutMs: 200, ...(signal === undefined ? {} : { signal }) }))
     expect(await dial(gone)).toBe(TransportErrors.UNREACHABLE.code)
 
     const greetings = [
@@ -391,22 +391,73 @@ describe.each([...media, ...stripedMedia])('a lane: $name', medium => {
   })
 })
 
+/** What a dialer writes. */
+function rawLaneRequest(nonce = newNonce()): string {
+  const headers = laneHeaders(
+    { kind: 'raw', generation, group: 0, channel: 0, from: receiver, to: sender },
+    token,
+    nonce,
+  )
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  return `GET /lane HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: skein-lane/1\r\n${lines.join('')}\r\n`
+}
+
 test('a lane that is dialled for sending what it should receive is a protocol error at the sender', async () => {
   using folder = temporaryFolder('lane')
-  for (const medium of media.filter(({ kind }) => kind === 'raw')) {
+  for (const medium of media.filter(({ kind, tls }) => kind === 'raw' && tls === undefined)) {
     await using side = await SendingSide.open(medium, folder.path)
     const { host = '', port = 0, path: socketPath } = side.address
     const net = await import('node:net')
     const socket = net.connect(socketPath === undefined ? { host, port } : { path: socketPath })
-    socket.write(
-      `GET /lane HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: skein-lane/1\r\nAuthorization: Bearer ${token}\r\n` +
-        `X-Skein-Generation: ${generation}\r\nX-Skein-From: ${receiver}\r\nX-Skein-To: ${sender}\r\n\r\n`,
-    )
+    socket.write(rawLaneRequest())
     const writer = await side.door.lane(receiver, { timeoutMs: 5_000 })
     socket.write('and now my part')
     expect(await writer.closed).toMatchObject({ kind: 'protocol-error', code: TransportErrors.UNEXPECTED_DATA.code })
     socket.destroy()
   }
+})
+
+describe('who has read a dial on the way', () => {
+  /** The status that the listener answers with. */
+  const statusOf = async (port: number, request: string): Promise<string> => {
+    const net = await import('node:net')
+    const socket = net.connect(port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    socket.write(request)
+    const [answer] = (await once(socket, 'data')) as [Buffer]
+    socket.destroy()
+    return answer.toString('latin1').slice('HTTP/1.1 '.length, 12)
+  }
+  const openTcp = () => SendingSide.open(media[0] as (typeof media)[number], '')
+
+  test('can use it for nothing: not again, not for another lane, not with another number, not in the next generation', async () => {
+    await using side = await openTcp()
+    const port = side.listener.port
+    const request = rawLaneRequest()
+    expect(request).not.toContain(token)
+    const changed = request.replace(/x-skein-channel: 0/, 'x-skein-channel: 1')
+    expect(await statusOf(port, changed)).toBe('401')
+    expect(await statusOf(port, request.replace(/x-skein-nonce: ./, 'x-skein-nonce: '))).toBe('401')
+    expect(await statusOf(port, request)).toBe('101')
+    expect(await statusOf(port, request)).toBe('401')
+    expect(side.listener.refused()).toEqual({ badToken: 1, noToken: 1, replayed: 1 })
+
+    const next = generation + 1
+    side.lanes.open({ generation: next, rank: sender, worldSize: 4, token: 'next' })
+    side.door.close()
+    expect(await statusOf(port, rawLaneRequest())).toBe('409')
+    expect(await statusOf(port, request.replace(`generation: ${generation}`, `generation: ${next}`))).toBe('401')
+  })
+
+  test('cannot answer in the place of the listener: a dialer believes only who knows the token', async () => {
+    for (const medium of media.filter(({ overPath }) => !overPath)) {
+      await using fake = await fakeLane(medium, '', headerToBytes(headerOf(0)), 'another token')
+      const sink = new KeepingSink()
+      const dial = dialLane({ ...fake.address, ...who, sink })
+      expect(await codeOf(dial), medium.name).toBe(TransportErrors.UNAUTHORIZED.code)
+      expect(sink.frames).toEqual([])
+    }
+  })
 })
 
 test('a WebSocket message over the size of a piece, or text, is a protocol error at the receiver', async () => {
@@ -415,14 +466,14 @@ test('a WebSocket message over the size of a piece, or text, is a protocol error
   for (const bytes of [new Uint8Array(300_000), 'text']) {
     await using fake = await fakeLane(medium, '', bytes)
     const sink = new KeepingSink()
-    const reader = await dialLane({ ...fake.address, ...identity, sink })
+    const reader = await dialLane({ ...fake.address, ...who, sink })
     expect(await reader.closed).toMatchObject({ kind: 'protocol-error', code: TransportErrors.UNEXPECTED_DATA.code })
     expect(sink.failures).toHaveLength(1)
   }
 })
 
 test('a WebSocket lane over a path is refused at once', async () => {
-  const dial = dialLane({ ...identity, kind: 'ws', path: '/nowhere', sink: new KeepingSink() })
+  const dial = dialLane({ ...who, kind: 'ws', path: '/nowhere', sink: new KeepingSink() })
   expect(await codeOf(dial)).toBe(TransportErrors.BAD_ADDRESS.code)
 })
 

@@ -1,9 +1,14 @@
-import http from 'node:http'
+import type http from 'node:http'
 import { once } from 'node:events'
 import { SkeinError } from '@skein/core'
+import type { Logger } from '@skein/telemetry'
 import { errnoOf } from './close-reason.ts'
+import { ConnectionGuard, type HttpServer } from './connection-guard.ts'
 import { TransportErrors } from './errors.ts'
+import { createHttpServer } from './http-server.ts'
 import { type LocalSocket, openLocalSocket } from './local-socket.ts'
+import { type RefusalCounts, Refusals } from './refusals.ts'
+import type { TlsIdentity } from './tls-identity.ts'
 import { closeUpgrades } from './upgrade-routes.ts'
 
 export interface ListenOptions {
@@ -19,42 +24,48 @@ export interface ListenOptions {
   readonly onRequest?: http.RequestListener
   /** Connections of all kinds at a time; more are dropped by the system. Default 1024. */
   readonly maxConnections?: number
-  /** From the connection to the complete request head, in ms; default 10 s. */
+  /** Connections at a time that have not shown a token; see ConnectionGuard. Default 256. */
+  readonly maxStrangers?: number
+  /** From the connection to the complete request head, and to the token, in ms; default 10 s. */
   readonly headersTimeoutMs?: number
+  /** With it the port speaks TLS only; with its `ca` it gives links and lanes to owners of a certificate of that alone. */
+  readonly tls?: TlsIdentity
+  /** Hears of refused connections, a bounded number of lines. */
+  readonly logger?: Logger
 }
 
 /** One HTTP port. Control links and lanes attach to its server. */
 export interface Listener {
-  readonly server: http.Server
+  readonly server: HttpServer
   readonly host: string
   /** The real one, where 0 was asked for; 0 for a path. */
   readonly port: number
   readonly path: string | undefined
   /** Of the socket beside the port, if asked for. */
   readonly localPath: string | undefined
+  /** Who was turned away here so far. */
+  refused(): RefusalCounts
   /** Closes the port, what is attached to it and every connection; idempotent. */
   close(): Promise<void>
 }
-
-/** Bytes of a request head: ours are below 1 KiB. */
-const maxHeadBytes = 8 * 1024
 
 /** Opens the port. @throws SKEIN_TRANSPORT_PORT_IN_USE, SKEIN_TRANSPORT_LISTEN_FAILED */
 export async function listen(options: ListenOptions = {}): Promise<Listener> {
   const { host = '127.0.0.1', port = 0, path } = options
   const headersTimeoutMs = options.headersTimeoutMs ?? 10_000
-  const server = http.createServer(
-    {
-      maxHeaderSize: maxHeadBytes,
-      headersTimeout: headersTimeoutMs,
-      requestTimeout: headersTimeoutMs,
-      connectionsCheckingInterval: Math.min(1_000, headersTimeoutMs),
-      noDelay: true,
-    },
-    options.onRequest ?? wantUpgrade,
-  )
+  const refusals = new Refusals(options.logger)
+  const guard = new ConnectionGuard({
+    strangerMs: headersTimeoutMs,
+    refusals,
+    ...(options.maxStrangers === undefined ? {} : { maxStrangers: options.maxStrangers }),
+  })
+  const server = createHttpServer({
+    onRequest: options.onRequest ?? wantUpgrade,
+    guard,
+    headersTimeoutMs,
+    tls: options.tls,
+  })
   server.maxConnections = options.maxConnections ?? 1024
-  server.on('clientError', (_, socket) => socket.destroy())
   try {
     server.listen(path === undefined ? { host, port } : { path })
     await once(server, 'listening')
@@ -85,6 +96,7 @@ export async function listen(options: ListenOptions = {}): Promise<Listener> {
     port: typeof address === 'object' && address !== null ? address.port : 0,
     path,
     localPath: local?.path,
+    refused: () => refusals.counts(),
     close() {
       closing ??= close()
       return closing

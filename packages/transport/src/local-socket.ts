@@ -1,9 +1,10 @@
 import { once } from 'node:events'
 import fs from 'node:fs'
-import type http from 'node:http'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import tls from 'node:tls'
+import type { HttpServer } from './connection-guard.ts'
 
 /** Longest path that fits into the address of a Unix socket, its closing zero not counted. */
 const maxPathBytes = process.platform === 'linux' ? 107 : 103
@@ -16,15 +17,17 @@ export interface LocalSocket {
 }
 
 /**
- * Makes `server`, which listens elsewhere, serve a Unix socket too: same requests, same limits, same doors. The folder is made in the
+ * Makes `server`, which listens elsewhere, serve a Unix socket too: same requests, same limits, same doors, never TLS. The folder is made in the
  * system's for temporary files, or in /tmp where that has too long a name. @throws an error of Node
  */
-export async function openLocalSocket(server: http.Server): Promise<LocalSocket> {
+export async function openLocalSocket(server: HttpServer): Promise<LocalSocket> {
   const folder = fs.mkdtempSync(path.join(parentFolder(os.tmpdir()), prefix)) // mode 0700
   const remove = () => fs.rmSync(folder, { recursive: true, force: true })
   const socketPath = path.join(folder, name)
   // As http's own: a request may be answered after its sender has ended.
-  const local = net.createServer({ allowHalfOpen: true }, socket => server.emit('connection', socket))
+  // A server that speaks TLS takes this connection as one whose handshake is done.
+  const arrival = server instanceof tls.Server ? 'secureConnection' : 'connection'
+  const local = net.createServer({ allowHalfOpen: true }, socket => server.emit(arrival, socket))
   if (server.maxConnections !== undefined) local.maxConnections = server.maxConnections
   try {
     local.listen({ path: socketPath })

@@ -12,6 +12,7 @@ import {
   receiver,
   SendingSide,
   stripedMedia,
+  token,
 } from './lane-rig.test.util.ts'
 import type { LaneWriter } from './lane.ts'
 import { maxStripes, stripeChannels } from './stripe-channels.ts'
@@ -129,7 +130,7 @@ test('one stripe that is refused closes those that were taken', async () => {
 })
 
 const identityOf = ({ door }: SendingSide) => ({
-  token: door.token,
+  token,
   generation: door.generation,
   rank: receiver,
   peer: door.rank,

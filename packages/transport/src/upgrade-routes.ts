@@ -1,6 +1,7 @@
-import type { IncomingMessage, Server } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { guardOf, type HttpServer } from './connection-guard.ts'
 import { refuseUpgrade } from './refusal.ts'
 
 /** Takes over a socket whose client asked for an upgrade on one path. The socket has its 'error' handler. */
@@ -12,10 +13,10 @@ interface Route {
 }
 
 /** Routes by server: several owners share one port, and what none of them knows is answered, not leaked. */
-const routesOf = new WeakMap<Server, Map<string, Route>>()
+const routesOf = new WeakMap<HttpServer, Map<string, Route>>()
 
 /** Serves upgrades on `path` of `server` until the returned function is called; `close` is called by `closeUpgrades`. */
-export function routeUpgrade(server: Server, path: string, handle: UpgradeHandler, close: () => void): () => void {
+export function routeUpgrade(server: HttpServer, path: string, handle: UpgradeHandler, close: () => void): () => void {
   let routes = routesOf.get(server)
   if (routes === undefined) {
     routes = new Map()
@@ -29,9 +30,12 @@ export function routeUpgrade(server: Server, path: string, handle: UpgradeHandle
       socket.setTimeout(0)
       const asked = pathOf(request)
       const route = known.get(asked)
-      if (route === undefined)
-        refuseUpgrade(socket, { status: 404, why: `nothing is served on ${asked.slice(0, 100)}` })
-      else route.handle(request, socket, head)
+      if (route !== undefined) {
+        route.handle(request, socket, head)
+        return
+      }
+      guardOf(server).refuse(socket, 'badRequest', { path: asked.slice(0, 100) })
+      refuseUpgrade(socket, { status: 404, why: `nothing is served on ${asked.slice(0, 100)}` })
     })
   }
   const route: Route = { handle, close }
@@ -43,7 +47,7 @@ export function routeUpgrade(server: Server, path: string, handle: UpgradeHandle
 }
 
 /** Closes whatever is attached to the server. */
-export function closeUpgrades(server: Server): void {
+export function closeUpgrades(server: HttpServer): void {
   for (const route of routesOf.get(server)?.values() ?? []) route.close()
 }
 

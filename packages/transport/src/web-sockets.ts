@@ -3,6 +3,7 @@ import { type ClientOptions, type ServerOptions, WebSocket, WebSocketServer } fr
 import { type HandshakeLimits, handshake } from './handshake.ts'
 import { unexpectedData } from './lane-checks.ts'
 import { refusedBy } from './refusal.ts'
+import { type TlsTrust, tlsClientOptions } from './tls-identity.ts'
 
 export interface WebSocketDial extends HandshakeLimits {
   /** For messages. */
@@ -11,6 +12,10 @@ export interface WebSocketDial extends HandshakeLimits {
   readonly headers: Readonly<Record<string, string>>
   /** Largest message taken. */
   readonly maxPayload: number
+  /** For a wss URL. */
+  readonly tls?: TlsTrust
+  /** Why an answer that opens the WebSocket is not to be believed, by its headers. */
+  readonly impostor?: (headers: Readonly<Record<string, string | string[] | undefined>>) => SkeinError | undefined
 }
 
 /** What both sides of every WebSocket agree on. `closeTimeout` is missing from the types of `ws`. */
@@ -32,12 +37,17 @@ export function openWebSocket<T>(dial: WebSocketDial, wrap: (ws: WebSocket) => T
       ...common,
       headers: dial.headers,
       maxPayload: dial.maxPayload,
+      ...(dial.tls === undefined ? {} : tlsClientOptions(dial.tls)),
       followRedirects: false,
     })
     ws.on('error', fail)
     ws.on('unexpected-response', (request, response) => {
       fail(refusedBy(dial.address, response.statusCode ?? 0, response.headers))
       request.destroy()
+    })
+    ws.on('upgrade', response => {
+      const impostor = dial.impostor?.(response.headers)
+      if (impostor !== undefined) fail(impostor)
     })
     ws.on('open', () => succeed(wrap(ws)))
     return { stop: () => ws.terminate() }

@@ -6,6 +6,7 @@ import type { Logger } from '@skein/telemetry'
 import { isSameHost, type LaneDoor, type LaneKind, type LaneServer } from '@skein/transport'
 import { BusyTime } from './busy-time.ts'
 import type { GenerationMessage } from './generation-client.ts'
+import type { CommStart } from './thread-messages.ts'
 
 export interface CommGenerationOptions {
   readonly message: GenerationMessage
@@ -16,6 +17,7 @@ export interface CommGenerationOptions {
   readonly simd: Simd
   readonly lanes: LaneServer
   readonly laneKind: LaneKind
+  readonly tls: CommStart['tls']
   readonly connectMs: number
   readonly cores: number
   readonly logger: Logger
@@ -69,7 +71,7 @@ export class CommGeneration {
 
   /** Dials a lane from every peer (the receiver dials) and waits for theirs. @throws SKEIN_COLLECTIVE_UNREACHABLE */
   async connect(): Promise<void> {
-    const { message, workerId, laneKind, connectMs, logger } = this.#options
+    const { message, workerId, laneKind, tls, connectMs, logger } = this.#options
     const { generation, members, laneToken } = message
     const own = members.find(member => member.workerId === workerId)?.lane.local?.hostId
     await connectGroup(this.#group, {
@@ -81,6 +83,7 @@ export class CommGeneration {
       })),
       token: laneToken,
       kind: laneKind,
+      ...(tls === undefined ? {} : { tls }),
       timeoutMs: connectMs,
       signal: this.#ending.signal,
     })

@@ -69,7 +69,12 @@ export class CommSession {
   /** Listens for lanes, then joins. */
   async open(): Promise<void> {
     const start = this.#start
-    const listener = await listen({ host: start.listenHost, local: start.laneKind === 'raw' })
+    const listener = await listen({
+      host: start.listenHost,
+      local: usesLocalLanes(start),
+      logger: this.#logger,
+      ...(start.tls === undefined ? {} : { tls: start.tls }),
+    })
     this.#listener = listener
     this.#lanes = attachLanes(listener.server, { holdMs: start.timeouts.connectMs, logger: this.#logger })
     await this.#join(start.timeouts.joinMs)
@@ -143,7 +148,7 @@ export class CommSession {
     void link.closed.then(reason => {
       if (link === this.#link) this.#linkLost(reason.error)
     })
-    const ownHost = start.laneKind === 'raw' ? hostId() : undefined
+    const ownHost = usesLocalLanes(start) ? hostId() : undefined
     const localPath = this.#listener?.localPath
     this.#tell({
       type: 'join',
@@ -263,6 +268,7 @@ export class CommSession {
       simd: this.#simd,
       lanes,
       laneKind: this.#start.laneKind,
+      tls: this.#start.tls,
       connectMs: this.#start.timeouts.connectMs,
       cores: os.availableParallelism(),
       logger: this.#logger,
@@ -340,6 +346,9 @@ export class CommSession {
     this.#post({ type: 'closed' })
   }
 }
+
+/** Whether peers of this host meet on Unix sockets. */
+const usesLocalLanes = (start: CommStart): boolean => start.laneKind === 'raw' && start.localLanes
 
 const newIncarnation = (): string => randomBytes(8).toString('hex')
 

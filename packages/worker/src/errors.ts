@@ -1,6 +1,11 @@
 import type { ErrorCode } from '@skein/core'
 
 export const WorkerErrors = {
+  TOKEN_NEEDED: {
+    code: 'SKEIN_WORKER_TOKEN_NEEDED',
+    retry: 'never',
+    meaning: 'The worker was to listen beyond this machine, or to dial beyond it, without a token.',
+  },
   COORDINATOR_UNREACHABLE: {
     code: 'SKEIN_WORKER_COORDINATOR_UNREACHABLE',
     retry: 'same-op',

@@ -24,6 +24,7 @@ export async function joinCoordinator(options: {
       return await dialControl({
         url: start.coordinatorUrl,
         token: start.token ?? '',
+        ...(start.tls === undefined ? {} : { tls: start.tls }),
         heartbeat: start.heartbeat,
         timeoutMs: Math.max(1_000, deadlineMs - systemClock.now()),
         signal,

@@ -1,3 +1,5 @@
+import type { TlsIdentity } from '@skein/transport'
+
 /** How one worker process is started. The process entry (the CLI) fills this from flags and environment. */
 export interface WorkerOptions {
   /** http(s) URL of the coordinator. */
@@ -14,6 +16,13 @@ export interface WorkerOptions {
   readonly advertiseHost?: string
   /** Tensor lanes as raw frames (default) or WebSocket frames, for networks that only let WebSockets through. */
   readonly laneKind?: 'raw' | 'ws'
+  /** Meets workers of the same host on Unix sockets; default true. False: over host and port, as all others. */
+  readonly localLanes?: boolean
+  /**
+   * Speaks TLS: shown to an https coordinator and on every lane over host and port, where peers must show a certificate of the same
+   * authority. Lanes within one host stay Unix sockets.
+   */
+  readonly tls?: TlsIdentity
   /** Folder for this worker's log file; none: no file. */
   readonly logFolder?: string
   readonly logLevel?: string

@@ -5,6 +5,7 @@ import { Worker } from 'node:worker_threads'
 import { asSkeinError } from '@skein/core'
 import { chooseDevice, type DeviceKind } from '@skein/device'
 import { createLogger } from '@skein/telemetry'
+import { assertMayListen } from './assert-may-listen.ts'
 import { CommClient } from './comm-client.ts'
 import type { WorkerOptions, WorkerOutcome } from './options.ts'
 import type { CommStart } from './thread-messages.ts'
@@ -23,6 +24,7 @@ function drawnWorkerId(): string {
  * join, …), after every socket is closed and the coordinator was told.
  */
 export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> {
+  assertMayListen(options)
   const workerId = options.workerId ?? drawnWorkerId()
   const threads = options.threads ?? os.availableParallelism()
   const logLevel = options.logLevel ?? 'info'
@@ -45,6 +47,8 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
     laneHost: options.advertiseHost ?? '127.0.0.1',
     listenHost: options.listenHost ?? '127.0.0.1',
     laneKind: options.laneKind ?? 'raw',
+    localLanes: options.localLanes ?? true,
+    tls: options.tls,
     device: { backend: choice.kind, version: choice.version, threads },
     heartbeat: { intervalMs: 1000, deadAfterMs: 5000 },
     timeouts: {

@@ -2,6 +2,7 @@ import type { ErrorRecord } from '@skein/core'
 import type { GroupAnswer, GroupRequest } from '@skein/collective'
 import type { Region } from '@skein/simd'
 import type { StepReport } from '@skein/trainer'
+import type { TlsIdentity } from '@skein/transport'
 import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 
 /** Device thread → comm thread. Small messages only: tensors are in the shared memory. */
@@ -47,6 +48,8 @@ export interface CommStart {
   readonly laneHost: string
   readonly listenHost: string
   readonly laneKind: 'raw' | 'ws'
+  readonly localLanes: boolean
+  readonly tls: TlsIdentity | undefined
   readonly device: { readonly backend: string; readonly version: string; readonly threads: number }
   readonly heartbeat: { readonly intervalMs: number; readonly deadAfterMs: number }
   /** For a coordinator that does not answer yet, for one that was lost, and for the lanes of a generation. */

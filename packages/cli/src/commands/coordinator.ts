@@ -4,8 +4,9 @@ import { endingOf } from '../launch/ending.ts'
 import { watchParent } from '../launch/parent.ts'
 import { loadForRun, type JobOptions } from '../load-for-run.ts'
 import { reportError } from '../report-error.ts'
+import { readTlsIdentity, type TlsOptions } from '../tls-files.ts'
 
-export interface CoordinatorCommandOptions extends JobOptions {
+export interface CoordinatorCommandOptions extends JobOptions, TlsOptions {
   readonly job: string
   readonly workers: number
   readonly host: string
@@ -32,6 +33,7 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
   const say = (facts: Readonly<Record<string, unknown>>, text: string) =>
     process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${text}\n`)
   try {
+    const tls = readTlsIdentity(options)
     const [{ startCoordinator }, run] = await Promise.all([
       import('@skein/coordinator'),
       loadForRun(options.job, options),
@@ -47,16 +49,18 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
       logLevel: environment.logLevel,
       signal: ending.signal,
       ...(token === undefined ? {} : { token }),
+      ...(tls === undefined ? {} : { tls }),
       ...(run.resume === undefined ? {} : { resume: run.resume }),
     })
     void parent?.gone.then(() => running.close())
     try {
-      const { url, port } = running
+      const { url, port, warning } = running
+      if (warning !== undefined) process.stderr.write(`warning: ${warning}\n`)
       // A drawn token must be told; a given one is known to who gave it.
       const join = token === undefined ? ` --token ${running.token}` : ''
       say(
         { event: 'listening', url, port, runDir: run.runDir, ...(token === undefined ? { token: running.token } : {}) },
-        `listening on ${url}; the run's folder is ${run.runDir}\nwaiting for ${run.numWorkers} workers: skein worker --join ${url}${join}`,
+        `listening on ${url}; the run's folder is ${run.runDir}\nwaiting for ${run.numWorkers} workers: skein worker --join ${url}${join}${tls === undefined ? '' : ' --tls DIR'}`,
       )
       const outcome = await running.finished
       if (outcome.error !== undefined) throw SkeinError.fromJSON(outcome.error)

@@ -1,19 +1,15 @@
 import { askCoordinator } from '../follow-events.ts'
+import type { RunAddress } from '../find-run.ts'
 
 /** `skein status [URL]`: the coordinator's status object, as JSON. */
-export async function status(options: {
-  readonly url: string
-  readonly token?: string
-  readonly json: boolean
-}): Promise<number> {
-  const { url, token } = options
+export async function status(options: RunAddress & { readonly json: boolean }): Promise<number> {
+  const { json, ...address } = options
   const answer = await askCoordinator({
-    url,
+    ...address,
     method: 'GET',
     path: '/status',
     timeoutMs: 10_000,
-    ...(token === undefined ? {} : { token }),
   })
-  process.stdout.write(`${JSON.stringify(answer, undefined, options.json ? undefined : 2)}\n`)
+  process.stdout.write(`${JSON.stringify(answer, undefined, json ? undefined : 2)}\n`)
   return 0
 }

@@ -1,17 +1,14 @@
 import { followEvents } from '../follow-events.ts'
 import { errorOfEvent } from '../error-event.ts'
+import type { RunAddress } from '../find-run.ts'
 import { faceKind, openFace } from '../view/run-face.ts'
 import { summaryLines } from '../view/summary.ts'
 
 /** `skein watch URL`: the live view of a run that was started elsewhere. Status 0 when the run ended well, 1 when it failed. */
-export async function watch(options: {
-  readonly url: string
-  readonly token?: string
-  readonly json: boolean
-  readonly plain: boolean
-  readonly signal: AbortSignal
-}): Promise<number> {
-  const { url, token, json, signal } = options
+export async function watch(
+  options: RunAddress & { readonly json: boolean; readonly plain: boolean; readonly signal: AbortSignal },
+): Promise<number> {
+  const { url, token, tls, json, signal } = options
   const kind = faceKind(options, process.stdout.isTTY)
   const face = openFace({
     kind,
@@ -25,6 +22,7 @@ export async function watch(options: {
       signal,
       onEvent: event => face.onEvent(event),
       ...(token === undefined ? {} : { token }),
+      ...(tls === undefined ? {} : { tls }),
     })
     face.close()
     if (last === undefined) return 0

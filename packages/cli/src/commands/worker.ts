@@ -6,9 +6,10 @@ import { CliErrors } from '../errors.ts'
 import { endingOf } from '../launch/ending.ts'
 import { watchParent } from '../launch/parent.ts'
 import { reportError } from '../report-error.ts'
+import { readTlsIdentity, type TlsOptions } from '../tls-files.ts'
 
-export interface WorkerCommandOptions {
-  /** http URL of the coordinator; "-": the first line of stdin. */
+export interface WorkerCommandOptions extends TlsOptions {
+  /** http(s) URL of the coordinator; "-": the first line of stdin. */
   readonly join: string
   readonly token?: string
   readonly id?: string
@@ -17,6 +18,7 @@ export interface WorkerCommandOptions {
   readonly host: string
   readonly advertise?: string
   readonly lane: 'raw' | 'ws'
+  readonly localLanes: boolean
   readonly logDir?: string
   /** Seconds. */
   readonly joinTimeout: number
@@ -50,16 +52,19 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
   if (url === undefined || url === '') throw noAddress()
   const { token, id, threads, device, host, logDir, json } = options
   try {
+    const tls = readTlsIdentity(options)
     const outcome = await runWorker({
       join: url,
       listenHost: host,
       advertiseHost: options.advertise ?? (anyAddress.has(host) ? os.hostname() : host),
       laneKind: options.lane,
+      localLanes: options.localLanes,
       logLevel: options.environment.logLevel,
       joinTimeoutMs: options.joinTimeout * 1000,
       signal: orphaned.signal,
       leave: ending.signal,
       ...(token === undefined ? {} : { token }),
+      ...(tls === undefined ? {} : { tls }),
       ...(id === undefined ? {} : { workerId: id }),
       ...(threads === undefined ? {} : { threads }),
       ...(device === undefined ? {} : { device }),

@@ -1,5 +1,5 @@
 import { asSkeinError, SkeinError } from '@skein/core'
-import { dialLane, type LaneDoor, type LaneKind } from '@skein/transport'
+import { dialLane, isLoopback, type LaneDoor, type LaneKind, type TlsTrust } from '@skein/transport'
 import { CollectiveErrors } from '../errors.ts'
 import type { Group } from '../group.ts'
 
@@ -20,6 +20,8 @@ export interface ConnectOptions {
   /** Number of the group within its generation; default 0, that of all members. */
   readonly groupNumber?: number
   readonly kind?: LaneKind
+  /** For lanes between hosts and ports, whose listeners then speak TLS. */
+  readonly tls?: TlsTrust
   readonly timeoutMs: number
   readonly signal?: AbortSignal
 }
@@ -30,7 +32,7 @@ export interface ConnectOptions {
  * @throws SKEIN_COLLECTIVE_UNREACHABLE, which names the rank
  */
 export async function connectGroup(group: Group, options: ConnectOptions): Promise<void> {
-  const { door, addresses, token, kind = 'raw', timeoutMs, signal, groupNumber = 0 } = options
+  const { door, addresses, token, kind = 'raw', tls, timeoutMs, signal, groupNumber = 0 } = options
   const wait = { timeoutMs, ...(signal === undefined ? {} : { signal }) }
   const { rank, generation } = group
   const links: Promise<void>[] = []
@@ -38,7 +40,7 @@ export async function connectGroup(group: Group, options: ConnectOptions): Promi
     if (peer === rank) continue
     for (let channel = 0; channel < group.numChannels; channel++) {
       const { path, host, port } = address
-      const where = path === undefined ? { host, port, kind } : { path }
+      const where = path === undefined ? { host, port, kind, ...(tls === undefined ? {} : { tls }) } : { path }
       const lane = { generation, group: groupNumber, channel, rank, peer, token, sink: group.sink(peer, channel) }
       const checksums = path === undefined && !isLoopback(host)
       links.push(
@@ -64,9 +66,4 @@ function unreachable(peer: number, generation: number, cause: unknown): SkeinErr
     details: { peer, generation },
     cause,
   })
-}
-
-/** Whether an address reaches no further than this host. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.')
 }

@@ -8,6 +8,6 @@
  * await group.allReduce(tensor.region)
  * await close()
  */
-export { type ConnectOptions, connectGroup, isLoopback, type LaneAddress } from './connect-group.ts'
+export { type ConnectOptions, connectGroup, type LaneAddress } from './connect-group.ts'
 export { EagerLoop, eagerMs } from './eager-loop.ts'
 export { type GroupTensor, type OpenedGroup, type OpenGroupOptions, openGroup } from './open-group.ts'
