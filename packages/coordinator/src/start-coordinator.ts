@@ -50,7 +50,8 @@ export interface RunningCoordinator {
 const tickMs = 100
 /** Connections beyond one for each worker, event stream and stranger: links that come again, and readers with the token. */
 const spareConnections = 256
-const requestTimeoutMs = 10_000
+const strangerMs = 10_000
+const requestTimeoutMs = 20_000
 
 /**
  * Leads one run: takes its folder, opens its log and its port, and follows what membership decides.
@@ -109,7 +110,7 @@ async function open(parts: {
   coordinator.begin(recovered, nameOf(config.job))
 
   const { tls, maxStrangers } = config
-  const guard = new ConnectionGuard({ maxStrangers, strangerMs: requestTimeoutMs, refusals, clock })
+  const guard = new ConnectionGuard({ maxStrangers, strangerMs, refusals, clock })
   const server = fastify({
     logger: false,
     bodyLimit: 4096,
@@ -118,7 +119,7 @@ async function open(parts: {
     clientErrorHandler: () => undefined,
     serverFactory: onRequest =>
       // Fastify's type of a server is the plain one; it treats both alike.
-      createHttpServer({ onRequest, guard, headersTimeoutMs: requestTimeoutMs, tls }) as http.Server,
+      createHttpServer({ onRequest, guard, requestTimeoutMs, tls }) as http.Server,
   })
   server.server.maxConnections = config.maxWorkers + maxEventStreams + maxStrangers + spareConnections
   resources.own(server, opened => opened.close())

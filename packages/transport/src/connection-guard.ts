@@ -85,7 +85,7 @@ export class ConnectionGuard {
       if (stranger !== undefined) this.#strangers.renew(stranger, this.#clock.now())
     })
     server.on('clientError', (error: Error, socket: Socket) => {
-      const reason = reasonOf(error, isTls)
+      const reason = reasonOf(error, socket, isTls)
       if (reason !== undefined) this.refuse(socket, reason)
       if (reason === 'tlsOnPlain' && socket.writable) socket.end(plainRefusal('this port takes no TLS', 'websocket'))
       else socket.destroy()
@@ -168,12 +168,17 @@ function endsOf({ remoteAddress, remotePort, localPort }: Socket): string | unde
   return remotePort === undefined ? undefined : `${remoteAddress} ${remotePort} ${localPort}`
 }
 
-/** What http or tls found wrong with a client; undefined where it merely went away. */
-function reasonOf(error: Error & { readonly rawPacket?: Buffer }, isTls: boolean): RefusalReason | undefined {
+/** What http or tls found wrong with a client; undefined where it merely went away, or was put out before. */
+function reasonOf(
+  error: Error & { readonly rawPacket?: Buffer },
+  socket: Socket,
+  isTls: boolean,
+): RefusalReason | undefined {
   const code = errnoOf(error) ?? ''
+  if (code.startsWith('ERR_SSL_')) return 'tlsHandshake' // its socket is destroyed already
+  if (socket.destroyed || code === 'HPE_INVALID_EOF_STATE') return undefined
   if (code === 'HPE_HEADER_OVERFLOW') return 'oversizedHead'
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT' || code === 'ERR_TLS_HANDSHAKE_TIMEOUT') return 'slow'
   if (code.startsWith('HPE_')) return !isTls && error.rawPacket?.[0] === tlsHandshakeRecord ? 'tlsOnPlain' : 'garbage'
-  if (code.startsWith('ERR_SSL_')) return 'tlsHandshake'
   return undefined
 }

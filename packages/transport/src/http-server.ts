@@ -6,8 +6,11 @@ import { type TlsIdentity, tlsServerOptions } from './tls-identity.ts'
 export interface HttpServerOptions {
   readonly onRequest: http.RequestListener
   readonly guard: ConnectionGuard
-  /** From the connection to the complete request head, and to the complete request, in ms. */
-  readonly headersTimeoutMs: number
+  /**
+   * From the connection to the complete request, in ms, where the guard does not see to it: on Unix sockets and for whoever was let in. To be
+   * longer than the guard's own time, so that one stranger is counted once.
+   */
+  readonly requestTimeoutMs: number
   /** With it the port speaks TLS and nothing else. */
   readonly tls?: TlsIdentity | undefined
 }
@@ -16,18 +19,18 @@ export interface HttpServerOptions {
 const maxHeadBytes = 8 * 1024
 
 /** A server that does not listen yet, with the limits that every port of ours has, and its guard before it. */
-export function createHttpServer({ onRequest, guard, headersTimeoutMs, tls }: HttpServerOptions): HttpServer {
+export function createHttpServer({ onRequest, guard, requestTimeoutMs, tls }: HttpServerOptions): HttpServer {
   const options: http.ServerOptions = {
     maxHeaderSize: maxHeadBytes,
-    headersTimeout: headersTimeoutMs,
-    requestTimeout: headersTimeoutMs,
-    connectionsCheckingInterval: Math.min(1_000, headersTimeoutMs),
+    headersTimeout: requestTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: Math.min(1_000, requestTimeoutMs),
     noDelay: true,
   }
   const server =
     tls === undefined
       ? http.createServer(options, onRequest)
-      : https.createServer({ ...options, ...tlsServerOptions(tls), handshakeTimeout: headersTimeoutMs }, onRequest)
+      : https.createServer({ ...options, ...tlsServerOptions(tls), handshakeTimeout: requestTimeoutMs }, onRequest)
   guard.watch(server)
   return server
 }

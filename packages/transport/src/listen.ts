@@ -26,7 +26,7 @@ export interface ListenOptions {
   readonly maxConnections?: number
   /** Connections at a time that have not shown a token; see ConnectionGuard. Default 256. */
   readonly maxStrangers?: number
-  /** From the connection to the complete request head, and to the token, in ms; default 10 s. */
+  /** From the connection to the token, in ms; twice that to the request head on the Unix socket. Default 10 s. */
   readonly headersTimeoutMs?: number
   /** With it the port speaks TLS only; with its `ca` it gives links and lanes to owners of a certificate of that alone. */
   readonly tls?: TlsIdentity
@@ -62,7 +62,7 @@ export async function listen(options: ListenOptions = {}): Promise<Listener> {
   const server = createHttpServer({
     onRequest: options.onRequest ?? wantUpgrade,
     guard,
-    headersTimeoutMs,
+    requestTimeoutMs: 2 * headersTimeoutMs,
     tls: options.tls,
   })
   server.maxConnections = options.maxConnections ?? 1024

@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import { abortedError, sleep, SkeinError } from '@skein/core'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
-import { attachLanes, listen, TransportErrors } from '@skein/transport'
+import { attachLanes, listen, type TlsIdentity, TransportErrors } from '@skein/transport'
 import { wrongArgument } from '../check-group.ts'
 import { createGroup, type Group } from '../group.ts'
 import type { TensorRegion } from '../region.ts'
@@ -14,6 +14,8 @@ export interface OpenGroupOptions {
   readonly addresses: readonly string[]
   /** Shared secret: who does not know it is refused. */
   readonly token: string
+  /** For lanes over host and port: what this rank shows, and the authority of which the others must show a certificate. Default: plain. */
+  readonly tls?: TlsIdentity
   /** Of the memory for tensors; default 64 MiB. Not committed before it is used. */
   readonly tensorBytes?: number
   /** Of the memory for codecs and small ops; default 16 MiB. */
@@ -67,7 +69,10 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenedGroup>
     scratch: arena.alloc('scratch of collectives', scratchBytes),
     urgent,
   })
-  const listener = await listen(own.path === undefined ? { host: own.host, port: own.port } : { path: own.path })
+  const tls = own.path !== undefined || options.tls === undefined ? {} : { tls: options.tls }
+  const listener = await listen(
+    own.path === undefined ? { host: own.host, port: own.port, ...tls } : { path: own.path },
+  )
   try {
     const lanes = attachLanes(listener.server, { holdMs: timeoutMs })
     const door = lanes.open({ generation: 1, rank, worldSize, token })
@@ -80,6 +85,7 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenedGroup>
       addresses,
       token,
       timeoutMs,
+      ...tls,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     })
   } catch (error) {
