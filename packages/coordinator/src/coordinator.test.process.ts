@@ -5,7 +5,11 @@
 import { startCoordinator } from './start-coordinator.ts'
 
 const { numWorkers, runDir } = JSON.parse(process.argv[2] ?? '{}') as { numWorkers: number; runDir: string }
-const { url, token } = await startCoordinator({ job: { name: 'flooded', steps: 3, batch: { global: 8 } }, numWorkers, runDir })
+const { url, token } = await startCoordinator({
+  job: { name: 'flooded', steps: 3, batch: { global: 8 } },
+  numWorkers,
+  runDir,
+})
 let peakBytes = process.memoryUsage.rss()
 process.send?.({ url, token, rssBytes: peakBytes })
 setInterval(() => {

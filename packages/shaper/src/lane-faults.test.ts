@@ -59,7 +59,8 @@ async function behindProxy(kind: LaneKind, shape: Omit<ShapeProxyOptions, 'to' |
 
 /** Bytes of the answer to the upgrade, which come before the first frame. */
 const answerBytes =
-  'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: skein-lane/1\r\nx-skein-answer: \r\n\r\n'.length +
+  'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: skein-lane/1\r\nx-skein-answer: \r\n\r\n'
+    .length +
   // HMAC-SHA256 in hex.
   64
 

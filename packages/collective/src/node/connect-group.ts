@@ -1,5 +1,5 @@
 import { asSkeinError, SkeinError } from '@skein/core'
-import { dialLane, isLoopback, type LaneDoor, type LaneKind, type TlsTrust } from '@skein/transport'
+import { dialLane, isLoopback, type LaneDoor, type LaneKind, type TlsTrust, TransportErrors } from '@skein/transport'
 import { CollectiveErrors } from '../errors.ts'
 import type { Group } from '../group.ts'
 
@@ -57,8 +57,17 @@ export async function connectGroup(group: Group, options: ConnectOptions): Promi
   await Promise.all(links)
 }
 
+const tlsErrors: ReadonlySet<string> = new Set(
+  Object.values(TransportErrors)
+    .map(({ code }) => code)
+    .filter(code => code.startsWith('SKEIN_TRANSPORT_TLS')),
+)
+
 function unreachable(peer: number, generation: number, cause: unknown): SkeinError {
-  const { message } = asSkeinError(cause)
+  const error = asSkeinError(cause)
+  // What no other generation can mend is said as it is.
+  if (tlsErrors.has(error.code)) return error
+  const { message } = error
   return new SkeinError(CollectiveErrors.UNREACHABLE, {
     what: `no lane with rank ${peer} in generation ${generation}: ${message}`,
     why: 'that worker has just died, or the network between the two is closed for the lane ports',
