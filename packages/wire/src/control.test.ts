@@ -58,6 +58,35 @@ const fromWorker: readonly WorkerMessage[] = [
   { type: 'finished', generation: 1, step: 12, peakRssBytes: 1, sampleText: 'the ünïcode 🪿', baselineLoss: 2.5 },
   { type: 'heartbeat', progress: 9, step: 12 },
   { type: 'failed', error, peerRank: 2 },
+  {
+    type: 'flight',
+    generation: 1,
+    cause: 'asked',
+    computingMs: 12.5,
+    ops: [
+      {
+        opSeq: 7,
+        channel: 0,
+        name: 'ring all-reduce',
+        elems: 1000,
+        enteredAgoMs: 3.5,
+        outcome: 'running',
+        bytesSent: 4000,
+        peers: [
+          {
+            peer: 1,
+            framesSent: 2,
+            framesToSend: 2,
+            framesReceived: 1,
+            framesToReceive: 2,
+            bytesReceived: 2000,
+            receivingMs: 0.5,
+            inFrameMs: 3,
+          },
+        ],
+      },
+    ],
+  },
   { type: 'leave', reason: 'drained' },
 ]
 const fromCoordinator: readonly CoordinatorMessage[] = [
@@ -74,6 +103,7 @@ const fromCoordinator: readonly CoordinatorMessage[] = [
   { type: 'stop', generation: 1, afterStep: 9, reason: 'asked' },
   { type: 'abort', generation: 1, error },
   { type: 'refuse', error },
+  { type: 'report-flight' },
   { type: 'finish' },
 ]
 

@@ -33,6 +33,8 @@ export const coordinatorMessages = [
   z.strictObject({ type: z.literal('abort'), generation: uint32, error: errorRecord }),
   /** The worker may not take part. */
   z.strictObject({ type: z.literal('refuse'), error: errorRecord }),
+  /** Answer with a `flight`, at once. */
+  z.strictObject({ type: z.literal('report-flight') }),
   /** The run is over; exit with status 0. */
   z.strictObject({ type: z.literal('finish') }),
 ] as const

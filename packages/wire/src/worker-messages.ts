@@ -13,6 +13,7 @@ import {
   uint32,
   workerName,
 } from './fields.ts'
+import { flightOp, maxFlightOps } from './flight-op.ts'
 
 /** Version of the control protocol; `join` carries it and membership refuses another. */
 export const protocolVersion = 1
@@ -76,6 +77,17 @@ export const workerMessages = [
   z.strictObject({ type: z.literal('heartbeat'), progress: count, step: count }),
   /** The worker cannot go on; `peerRank` is whom it lost, where that is the reason. */
   z.strictObject({ type: z.literal('failed'), error: errorRecord, peerRank: rank.exactOptional() }),
+  /**
+   * The last ops of this worker's group, when it was asked or when the generation failed; goes by another socket than tensors, so
+   * a lane that is stuck does not hold it up. `computingMs`: since the device thread asked for something.
+   */
+  z.strictObject({
+    type: z.literal('flight'),
+    generation: uint32,
+    cause: z.enum(['asked', 'failed']),
+    computingMs: ms,
+    ops: z.array(flightOp).max(maxFlightOps).readonly(),
+  }),
   /** The worker goes, by its operator's wish. */
   z.strictObject({ type: z.literal('leave'), reason: text }),
 ] as const
