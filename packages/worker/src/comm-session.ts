@@ -46,6 +46,8 @@ export class CommSession {
   #step = 0
   #heartbeat: ReturnType<typeof setInterval> | undefined
   #failed = false
+  /** When the device thread last asked for something: since then it computes. */
+  #askedMs = systemClock.now()
 
   constructor(start: CommStart, post: (message: ToDevice) => void) {
     this.#start = start
@@ -104,11 +106,14 @@ export class CommSession {
     const error = asSkeinError(thrown)
     this.#logger.error({ err: error, ...(peerRank === undefined ? {} : { peer: peerRank }) }, 'comm.failed')
     this.#group?.abort(error)
+    // First, since the coordinator may close this link when it has heard of the failure.
+    this.#reportFlight('failed')
     this.#tell({ type: 'failed', error: error.toJSON(), ...(peerRank === undefined ? {} : { peerRank }) })
     this.#post({ type: 'failed', error: error.toJSON() })
   }
 
   #handle(message: ToComm): void {
+    this.#askedMs = systemClock.now()
     switch (message.type) {
       case 'connect':
         this.#connect(message.memory, message.scratch).catch((error: unknown) => this.fail(error))
@@ -136,11 +141,16 @@ export class CommSession {
   }
 
   #hear(message: CoordinatorMessage): void {
+    if (message.type === 'report-flight') {
+      this.#reportFlight('asked')
+      return
+    }
     if (message.type === 'generation') this.#generation = message
     if (message.type === 'abort' || message.type === 'refuse') {
       const error = SkeinError.fromJSON(message.error)
       this.#failed = true
       this.#group?.abort(error)
+      if (message.type === 'abort') this.#reportFlight('failed')
       this.#logger.warn({ code: error.code, reason: error.message }, `run.${message.type}`)
     }
     this.#post({ type: 'told', message })
@@ -228,6 +238,17 @@ export class CommSession {
   #digest(params: Region): string {
     if (this.#simd === undefined) throw new Error('a digest before the memory is known')
     return formatHash(this.#simd.hash(params.byteOffset, params.bytes))
+  }
+
+  /** Who entered which collective when, by the control link: a lane that is stuck does not hold it up. */
+  #reportFlight(cause: 'asked' | 'failed'): void {
+    this.#tell({
+      type: 'flight',
+      generation: this.#generation?.generation ?? 0,
+      cause,
+      computingMs: systemClock.now() - this.#askedMs,
+      ops: this.#group?.flightReport() ?? [],
+    })
   }
 
   #tell(message: WorkerMessage): void {
