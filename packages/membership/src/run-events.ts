@@ -34,6 +34,9 @@ export type RunEvent =
     }
   | { readonly event: 'start'; readonly generation: number; readonly step: number; readonly digest: string }
   | StepEvent
+  /** A worker's time for a sample is `factor` times that of the others. Comes after the step that showed it. */
+  | { readonly event: 'straggler'; readonly workerId: string; readonly factor: number; readonly reason: string }
+  | { readonly event: 'straggler-gone'; readonly workerId: string; readonly reason: string }
   | {
       readonly event: 'eval'
       readonly step: number
