@@ -19,8 +19,10 @@ import type { WorkerMessage } from '@skein/wire'
 import { CoordinatorErrors } from './errors.ts'
 import type { EventFeed } from './event-feed.ts'
 import { type ControlPort, Links } from './links.ts'
+import { RunDiagnosis } from './run-diagnosis.ts'
 import { type RunStatus, statusOf } from './status.ts'
 import type { Store } from './store.ts'
+import type { RunWhy } from './why.ts'
 import { toEvent } from './worker-messages.ts'
 
 /** How a run ended. */
@@ -53,6 +55,7 @@ export interface CoordinatorParts {
 export class Coordinator {
   readonly #parts: CoordinatorParts
   readonly #links: Links
+  readonly #diagnosis: RunDiagnosis
   readonly #finished = deferred<RunOutcome>()
   readonly #streams = new Set<Promise<void>>()
   #linkGone: Deferred<void> = deferred()
@@ -66,6 +69,8 @@ export class Coordinator {
     this.#parts = parts
     this.#links = new Links(parts.logger)
     this.#state = initialState(parts.config, parts.clock.now())
+    const { clock, logger } = parts
+    this.#diagnosis = new RunDiagnosis({ clock, logger, links: this.#links, state: () => this.#state })
   }
 
   /** Says what run this is and where it begins; once, before anything else. */
@@ -100,7 +105,18 @@ export class Coordinator {
 
   status(): RunStatus {
     const { feed, clock } = this.#parts
-    return statusOf(this.#state, link => this.#links.facts(link), this.#lastStep, feed.length, clock.now())
+    return statusOf(this.#state, {
+      facts: link => this.#links.facts(link),
+      steps: this.#diagnosis.steps,
+      lastStep: this.#lastStep,
+      numEvents: feed.length,
+      nowMs: clock.now(),
+    })
+  }
+
+  /** What holds the run up; asks the workers, so it may take a second. */
+  why(): Promise<RunWhy> {
+    return this.#diagnosis.why()
   }
 
   /** A link was opened; the caller reports what comes over it, and its end, under this name. */
@@ -115,6 +131,7 @@ export class Coordinator {
     if (message.type === 'heartbeat')
       this.#links.saw(link, now, { hasJoined, progress: message.progress, step: message.step })
     else this.#links.saw(link, now, { hasJoined })
+    this.#diagnosis.heard(link, message)
     const event = toEvent(link, message)
     if (event !== undefined) this.apply(event)
     if (message.type === 'join')
@@ -124,6 +141,7 @@ export class Coordinator {
   linkLost(link: LinkId, reason: string): void {
     if (!this.#links.has(link)) return
     this.#links.remove(link)
+    this.#diagnosis.linkLost(link, reason)
     this.apply({ type: 'linkLost', link, reason })
     const gone = this.#linkGone
     this.#linkGone = deferred()
@@ -143,6 +161,7 @@ export class Coordinator {
       this.#links.refuse(link, error.toJSON())
     }
     this.apply({ type: 'tick' })
+    this.#diagnosis.tick()
   }
 
   /** One reader of the event stream, awaited at the end of the run. */
@@ -160,7 +179,8 @@ export class Coordinator {
 
   apply(event: MembershipEvent): void {
     const before = this.#state
-    const decision = decide(before, event, this.#parts.clock.now())
+    const decided = decide(before, event, this.#parts.clock.now())
+    const decision = { ...decided, effects: this.#diagnosis.watch(decided.effects) }
     try {
       this.#makeDurable(decision)
     } catch (thrown) {

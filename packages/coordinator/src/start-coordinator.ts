@@ -14,6 +14,7 @@ import { Coordinator, type RunOutcome } from './coordinator.ts'
 import { CoordinatorErrors } from './errors.ts'
 import { EventFeed } from './event-feed.ts'
 import { addRoutes } from './http-routes.ts'
+import { keepWhy } from './keep-why.ts'
 import { listenOn, urlOf } from './listen.ts'
 import { lockRun } from './run-lock.ts'
 import { Resources } from './resources.ts'
@@ -114,11 +115,16 @@ async function open(parts: {
   const { host, numWorkers } = config
   logger.info({ host, port, numWorkers, startStep: recovered.step }, 'coordinator.listening')
 
+  const finished = coordinator.finished.then(async outcome => {
+    if (outcome.status === 'failed') await keepLastWhy(coordinator, runDir, logger)
+    return outcome
+  })
+
   const close = async () => {
     if (!coordinator.hasEnded) {
       coordinator.apply({ type: 'coordinatorFailed', error: closedError(runId).toJSON() })
     }
-    await coordinator.finished
+    await finished
     await resources.close()
   }
   let closing: Promise<void> | undefined
@@ -126,12 +132,21 @@ async function open(parts: {
     url,
     port,
     token: access.token,
-    finished: coordinator.finished,
+    finished,
     stop,
     close() {
       closing ??= close()
       return closing
     },
+  }
+}
+
+/** A full disk must not hide how the run ended. */
+async function keepLastWhy(coordinator: Coordinator, runDir: string, logger: Logger): Promise<void> {
+  try {
+    keepWhy(runDir, await coordinator.why())
+  } catch (error) {
+    logger.warn({ err: error }, 'why.not-kept')
   }
 }
 

@@ -1,7 +1,7 @@
 import type { LinkId, MembershipEvent } from '@skein/membership'
 import type { WorkerMessage } from '@skein/wire'
 
-/** What a worker's message is to membership; undefined for a heartbeat, which only shows that the worker lives and moves. */
+/** What a worker's message is to membership; undefined for what is no matter of membership. */
 export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent | undefined {
   switch (message.type) {
     case 'join': {
@@ -45,13 +45,15 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
       }
     case 'leave':
       return { type: 'left', link, reason: message.reason }
+    // That it lives and moves, and what it is in, is kept beside membership.
     case 'heartbeat':
+    case 'flight':
       return undefined
   }
 }
 
 /** Errors about a peer carry its rank among their details. */
-function peerRankOf(details: Readonly<Record<string, unknown>>): number | undefined {
+export function peerRankOf(details: Readonly<Record<string, unknown>>): number | undefined {
   const peer = details['peerRank'] ?? details['peer']
   return typeof peer === 'number' ? peer : undefined
 }

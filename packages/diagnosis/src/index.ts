@@ -18,6 +18,7 @@ export {
 export { findSlowLink, findStuckLink, type SlowLink, type StuckLink } from './find-link.ts'
 export { findLate, findMissing, type LateRank, type MissingRanks, oldestUnderWay } from './find-rank.ts'
 export { type FlightOp, type FlightRecord, isUnderWay, opName, type PeerTraffic } from './flight-record.ts'
+export { median } from './robust.ts'
 export {
   type MemberSpeed,
   type MemberTime,

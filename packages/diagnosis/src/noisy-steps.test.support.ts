@@ -33,10 +33,8 @@ export class NoisyRun {
       const members = Array.from({ length: numMembers }, (_, rank) => {
         const spike = this.#random.nextFloat() < 0.01 ? 3 : 1
         const noise = Math.exp(sigma * this.#random.nextNormal())
-        // Shares need not be equal: what counts is the time for a sample.
-        const samples = 4 + (rank % 3)
         const factor = rank === 0 && isSlow ? slow.factor : 1
-        return { workerId: `w${rank}`, samples, computeMs: 20 * samples * common * spike * noise * factor }
+        return { workerId: `w${rank}`, samples: 4, computeMs: 80 * common * spike * noise * factor }
       })
       const { state, changes } = observeStep(this.state, { step, members })
       this.state = state

@@ -46,12 +46,12 @@ test('the reason gives factor and comparison; recovery is told, too', () => {
   const [straggler] = stragglers(run.state)
   expect(straggler?.factor).toBeCloseTo(1.5, 0)
   expect(straggler?.reason).toMatch(
-    /^its time for a sample is 1\.[45]\d times the median of the 2 others, over the last 20 steps$/,
+    /^it takes 1\.[45]\d times as long as the median of the 2 others, for a sample and in all, over the last 20 steps$/,
   )
   run.run(20)
   expect(run.changes).toHaveLength(2)
   expect(run.changes[1]).toMatchObject({ change: 'straggler-gone', workerId: 'w0' })
-  expect(run.changes[1]?.reason).toMatch(/is \d\.\d\d times the median/)
+  expect(run.changes[1]?.reason).toMatch(/takes \d\.\d\d times as long as the median/)
   expect(stragglers(run.state)).toEqual([])
 })
 
@@ -68,7 +68,9 @@ test('of two members the slower one is named, and no other can be', () => {
   const [only, ...more] = stragglers(steady(20, [100, 130]))
   expect(more).toEqual([])
   expect(only).toMatchObject({ workerId: 'w1', sinceStep: 20 })
-  expect(only?.reason).toBe('its time for a sample is 1.30 times that of the only other member, over the last 20 steps')
+  expect(only?.reason).toBe(
+    'it takes 1.30 times as long as the only other member, for a sample and in all, over the last 20 steps',
+  )
 })
 
 test('one member alone, and one without samples, is slow compared with nobody', () => {
@@ -83,6 +85,25 @@ test('one member alone, and one without samples, is slow compared with nobody', 
   }
   expect(stragglers(state)).toEqual([])
   expect(relativeSpeeds(state)).toEqual([{ workerId: 'w0', samplesPerSecond: expect.closeTo(400) as number, share: 1 }])
+})
+
+/** 30 steps in which each member takes `fixedMs`, and 10 ms for each of its samples; w0 times `factor`. */
+function shares(samples: readonly number[], fixedMs: number, factor = 1): readonly string[] {
+  let state = noSteps
+  for (let step = 1; step <= 30; step++) {
+    const members = samples.map((n, i) => {
+      return { workerId: `w${i}`, samples: n, computeMs: (fixedMs + 10 * n) * (i === 0 ? factor : 1) }
+    })
+    state = observeStep(state, { step, members }).state
+  }
+  return stragglers(state).map(({ workerId }) => workerId)
+}
+
+test('unequal shares make nobody slow, whatever part of the time grows with them', () => {
+  for (const fixedMs of [0, 10, 40, 1000]) expect(shares([2, 3, 3], fixedMs)).toEqual([])
+  for (const fixedMs of [0, 10, 40, 1000]) expect(shares([3, 2, 2], fixedMs)).toEqual([])
+  for (const fixedMs of [0, 10, 40, 1000]) expect(shares([3, 3, 3], fixedMs, 1.3)).toEqual(['w0'])
+  expect(shares([2, 3, 3], 0, 1.3), 'nobody waits for it').toEqual([])
 })
 
 test('a straggler that leaves is named no more', () => {

@@ -23,7 +23,7 @@ export type StragglerChange =
 
 export interface Straggler {
   readonly workerId: string
-  /** Its time for a sample over that of the others. */
+  /** Its time over that of the others. */
   readonly factor: number
   readonly sinceStep: number
   readonly reason: string
@@ -35,7 +35,7 @@ interface History {
   /** ln(ms for a sample), of the last `windowSteps`. */
   readonly times: readonly number[]
   readonly computeMs: readonly number[]
-  /** The same less the median of the others in the same step, of the last `noiseSteps`. */
+  /** How far it is above the median of the others in the same step, in logarithms, of the last `noiseSteps`. */
   readonly distances: readonly number[]
   readonly named: Straggler | undefined
 }
@@ -62,9 +62,13 @@ const priorNoise = 0.1
 const priorSteps = 16
 
 /**
- * One more committed step: who is slow from here on, and who no longer. A member is slow when its time for a sample, over the
- * median of the others' in the same step, is above 1.14 in more than half of the last 20 steps, and above both that and what
- * noise could do in their trimmed mean. So what slows all at once is nobody's fault, and single spikes are nothing.
+ * One more committed step: who is slow from here on, and who no longer. A member is slow when its time, over the median of the
+ * others' in the same step, is above 1.14 in more than half of the last 20 steps, and above both that and what noise could do in
+ * their trimmed mean. So what slows all at once is nobody's fault, and single spikes are nothing.
+ *
+ * Compared is the time for a sample and the time in all, and the lower ratio counts: part of a step's time grows with the samples
+ * and part does not, so a member is slow only when its share explains nothing of it. One that is slow and has a share so small
+ * that nobody waits for it is not named.
  *
  * With two members only their ratio is known: the slower one is named. Members without samples are left out. Members that are
  * no more in the step are forgotten.
@@ -75,7 +79,8 @@ export function observeStep(
 ): { readonly state: StragglerState; readonly changes: readonly StragglerChange[] } {
   const measured = members.filter(member => member.samples > 0 && member.computeMs > 0)
   const times = measured.map(member => Math.log(member.computeMs / member.samples))
-  const distances = distancesFromOthers(times)
+  const wholes = distancesFromOthers(measured.map(member => Math.log(member.computeMs)))
+  const distances = distancesFromOthers(times).map((distance, i) => Math.min(distance, wholes[i] as number))
   const seen = measured.map((member, i) => {
     const former = state.histories.find(history => history.workerId === member.workerId)
     return {
@@ -139,8 +144,8 @@ function judge(
   const mean = trimmedMean(window, trimmed)
   const factor = Math.exp(mean)
   const { workerId, named } = history
-  const compared = numMembers === 2 ? 'that of the only other member' : `the median of the ${numMembers - 1} others`
-  const said = `its time for a sample is ${factor.toFixed(2)} times ${compared}, over the last ${windowSteps} steps`
+  const compared = numMembers === 2 ? 'the only other member' : `the median of the ${numMembers - 1} others`
+  const said = `it takes ${factor.toFixed(2)} times as long as ${compared}, for a sample and in all, over the last ${windowSteps} steps`
   if (named !== undefined) {
     if (mean >= goneBelow) return { history: { ...history, named: { ...named, factor, reason: said } } }
     return { history: { ...history, named: undefined }, change: { change: 'straggler-gone', workerId, reason: said } }
