@@ -198,6 +198,15 @@ function buildProgram(outcome: Outcome): Command {
       outcome.status = await status({ json: options.json, ...findRun(run, options.token) })
     })
 
+  command('why', 'what holds a run up: the slow or missing worker or link, or what ended it')
+    .argument('[run]', 'http URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
+    .addOption(tokenOption())
+    .addOption(jsonOption())
+    .action(async (run: string | undefined, { token, json }: { token?: string; json: boolean }) => {
+      const { why } = await import('./commands/why.ts')
+      outcome.status = await why({ run, token, json })
+    })
+
   command('watch', 'the live view of a run that was started elsewhere')
     .argument('[run]', 'http URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
     .addOption(tokenOption())
