@@ -3,7 +3,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { temporaryFolder } from '@skein/testkit'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { root, type RunEvent, type SkeinRun, startSkein, stepsOf } from '../skein-process.ts'
 
 /** 80 ms a step for each of three workers; see there. */
@@ -24,15 +24,8 @@ function pidOf(folder: string, workerId: string): number {
   return Number(pid)
 }
 
-const started: SkeinRun[] = []
-afterEach(async () => {
-  for (const run of started.splice(0)) {
-    run.process.kill('SIGTERM')
-    await run.ended
-  }
-})
-
-interface SlowRun extends SkeinRun {
+/** Ended by its disposal, which so comes before that of its folder. */
+interface SlowRun extends SkeinRun, AsyncDisposable {
   /** From here on the data of these workers comes so many times as slowly. */
   slow(factors: Readonly<Record<string, number>>): void
 }
@@ -47,8 +40,14 @@ function train(folder: string): SlowRun {
   slow({})
   const args = ['train', job, '--workers', '3', '--run-dir', folder, '--json']
   const run = startSkein(args, 170_000, { SLOW_DATA: file })
-  started.push(run)
-  return { ...run, slow }
+  return {
+    ...run,
+    slow,
+    async [Symbol.asyncDispose]() {
+      run.process.kill('SIGTERM')
+      await run.ended
+    },
+  }
 }
 
 /** What `skein why` says of the run in this folder. */
@@ -63,7 +62,7 @@ const isStraggler = (event: RunEvent) => event.event === 'straggler'
 describe('skein why', () => {
   it('names a stopped worker before it counts as dead, and afterwards what ended the run', async () => {
     using folder = temporaryFolder('why')
-    const run = train(folder.path)
+    await using run = train(folder.path)
     await run.until(isStep(5), 'step 5')
     process.kill(pidOf(folder.path, 'w1'), 'SIGSTOP')
     await new Promise(resolve => setTimeout(resolve, 1500))
@@ -79,7 +78,7 @@ describe('skein why', () => {
 
   it('a worker that is slowed 1.3 times is named within 20 steps, and nobody in 60 equal ones', async () => {
     using folder = temporaryFolder('straggler')
-    const run = train(folder.path)
+    await using run = train(folder.path)
     await run.until(isStep(60), 'step 60')
     expect(run.events.filter(isStraggler)).toEqual([])
     run.slow({ w2: 1.3 })
