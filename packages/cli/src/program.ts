@@ -248,6 +248,16 @@ function buildProgram(outcome: Outcome): Command {
       })
     })
 
+  tlsOptions(command('why', 'what holds a run up: the slow or missing worker or link, or what ended it'))
+    .argument('[run]', 'http(s) URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
+    .addOption(tokenOption())
+    .addOption(jsonOption())
+    .action(async (run: string | undefined, options: TlsOptions & { token?: string; json: boolean }) => {
+      const { why } = await import('./commands/why.ts')
+      const { token, json } = options
+      outcome.status = await why({ run, token, json, tls: readTlsTrust(options) })
+    })
+
   tlsOptions(command('watch', 'the live view of a run that was started elsewhere'))
     .argument('[run]', 'http(s) URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
     .addOption(tokenOption())

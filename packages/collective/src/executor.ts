@@ -204,6 +204,8 @@ export class Executor implements OutgoingHost, IncomingHost {
   flushed(run: OpRun, index: number, lane: OutgoingLane): void {
     if (this.isOver) return
     this.#toPump.add(lane)
+    const traffic = run.traffic.get(lane.peer)
+    if (traffic !== undefined) traffic.framesSent++
     this.#finish(run, index)
     this.#settle()
   }
@@ -212,6 +214,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     const op = run.program.ops[index] as PlanOp
     const { byteOffset, bytes } = run.payload.stored(op.from, op.to)
     const at = op.op === 'recvReduce' ? lane.scratchOffset : byteOffset
+    run.traffic.get(lane.peer)?.begin(this.#options.clock.now())
     return this.#bytes.subarray(at, at + bytes)
   }
 
@@ -226,7 +229,9 @@ export class Executor implements OutgoingHost, IncomingHost {
       this.#fail(lane.peer, corruptError(lane.peer, run, header.chunk))
       return
     }
-    run.firstArrivalMs ??= clock.now()
+    const nowMs = clock.now()
+    run.firstArrivalMs ??= nowMs
+    run.traffic.get(lane.peer)?.end(stored.bytes, nowMs)
     run.checksums[index] = header.payloadChecksum
     if (op === 'recvReduce') payload.combine(from, to, at)
     else payload.store(from, to)

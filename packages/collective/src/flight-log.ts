@@ -1,5 +1,6 @@
 import type { Ms } from '@skein/core'
 import type { Algorithm, OpKind } from './op-kind.ts'
+import type { PeerTraffic } from './peer-traffic.ts'
 
 /** One op as the flight log keeps it. */
 export interface FlightEntry {
@@ -16,6 +17,10 @@ export interface FlightEntry {
   readonly bytesSent: number
   /** 'running', 'done', or the code of the error that ended it. */
   readonly outcome: string
+  /** Index of the lanes it uses. */
+  readonly channel: number
+  /** Per peer: frames sent and received, and how long they took to come in. */
+  readonly traffic: ReadonlyMap<number, Readonly<PeerTraffic>>
 }
 
 /** The last ops of a group, oldest first: who entered which op and when, for finding stragglers and stuck ranks. */

@@ -10,6 +10,7 @@ import {
 } from '@skein/plan'
 import type { Region, Simd } from '@skein/simd'
 import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
+import type { FlightOp } from '@skein/wire'
 import { AlgorithmChoice } from './algorithm-choice.ts'
 import { checkGroup, wrongArgument } from './check-group.ts'
 import type {
@@ -25,6 +26,7 @@ import type {
 import { CollectiveErrors } from './errors.ts'
 import { Executor, type OpSlot } from './executor.ts'
 import type { FlightEntry } from './flight-log.ts'
+import { flightReport } from './flight-report.ts'
 import type { Algorithm } from './op-kind.ts'
 import { OpMaker } from './op-maker.ts'
 import { OpMemory } from './op-memory.ts'
@@ -289,6 +291,11 @@ export class Group implements Collectives {
   /** The last 256 ops, oldest first. */
   flightLog(): readonly FlightEntry[] {
     return this.#executor.flightLog()
+  }
+
+  /** The last collectives as plain data, for a control message: who waits for whom, and how fast each link is. */
+  flightReport(): FlightOp[] {
+    return flightReport(this.#executor.flightLog(), this.#clock.now())
   }
 
   get #memoryBytes(): number {

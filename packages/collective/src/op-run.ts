@@ -2,6 +2,7 @@ import { type Deferred, deferred, type Ms } from '@skein/core'
 import type { FlightEntry } from './flight-log.ts'
 import { type Algorithm, encodeOpCode, type OpKind } from './op-kind.ts'
 import type { Payload } from './payload.ts'
+import { type PeerTraffic, trafficOf } from './peer-traffic.ts'
 import type { RankProgram } from './rank-program.ts'
 import type { TensorRegion } from './region.ts'
 
@@ -61,6 +62,8 @@ export class OpRun implements FlightEntry {
   readonly pending: Int32Array
   /** Per receive: checksum of what arrived, for sends that pass it on. */
   readonly checksums: Uint32Array
+  /** Per peer that it exchanges frames with. */
+  readonly traffic: ReadonlyMap<number, PeerTraffic>
   readonly enteredMs: Ms
   firstArrivalMs: Ms | undefined
   leftMs: Ms | undefined
@@ -76,6 +79,7 @@ export class OpRun implements FlightEntry {
     this.opCode = encodeOpCode(parts.identity.kind, parts.identity.algorithm)
     this.pending = parts.program.waits.slice()
     this.checksums = new Uint32Array(parts.program.ops.length)
+    this.traffic = trafficOf(parts.program)
     this.enteredMs = enteredMs
     this.#open = parts.program.ops.length
   }

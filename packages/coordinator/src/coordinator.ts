@@ -21,8 +21,10 @@ import { CoordinatorErrors } from './errors.ts'
 import type { EventFeed } from './event-feed.ts'
 import { sealLaneToken } from './lane-token.ts'
 import { type ControlPort, Links } from './links.ts'
+import { RunDiagnosis } from './run-diagnosis.ts'
 import { type RunStatus, statusOf } from './status.ts'
 import type { Store } from './store.ts'
+import type { RunWhy } from './why.ts'
 import { toEvent } from './worker-messages.ts'
 
 /** How a run ended. */
@@ -58,6 +60,7 @@ export interface CoordinatorParts {
 export class Coordinator {
   readonly #parts: CoordinatorParts
   readonly #links: Links
+  readonly #diagnosis: RunDiagnosis
   readonly #finished = deferred<RunOutcome>()
   readonly #streams = new Set<Promise<void>>()
   #linkGone: Deferred<void> = deferred()
@@ -71,6 +74,8 @@ export class Coordinator {
     this.#parts = parts
     this.#links = new Links(parts.logger)
     this.#state = initialState(parts.config, parts.clock.now())
+    const { clock, logger } = parts
+    this.#diagnosis = new RunDiagnosis({ clock, logger, links: this.#links, state: () => this.#state })
   }
 
   /** Says what run this is and where it begins; once, before anything else. */
@@ -105,7 +110,18 @@ export class Coordinator {
 
   status(): RunStatus {
     const { feed, clock } = this.#parts
-    return statusOf(this.#state, link => this.#links.facts(link), this.#lastStep, feed.length, clock.now())
+    return statusOf(this.#state, {
+      facts: link => this.#links.facts(link),
+      steps: this.#diagnosis.steps,
+      lastStep: this.#lastStep,
+      numEvents: feed.length,
+      nowMs: clock.now(),
+    })
+  }
+
+  /** What holds the run up; asks the workers, so it may take a second. */
+  why(): Promise<RunWhy> {
+    return this.#diagnosis.why()
   }
 
   /** A link was opened; the caller reports what comes over it, and its end, under this name. */
@@ -121,6 +137,7 @@ export class Coordinator {
       const { progress, step, opsEntered } = message
       this.#links.saw(link, now, { hasJoined, progress, step, opsEntered })
     } else this.#links.saw(link, now, { hasJoined })
+    this.#diagnosis.heard(link, message)
     const event = toEvent(link, message)
     if (event !== undefined) this.apply(event)
     if (message.type === 'join')
@@ -131,6 +148,7 @@ export class Coordinator {
   linkLost(link: LinkId, reason: string, isSilent: boolean): void {
     if (!this.#links.has(link)) return
     this.#links.remove(link)
+    this.#diagnosis.linkLost(link, reason)
     this.apply({ type: 'linkLost', link, reason, isSilent })
     const gone = this.#linkGone
     this.#linkGone = deferred()
@@ -151,6 +169,7 @@ export class Coordinator {
     }
     const isLate = clock.now() >= this.#state.deadlineMs
     this.apply({ type: 'tick', ...(isLate ? { opsEntered: this.#opsEntered() } : {}) })
+    this.#diagnosis.tick()
   }
 
   #opsEntered(): Record<string, number> {
@@ -174,7 +193,8 @@ export class Coordinator {
 
   apply(event: MembershipEvent): void {
     const before = this.#state
-    const decision = decide(before, event, this.#parts.clock.now())
+    const decided = decide(before, event, this.#parts.clock.now())
+    const decision = { ...decided, effects: this.#diagnosis.watch(decided.effects) }
     try {
       this.#makeDurable(decision)
     } catch (thrown) {

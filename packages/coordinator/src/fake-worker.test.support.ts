@@ -102,7 +102,9 @@ export class FakeWorker {
   }
 
   async vote(step: number, facts: Partial<Extract<WorkerMessage, { type: 'vote' }>> = {}): Promise<void> {
-    const { generation } = await this.generation()
+    const { generation, members } = await this.generation()
+    const rank = members.find(member => member.workerId === this.workerId)?.rank ?? 0
+    const shareTo = (place: number) => Math.floor((batch * place) / members.length)
     await this.send({
       type: 'vote',
       generation,
@@ -112,7 +114,8 @@ export class FakeWorker {
       samples: [(step - 1) * batch, step * batch],
       tokens: 64,
       stepMs: 10,
-      computeMs: 8,
+      // As long for each sample as every other worker.
+      computeMs: (8 * (shareTo(rank + 1) - shareTo(rank))) / Math.ceil(batch / members.length),
       commMs: 4,
       waitMs: 1,
       bytesSent: 100,

@@ -9,7 +9,7 @@ import { streamEvents } from './event-stream.ts'
 import type { CoordinatorStatus } from './status.ts'
 
 /**
- * GET /healthz · GET /status · GET /events?from=k · POST /stop. Errors are `{error: ErrorRecord}`.
+ * GET /healthz · GET /status · GET /why · GET /events?from=k · POST /stop. Errors are `{error: ErrorRecord}`.
  *
  * The token is asked for everywhere but at /healthz; where it was drawn for a coordinator that only this machine reaches,
  * reading is open, and only /stop asks.
@@ -43,6 +43,8 @@ export function addRoutes(
 
   server.get('/status', reading, status)
 
+  server.get('/why', reading, () => coordinator.why())
+
   server.get('/events', reading, async (request, reply) => {
     const from = firstEvent(request)
     if (from === undefined) return reply.code(400).send({ error: badFrom(request) })
@@ -66,7 +68,7 @@ export function addRoutes(
     port.refuse(request.raw.socket, 'badRequest', { path: request.url.slice(0, 100) })
     const error = new SkeinError(CoordinatorErrors.BAD_REQUEST, {
       what: `${request.method} ${request.url.slice(0, 200)} does not exist here`,
-      todo: 'use GET /healthz, GET /status, GET /events?from=k or POST /stop',
+      todo: 'use GET /healthz, GET /status, GET /why, GET /events?from=k or POST /stop',
     })
     return reply.code(404).send({ error: error.toJSON() })
   })
@@ -78,7 +80,7 @@ export function addRoutes(
     const error = new SkeinError(CoordinatorErrors.BAD_REQUEST, {
       what: thrown instanceof Error ? thrown.message : String(thrown),
       why: 'the request is malformed or too long',
-      todo: 'use GET /healthz, GET /status, GET /events?from=k or POST /stop without a body',
+      todo: 'use GET /healthz, GET /status, GET /why, GET /events?from=k or POST /stop without a body',
     })
     return reply.code(code).send({ error: error.toJSON() })
   })

@@ -10,6 +10,8 @@
 export type { CoordinatorConfig, CoordinatorConfigInput } from './config.ts'
 export type { RunOutcome } from './coordinator.ts'
 export { CoordinatorErrors } from './errors.ts'
+export { whyFile } from './keep-why.ts'
 export { type CoordinatorOptions, type RunningCoordinator, startCoordinator } from './start-coordinator.ts'
 export type { CoordinatorStatus, MemberStatus, RunStatus } from './status.ts'
 export { type LoggedCommit, type LoggedPast, Store } from './store.ts'
+export type { GenerationFailure, RunWhy, WorkerWhy } from './why.ts'

@@ -1,6 +1,7 @@
 import type { ErrorRecord, Ms } from '@skein/core'
-import type { CoordinatorMessage, LinkId } from '@skein/membership'
+import type { LinkId } from '@skein/membership'
 import type { Logger } from '@skein/telemetry'
+import type { CoordinatorMessage } from '@skein/wire'
 import type { LinkFacts } from './status.ts'
 
 /** The control link as the coordinator uses it; @skein/transport's fits. */

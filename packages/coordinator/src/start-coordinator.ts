@@ -16,6 +16,7 @@ import { Coordinator, type RunOutcome } from './coordinator.ts'
 import { CoordinatorErrors } from './errors.ts'
 import { EventFeed } from './event-feed.ts'
 import { addRoutes } from './http-routes.ts'
+import { keepWhy } from './keep-why.ts'
 import { listenOn, urlOf } from './listen.ts'
 import { lockRun } from './run-lock.ts'
 import { Resources } from './resources.ts'
@@ -145,11 +146,16 @@ async function open(parts: {
   logger.info({ host, port, isTls: tls !== undefined, numWorkers, startStep: recovered.step }, 'coordinator.listening')
   if (warning !== undefined) logger.warn({ reason: warning }, 'coordinator.plain')
 
+  const finished = coordinator.finished.then(async outcome => {
+    if (outcome.status === 'failed') await keepLastWhy(coordinator, runDir, logger)
+    return outcome
+  })
+
   const close = async () => {
     if (!coordinator.hasEnded) {
       coordinator.apply({ type: 'coordinatorFailed', error: closedError(runId).toJSON() })
     }
-    await coordinator.finished
+    await finished
     await resources.close()
   }
   let closing: Promise<void> | undefined
@@ -158,12 +164,21 @@ async function open(parts: {
     port,
     token: access.token,
     warning,
-    finished: coordinator.finished,
+    finished,
     stop,
     close() {
       closing ??= close()
       return closing
     },
+  }
+}
+
+/** A full disk must not hide how the run ended. */
+async function keepLastWhy(coordinator: Coordinator, runDir: string, logger: Logger): Promise<void> {
+  try {
+    keepWhy(runDir, await coordinator.why())
+  } catch (error) {
+    logger.warn({ err: error }, 'why.not-kept')
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Ms } from '@skein/core'
 import { type Member, type MembershipState, type StepEvent, whyWaiting } from '@skein/membership'
 import type { RefusalCounts } from '@skein/transport'
+import type { StepWatch } from './step-watch.ts'
 
 /** What a control link has said last, beside what membership knows. */
 export interface LinkFacts {
@@ -59,15 +60,20 @@ export interface MemberStatus {
   readonly pid: number
   readonly device: Member['device']
   readonly lane: Member['lane']
+  /** That it is slow, and how that is known. */
+  readonly straggler: { readonly factor: number; readonly reason: string } | null
 }
 
-export function statusOf(
-  state: MembershipState,
-  facts: (link: string) => LinkFacts | undefined,
-  lastStep: StepEvent | undefined,
-  numEvents: number,
-  nowMs: Ms,
-): RunStatus {
+/** What status shows beside the state of membership. */
+export interface StatusParts {
+  readonly facts: (link: string) => LinkFacts | undefined
+  readonly steps: StepWatch
+  readonly lastStep: StepEvent | undefined
+  readonly numEvents: number
+  readonly nowMs: Ms
+}
+
+export function statusOf(state: MembershipState, { facts, steps, lastStep, numEvents, nowMs }: StatusParts): RunStatus {
   const { config, committed, outcome } = state
   return {
     runId: config.runId,
@@ -88,6 +94,7 @@ export function statusOf(
     maxWorkers: config.maxWorkers,
     members: state.members.map(member => {
       const seen = facts(member.link)
+      const straggler = steps.stragglerOf(member.workerId)
       return {
         workerId: member.workerId,
         rank: member.rank ?? null,
@@ -101,6 +108,7 @@ export function statusOf(
         pid: member.pid,
         device: member.device,
         lane: member.lane,
+        straggler: straggler === undefined ? null : { factor: straggler.factor, reason: straggler.reason },
       }
     }),
     numEvents,

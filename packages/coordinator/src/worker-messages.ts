@@ -1,7 +1,7 @@
 import type { LinkId, MembershipEvent } from '@skein/membership'
 import type { WorkerMessage } from '@skein/wire'
 
-/** What a worker's message is to membership; undefined for a heartbeat, which only shows that the worker lives and moves. */
+/** What a worker's message is to membership; undefined for what is no matter of membership. */
 export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent | undefined {
   switch (message.type) {
     case 'join': {
@@ -50,7 +50,9 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
     }
     case 'leave':
       return { type: 'left', link, reason: message.reason }
+    // That it lives and moves, and what it is in, is kept beside membership.
     case 'heartbeat':
+    case 'flight':
       return undefined
   }
 }

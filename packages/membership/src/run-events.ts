@@ -58,6 +58,9 @@ export type RunEvent =
     }
   | { readonly event: 'start'; readonly generation: number; readonly step: number; readonly digest: string }
   | StepEvent
+  /** A worker's time for a sample is `factor` times that of the others. Comes after the step that showed it. */
+  | { readonly event: 'straggler'; readonly workerId: string; readonly factor: number; readonly reason: string }
+  | { readonly event: 'straggler-gone'; readonly workerId: string; readonly reason: string }
   | {
       readonly event: 'eval'
       readonly step: number
@@ -96,6 +99,8 @@ export interface StepEvent {
 export interface StepMember {
   readonly workerId: string
   readonly rank: number
+  /** Samples of the step that it took. */
+  readonly share: number
   readonly stepMs: number
   readonly computeMs: number
   readonly commMs: number

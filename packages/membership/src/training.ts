@@ -124,10 +124,10 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
   return considerRegroup(next, effects, nowMs, reason)
 }
 
-function shownMember({ workerId, rank, vote }: Member): StepMember[] {
+function shownMember({ workerId, rank, share, vote }: Member): StepMember[] {
   if (rank === undefined || vote === undefined) return []
   const { stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes } = vote
-  return [{ workerId, rank, stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes }]
+  return [{ workerId, rank, share, stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes }]
 }
 
 /** Who differs from the majority; everyone, where there is none. */

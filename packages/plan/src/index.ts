@@ -72,7 +72,14 @@ export {
 export { recursiveDoublingAllReduce } from './recursive-doubling.ts'
 export { ringAllGather, ringAllReduce, ringReduceScatter } from './ring.ts'
 export { ringCost, ringOrder } from './ring-order.ts'
-export { countRounds, type LinkCosts, type SimulatedOp, type Simulation, simulatePlan } from './simulate.ts'
+export {
+  countRounds,
+  type LinkCosts,
+  type SimulatedOp,
+  type Simulation,
+  type SimulationOptions,
+  simulatePlan,
+} from './simulate.ts'
 export { starAllReduce } from './star.ts'
 export { type DataParallelStepOptions, dataParallelStep, type StepOp } from './step.ts'
 export { binomialBroadcast, binomialReduce, treeAllReduce } from './tree.ts'

@@ -20,6 +20,11 @@ export interface LinkCosts {
   readonly bytesPerElem?: number
 }
 
+export interface SimulationOptions {
+  /** When each rank begins; default 0. One that begins at Infinity never does, and what waits for it is not in the result. */
+  readonly enteredMs?: readonly number[]
+}
+
 /** One op of one rank as it ran. */
 export interface SimulatedOp {
   readonly rank: number
@@ -30,7 +35,7 @@ export interface SimulatedOp {
 }
 
 export interface Simulation {
-  /** When the last rank is done. */
+  /** When the last op ends: the last rank is done then, if all have begun. */
   readonly totalMs: number
   readonly ops: readonly SimulatedOp[]
   /** Payload bytes that each rank sends. */
@@ -39,9 +44,10 @@ export interface Simulation {
 
 /**
  * Runs a plan in an α-β model: every rank sends one message at a time and receives one at a time, both at once (full duplex);
- * links are alike unless `pair` says otherwise. Each sender takes the first of its list that may start. @throws SKEIN_PLAN_INVALID
+ * links are alike unless `pair` says otherwise. Each sender takes the first of its list that may start. What is sent to a rank that
+ * has not begun leaves its sender and arrives when that rank has. @throws SKEIN_PLAN_INVALID
  */
-export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation {
+export function simulatePlan(plan: CollectivePlan, costs: LinkCosts, options: SimulationOptions = {}): Simulation {
   assertValidPlan(plan)
   const matched = lanesOf(plan)
   const lanes = 'lanes' in matched ? matched.lanes : []
@@ -49,11 +55,13 @@ export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation
   const linkOf = (src: number, dst: number) => costs.pair?.(src, dst) ?? costs
   const progress = new PlanProgress(plan, lanes, { stages: true })
   const lanesFrom = plan.ops.map((_, rank) => [...lanes.keys()].filter(lane => lanes[lane]?.[0]?.src === rank))
-  const outFreeMs = plan.ops.map(() => 0)
-  const inFreeMs = plan.ops.map(() => 0)
+  const enteredMs = plan.ops.map((_, rank) => options.enteredMs?.[rank] ?? 0)
+  const outFreeMs = [...enteredMs]
+  const inFreeMs = [...enteredMs]
   const bytesSent = plan.ops.map(() => 0)
   const ops: SimulatedOp[] = []
   const agenda = new Agenda()
+  for (const beginMs of new Set(enteredMs)) agenda.add(beginMs, 'a rank begins')
   let nowMs = 0
 
   const start = (t: Transfer, lane: number) => {
@@ -68,7 +76,9 @@ export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation
     inFreeMs[t.dst] = arrivedMs
     bytesSent[t.src] = (bytesSent[t.src] as number) + bytes
     ops.push({ rank: t.src, index: t.send, op: opAt(plan, t.src, t.send), startMs: nowMs, endMs: sentMs })
-    ops.push({ rank: t.dst, index: t.recv, op: into, startMs: arrivedMs - busyMs, endMs: doneMs })
+    if (doneMs < Infinity) {
+      ops.push({ rank: t.dst, index: t.recv, op: into, startMs: arrivedMs - busyMs, endMs: doneMs })
+    }
     agenda.add(sentMs, { rank: t.src, index: t.send })
     agenda.add(doneMs, { rank: t.dst, index: t.recv, arrival: { lane, transfer: t } })
   }
@@ -80,8 +90,9 @@ export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation
       // What was staged has been received already, and only waited for its turn.
       const isLocal = !isTransfer(op)
       const msPerByte = op.op === 'reduce' ? reduceMsPerByte : copyMsPerByte
-      const endMs = isLocal ? nowMs + (op.to - op.from) * bytesPerElem * msPerByte : nowMs
-      if (isLocal) ops.push({ rank, index, op, startMs: nowMs, endMs })
+      const startMs = Math.max(nowMs, enteredMs[rank] as number)
+      const endMs = isLocal ? startMs + (op.to - op.from) * bytesPerElem * msPerByte : nowMs
+      if (isLocal && startMs < Infinity) ops.push({ rank, index, op, startMs, endMs })
       agenda.add(endMs, { rank, index })
     }
     for (const [rank, own] of lanesFrom.entries()) {
@@ -102,7 +113,9 @@ export function simulatePlan(plan: CollectivePlan, costs: LinkCosts): Simulation
     const due = agenda.take()
     if (due === undefined) break
     nowMs = due.atMs
-    for (const { rank, index, arrival } of due.ends) {
+    for (const end of due.ends) {
+      if (end === 'a rank begins') continue
+      const { rank, index, arrival } = end
       if (arrival === undefined || progress.arrive(arrival.lane, arrival.transfer)) progress.finish(rank, index)
     }
   }
@@ -115,17 +128,20 @@ export function countRounds(plan: CollectivePlan): number {
 }
 
 /** An op that ends; of a receive also where it came from. */
-interface End {
+interface OpEnd {
   readonly rank: number
   readonly index: number
   readonly arrival?: { readonly lane: number; readonly transfer: Transfer }
 }
 
-/** What ends when; a binary heap by time. */
+type End = OpEnd | 'a rank begins'
+
+/** What ends when; a binary heap by time. What is at Infinity never comes. */
 class Agenda {
   readonly #heap: { readonly atMs: number; readonly end: End }[] = []
 
   add(atMs: number, end: End): void {
+    if (atMs === Infinity) return
     const heap = this.#heap
     let i = heap.length
     heap.push({ atMs, end })

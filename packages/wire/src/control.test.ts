@@ -65,6 +65,35 @@ const fromWorker: readonly WorkerMessage[] = [
   { type: 'heartbeat', progress: 9, step: 12, opsEntered: 30 },
   { type: 'failed', error },
   { type: 'peer-lost', generation: 1, peerRank: 2, error },
+  {
+    type: 'flight',
+    generation: 1,
+    cause: 'asked',
+    computingMs: 12.5,
+    ops: [
+      {
+        opSeq: 7,
+        channel: 0,
+        name: 'ring all-reduce',
+        elems: 1000,
+        enteredAgoMs: 3.5,
+        outcome: 'running',
+        bytesSent: 4000,
+        peers: [
+          {
+            peer: 1,
+            framesSent: 2,
+            framesToSend: 2,
+            framesReceived: 1,
+            framesToReceive: 2,
+            bytesReceived: 2000,
+            receivingMs: 0.5,
+            inFrameMs: 3,
+          },
+        ],
+      },
+    ],
+  },
   { type: 'leave', reason: 'drained' },
 ]
 const members = [
@@ -103,6 +132,7 @@ const fromCoordinator: readonly CoordinatorMessage[] = [
   { type: 'abort', generation: 1, error },
   { type: 'refuse', error },
   { type: 'fail', error },
+  { type: 'report-flight' },
   { type: 'finish' },
 ]
 

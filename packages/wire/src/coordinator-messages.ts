@@ -58,6 +58,8 @@ export const coordinatorMessages = [
   z.strictObject({ type: z.literal('abort'), generation: uint32, error: errorRecord }),
   /** This process may not take part; where the error's `retry` is "next-generation", it may as a new incarnation. */
   z.strictObject({ type: z.literal('refuse'), error: errorRecord }),
+  /** Answer with a `flight`, at once. */
+  z.strictObject({ type: z.literal('report-flight') }),
   /** The run has failed; exit with another status than 0. */
   z.strictObject({ type: z.literal('fail'), error: errorRecord }),
   /** The run, or this worker's part in it, is over; exit with status 0. */

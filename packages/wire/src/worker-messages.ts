@@ -14,6 +14,7 @@ import {
   uint32,
   workerName,
 } from './fields.ts'
+import { flightOp, maxFlightOps } from './flight-op.ts'
 
 /** Version of the control protocol; `join` carries it and membership refuses another. */
 export const protocolVersion = 2
@@ -82,6 +83,17 @@ export const workerMessages = [
   z.strictObject({ type: z.literal('failed'), error: errorRecord }),
   /** The lanes with a peer are lost; the worker waits for the next generation. */
   z.strictObject({ type: z.literal('peer-lost'), generation: uint32, peerRank: rank, error: errorRecord }),
+  /**
+   * The last ops of this worker's group, when it was asked or when the generation failed; goes by another socket than tensors, so
+   * a lane that is stuck does not hold it up. `computingMs`: since the device thread asked for something.
+   */
+  z.strictObject({
+    type: z.literal('flight'),
+    generation: uint32,
+    cause: z.enum(['asked', 'failed']),
+    computingMs: ms,
+    ops: z.array(flightOp).max(maxFlightOps).readonly(),
+  }),
   /** The worker wants to go, by its operator's wish; it stays until it is told `finish`. */
   z.strictObject({ type: z.literal('leave'), reason: text }),
 ] as const

@@ -147,6 +147,7 @@ export class CommClient {
       case 'refuse':
       case 'fail':
       case 'catch-up':
+      case 'report-flight':
         // The comm thread's business; what follows from it comes as `over` or `failed`.
         break
     }

@@ -64,6 +64,11 @@ export class CommGeneration {
     this.#door = lanes.open({ generation, rank: me.rank, worldSize, token: laneToken })
   }
 
+  /** The last ops, those that were ended by a failure too. */
+  flightReport(): ReturnType<Group['flightReport']> {
+    return this.#group.flightReport()
+  }
+
   /** Collectives that were begun. */
   get opsEntered(): number {
     return this.#opsEntered

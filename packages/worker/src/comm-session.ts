@@ -55,6 +55,8 @@ export class CommSession {
   #heartbeat: ReturnType<typeof setInterval> | undefined
   /** Nothing more is expected of the coordinator. */
   #isOver = false
+  /** When the device thread last asked for something: since then it computes. */
+  #askedMs = systemClock.now()
 
   constructor(start: CommStart, post: (message: ToDevice) => void) {
     this.#start = start
@@ -104,6 +106,7 @@ export class CommSession {
   }
 
   #handle(message: ToComm): void {
+    this.#askedMs = systemClock.now()
     switch (message.type) {
       case 'loaded':
         this.#loaded = message
@@ -192,6 +195,9 @@ export class CommSession {
         else this.fail(error)
         return
       }
+      case 'report-flight':
+        this.#reportFlight('asked')
+        return
       case 'finish':
         this.#isOver = true
         break
@@ -249,6 +255,7 @@ export class CommSession {
     // First of all the word that the device thread sees without listening.
     Atomics.store(this.#start.lastOver, 0, message.generation)
     this.#generation?.end(error)
+    this.#reportFlight('failed')
     this.#generation = undefined
     this.#logger.info({ generation: message.generation, code: error.code, reason: error.message }, 'generation.over')
     this.#post({ type: 'over', generation: message.generation, error: error.toJSON() })
@@ -327,6 +334,19 @@ export class CommSession {
   #digest(params: Region): string {
     if (this.#simd === undefined) throw new Error('a digest before the memory is known')
     return formatHash(this.#simd.hash(params.byteOffset, params.bytes))
+  }
+
+  /** Who entered which collective when, by the control link: a lane that is stuck does not hold it up. Nothing between two generations. */
+  #reportFlight(cause: 'asked' | 'failed'): void {
+    const generation = this.#generation
+    if (generation === undefined) return
+    this.#tell({
+      type: 'flight',
+      generation: generation.number,
+      cause,
+      computingMs: systemClock.now() - this.#askedMs,
+      ops: generation.flightReport(),
+    })
   }
 
   #tell(message: WorkerMessage): void {

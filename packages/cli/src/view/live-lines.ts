@@ -70,6 +70,7 @@ function workerText(worker: WorkerView, view: RunView): string {
   const lost = worker.change === 'lost' || worker.change === 'failed'
   const parts = [worker.rank === undefined ? 'no rank yet' : `rank ${worker.rank}`]
   parts.push(lost ? paint('red', worker.change) : workerState(worker, view))
+  if (worker.slowFactor !== undefined) parts.push(paint('yellow', `${worker.slowFactor.toFixed(2)} times as slow`))
   if (worker.computeMs !== undefined) parts.push(`compute ${formatDuration(worker.computeMs)}`)
   if (worker.waitMs !== undefined) parts.push(`wait ${formatDuration(worker.waitMs)}`)
   if (worker.rssBytes !== undefined) parts.push(formatBytes(worker.rssBytes))

@@ -23,6 +23,10 @@ function rawLine(view: RunView, event: RunEvent): string | undefined {
       return memberLine(event)
     case 'step':
       return stepLine(view)
+    case 'straggler':
+      return `worker ${textField(event, 'workerId') ?? '?'} is slow: ${textField(event, 'reason') ?? 'no reason given'}`
+    case 'straggler-gone':
+      return `worker ${textField(event, 'workerId') ?? '?'} is slow no more: ${textField(event, 'reason') ?? 'no reason given'}`
     case 'eval':
       return evalLine(view)
     case 'start':

@@ -195,3 +195,23 @@ describe('plain lines', () => {
     expect(plainLine(folded, stepEvent(100, 4))).toMatch(/^step 100\/100 {2}loss 4\.000/u)
   })
 })
+
+describe('a straggler', () => {
+  const reason = 'it takes 1.31 times as long as the median of the 2 others'
+  const slow: RunEvent = { event: 'straggler', workerId: 'w1', factor: 1.31, reason }
+  const gone: RunEvent = { event: 'straggler-gone', workerId: 'w1', reason: 'it takes 1.01 times as long' }
+  const lineOf = (view: RunView) => liveLines(view, 200).find(line => line.includes('w1'))
+
+  it('is marked in the live view until it is none any more', () => {
+    const marked = viewOf([...beginning, stepEvent(1, 5), slow, stepEvent(2, 5)])
+    expect(lineOf(marked)).toContain('1.31 times as slow')
+    expect(liveLines(marked, 200).find(line => line.includes('w0'))).not.toContain('as slow')
+    expect(lineOf(advance(marked, gone))).not.toContain('as slow')
+  })
+
+  it('is a line of its own in a pipe, with the reason', () => {
+    const view = viewOf(beginning)
+    expect(plainLine(view, slow)).toBe(`worker w1 is slow: ${reason}`)
+    expect(plainLine(view, gone)).toBe('worker w1 is slow no more: it takes 1.01 times as long')
+  })
+})

@@ -14,6 +14,8 @@ export interface WorkerView {
   readonly computeMs: number | undefined
   readonly waitMs: number | undefined
   readonly rssBytes: number | undefined
+  /** How many times as long as the others it takes, while it counts as a straggler. */
+  readonly slowFactor: number | undefined
 }
 
 export interface RecentStep {
@@ -101,6 +103,9 @@ export function advance(view: RunView, event: RunEvent): RunView {
       return onMember(view, event)
     case 'step':
       return onStep(view, event)
+    case 'straggler':
+    case 'straggler-gone':
+      return onStraggler(view, event)
     case 'eval':
       return onEval(view, event)
     case 'generation':
@@ -212,6 +217,7 @@ function onMember(view: RunView, event: RunEvent): RunView {
     computeMs: known?.computeMs,
     waitMs: known?.waitMs,
     rssBytes: known?.rssBytes,
+    slowFactor: known?.slowFactor,
   }
   const others = view.workers.filter(other => other !== known)
   const workers = [...others, worker].toSorted(byRankThenName)
@@ -278,6 +284,13 @@ function withTimings(workers: readonly WorkerView[], members: unknown): readonly
       rssBytes: numberField(facts, 'rssBytes') ?? worker.rssBytes,
     }
   })
+}
+
+function onStraggler(view: RunView, event: RunEvent): RunView {
+  const workerId = textField(event, 'workerId')
+  const slowFactor = event.event === 'straggler' ? numberField(event, 'factor') : undefined
+  const workers = view.workers.map(worker => (worker.workerId === workerId ? { ...worker, slowFactor } : worker))
+  return { ...view, workers }
 }
 
 function onEval(view: RunView, event: RunEvent): RunView {

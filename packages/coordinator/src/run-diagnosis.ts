@@ -1,0 +1,123 @@
+import type { Clock, Ms } from '@skein/core'
+import { type Effect, type LinkId, type MembershipState, memberOfLink } from '@skein/membership'
+import type { Logger } from '@skein/telemetry'
+import type { WorkerMessage } from '@skein/wire'
+import { type FailureReport, FailureReports } from './failure-reports.ts'
+import { FlightRecords } from './flight-records.ts'
+import type { Links } from './links.ts'
+import { StepWatch } from './step-watch.ts'
+import { isHeldUp, type RunWhy, whyOf } from './why.ts'
+
+/** How long workers have to answer what they are in: their comm threads do nothing that takes long. */
+const answerMs = 1000
+/** Between two questions while a step is held up. */
+const askAgainMs = 2000
+
+export interface DiagnosisParts {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly links: Links
+  /** The present state of membership. */
+  state(): MembershipState
+}
+
+/** Watches a run beside membership: decides nothing, and says who is slow, whom a step waits for, and who saw a failure first. */
+export class RunDiagnosis {
+  readonly #parts: DiagnosisParts
+  readonly #flights = new FlightRecords()
+  readonly #failures = new FailureReports()
+  readonly steps = new StepWatch()
+  #askedMs: Ms = Number.NEGATIVE_INFINITY
+  /** The answer that readers wait for now. */
+  #why: Promise<RunWhy> | undefined
+  #lastCause = ''
+
+  constructor(parts: DiagnosisParts) {
+    this.#parts = parts
+  }
+
+  /** What a decision causes, with what its steps tell about stragglers. */
+  watch(effects: readonly Effect[]): readonly Effect[] {
+    return this.steps.watch(effects)
+  }
+
+  /** Keeps what a worker says about its ops, and about what went wrong. */
+  heard(link: LinkId, message: WorkerMessage): void {
+    const state = this.#parts.state()
+    const member = memberOfLink(state, link)
+    if (member === undefined) return
+    if (message.type === 'flight') this.#flights.take(member.workerId, message, this.#parts.clock.now())
+    if (message.type !== 'failed' && message.type !== 'peer-lost') return
+    const { error } = message
+    const peerRank = message.type === 'peer-lost' ? message.peerRank : undefined
+    const about = state.members.find(({ rank }) => rank !== undefined && rank === peerRank)?.workerId ?? null
+    this.#report({ workerId: member.workerId, about, code: error.code, what: error.what })
+  }
+
+  /** To be called before membership hears of it. */
+  linkLost(link: LinkId, reason: string): void {
+    const member = memberOfLink(this.#parts.state(), link)
+    if (member === undefined || !this.#isUnderWay) return
+    this.#report({
+      workerId: null,
+      about: member.workerId,
+      code: null,
+      what: `the link of ${member.workerId} was lost: ${reason}`,
+    })
+  }
+
+  /** Asks, and says in the log what it finds, while a step is held up. */
+  tick(): void {
+    const nowMs = this.#parts.clock.now()
+    if (nowMs - this.#askedMs < askAgainMs || !isHeldUp(this.#parts.state(), this.steps, nowMs)) return
+    void this.why().then(why => this.#log(why))
+  }
+
+  /** What holds the run up: asks every worker what it is in, and waits for the answers, but not long. Never rejects. */
+  why(): Promise<RunWhy> {
+    this.#why ??= this.#ask().finally(() => {
+      this.#why = undefined
+    })
+    return this.#why
+  }
+
+  async #ask(): Promise<RunWhy> {
+    const { clock, links } = this.#parts
+    const askedMs = clock.now()
+    this.#askedMs = askedMs
+    if (this.#isUnderWay) {
+      const { generation, members } = this.#parts.state()
+      const asked = members.filter(({ rank, link }) => rank !== undefined && link !== undefined)
+      for (const { link } of asked) if (link !== undefined) links.send(link, { type: 'report-flight' })
+      const workerIds = asked.map(({ workerId }) => workerId)
+      await this.#flights.answered(workerIds, generation, askedMs, answerMs)
+    }
+    return whyOf({
+      state: this.#parts.state(),
+      facts: link => links.facts(link),
+      steps: this.steps,
+      flights: this.#flights,
+      failures: this.#failures,
+      askedMs,
+      nowMs: clock.now(),
+    })
+  }
+
+  #log({ summary, causes, step }: RunWhy): void {
+    const [worst] = causes
+    if (worst === undefined) return
+    const cause = [step, worst.cause, worst.workerId, worst.to].join(' ')
+    if (cause === this.#lastCause) return
+    this.#lastCause = cause
+    this.#parts.logger.warn({ step, workerId: worst.workerId, code: worst.cause, reason: summary }, 'step.held-up')
+  }
+
+  #report(report: Omit<FailureReport, 'atMs'>): void {
+    this.#failures.add(this.#parts.state().generation, { ...report, atMs: this.#parts.clock.now() })
+  }
+
+  get #isUnderWay(): boolean {
+    const { phase } = this.#parts.state()
+    return phase === 'preparing' || phase === 'training' || phase === 'gathering'
+  }
+}
