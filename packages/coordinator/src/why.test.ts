@@ -28,6 +28,7 @@ async function train(): Promise<Rig> {
   const job = { name: 'tiny', steps: 1000 }
   const coordinator = await startCoordinator({
     job,
+    globalBatch: 8,
     numWorkers: 3,
     logger: nullLogger,
     runDir: folder.path,
