@@ -10,6 +10,7 @@ import { dialControl } from '@skein/transport'
 import { afterEach, expect, test } from 'vitest'
 import { batch, digestAfter, FakeWorker } from './fake-worker.test.support.ts'
 import { type CoordinatorOptions, type RunningCoordinator, startCoordinator } from './start-coordinator.ts'
+import type { CoordinatorStatus } from './status.ts'
 import { Store } from './store.ts'
 
 const open: { close(): unknown }[] = []
@@ -56,6 +57,10 @@ async function follow(coordinator: Started, from = 0): Promise<Record<string, un
   const lines = (await response.text()).trimEnd().split('\n')
   return lines.map(line => JSON.parse(line) as Record<string, unknown>)
 }
+
+/** Who was turned away so far, by reason. */
+const refusedBy = async (coordinator: Started) =>
+  ((await (await fetch(`${coordinator.url}/status`)).json()) as CoordinatorStatus).refused
 
 const kindsOf = (events: readonly Record<string, unknown>[]) => events.map(event => event['event'])
 
@@ -161,6 +166,7 @@ test('a worker with a wrong token is refused before it can say anything', async 
   await expect(dialControl({ url: coordinator.url, token: 'wrong-token' })).rejects.toMatchObject({
     code: 'SKEIN_TRANSPORT_UNAUTHORIZED',
   })
+  expect(await refusedBy(coordinator)).toEqual({ badToken: 1 })
 })
 
 test('garbage and oversized messages of a stranger end its link and nothing else', async () => {
@@ -173,6 +179,7 @@ test('garbage and oversized messages of a stranger end its link and nothing else
   const { socket, closed } = await rawLink(coordinator)
   socket.send('text')
   expect(await closed).toBe(1008)
+  expect(await refusedBy(coordinator)).toEqual({ badMessage: 3 })
   const worker = await join(coordinator, 'w0')
   await worker.train(2)
   expect(await coordinator.finished).toMatchObject({ status: 'finished' })
@@ -195,6 +202,7 @@ test('a link over which nobody joins is closed', async () => {
   open.push(worker)
   expect((await worker.hears('refuse')).error.code).toBe('SKEIN_COORDINATOR_JOIN_TIMEOUT')
   await worker.closed
+  expect((await refusedBy(coordinator)).noJoin).toBeGreaterThan(0)
 })
 
 test('a killed worker is named to the others at once, and the run ends with the last commit kept', async () => {
