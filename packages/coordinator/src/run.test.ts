@@ -10,6 +10,7 @@ import { dialControl } from '@skein/transport'
 import { afterEach, expect, test } from 'vitest'
 import { batch, digestAfter, FakeWorker } from './fake-worker.test.support.ts'
 import { type CoordinatorOptions, type RunningCoordinator, startCoordinator } from './start-coordinator.ts'
+import type { CoordinatorStatus } from './status.ts'
 import { Store } from './store.ts'
 
 const open: { close(): unknown }[] = []
@@ -57,6 +58,10 @@ async function follow(coordinator: Started, from = 0): Promise<Record<string, un
   const lines = (await response.text()).trimEnd().split('\n')
   return lines.map(line => JSON.parse(line) as Record<string, unknown>)
 }
+
+/** Who was turned away so far, by reason. */
+const refusedBy = async (coordinator: Started) =>
+  ((await (await fetch(`${coordinator.url}/status`)).json()) as CoordinatorStatus).refused
 
 const kindsOf = (events: readonly Record<string, unknown>[]) => events.map(event => event['event'])
 
@@ -162,6 +167,7 @@ test('a worker with a wrong token is refused before it can say anything', async 
   await expect(dialControl({ url: coordinator.url, token: 'wrong-token' })).rejects.toMatchObject({
     code: 'SKEIN_TRANSPORT_UNAUTHORIZED',
   })
+  expect(await refusedBy(coordinator)).toEqual({ badToken: 1 })
 })
 
 test('garbage and oversized messages of a stranger end its link and nothing else', async () => {
@@ -174,6 +180,7 @@ test('garbage and oversized messages of a stranger end its link and nothing else
   const { socket, closed } = await rawLink(coordinator)
   socket.send('text')
   expect(await closed).toBe(1008)
+  expect(await refusedBy(coordinator)).toEqual({ badMessage: 3 })
   const worker = await join(coordinator, 'w0')
   await worker.train(2)
   expect(await coordinator.finished).toMatchObject({ status: 'finished' })
@@ -196,6 +203,7 @@ test('a link over which nobody joins is closed', async () => {
   open.push(worker)
   expect((await worker.hears('refuse')).error.code).toBe('SKEIN_COORDINATOR_JOIN_TIMEOUT')
   await worker.closed
+  expect((await refusedBy(coordinator)).noJoin).toBeGreaterThan(0)
 })
 
 test('a killed worker is named to the others at once, and they go on without it from the last commit', async () => {
