@@ -49,6 +49,8 @@ export class RunDiagnosis {
     if (message.type === 'flight') this.#flights.take(member.workerId, message, this.#parts.clock.now())
     if (message.type !== 'failed' && message.type !== 'peer-lost') return
     const { error } = message
+    // Those who hear of the end of a generation close its lanes, and the others see that: an echo, not a failure of the next one.
+    if (message.type === 'peer-lost' && message.generation !== state.generation) return
     const peerRank = message.type === 'peer-lost' ? message.peerRank : undefined
     const about = state.members.find(({ rank }) => rank !== undefined && rank === peerRank)?.workerId ?? null
     this.#report({ workerId: member.workerId, about, code: error.code, what: error.what })

@@ -122,14 +122,22 @@ describe('a tf.LayersModel on flat buffers', () => {
   })
 
   it('trains a convolutional net', () => {
+    // Drawn freely, two filters may both be dead from the start.
+    const seeded = (t: typeof tf, seed: number) => t.initializers.glorotUniform({ seed })
     const model = openModel(
       t =>
         t.sequential({
           layers: [
-            t.layers.conv2d({ inputShape: [6, 6, 1], filters: 2, kernelSize: 3, activation: 'relu' }),
+            t.layers.conv2d({
+              inputShape: [6, 6, 1],
+              filters: 2,
+              kernelSize: 3,
+              activation: 'relu',
+              kernelInitializer: seeded(t, 1),
+            }),
             t.layers.maxPooling2d({ poolSize: 2 }),
             t.layers.flatten(),
-            t.layers.dense({ units: 2 }),
+            t.layers.dense({ units: 2, kernelInitializer: seeded(t, 2) }),
           ],
         }),
       ({ tf: t, output, arrays }) =>
