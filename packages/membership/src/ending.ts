@@ -64,6 +64,14 @@ export function endDone(state: MembershipState, status: 'finished' | 'stopped', 
   }
 }
 
+/** The good end of a run whose last step is committed. */
+export function endOf(state: MembershipState, nowMs: Ms): Decision {
+  const { stop, config, committed } = state
+  return stop !== undefined && committed.step < config.totalSteps
+    ? endDone(state, 'stopped', stop.reason, nowMs)
+    : endDone(state, 'finished', `all ${config.totalSteps} steps are made`, nowMs)
+}
+
 export function memberEvent(member: Member, change: MemberChange, reason: string): RunEvent {
   return {
     event: 'member',

@@ -1,10 +1,10 @@
 import type { Ms } from '@skein/core'
+import { isSaved } from './candidates.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
-import { endDone, endFailed, memberEvent } from './ending.ts'
+import { endFailed, endOf, memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
 import { tryForm } from './forming.ts'
-import { endOf } from './leaving.ts'
 import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
 import { lastStepOf } from './newcomers.ts'
 import { isRegroupDue, nextGeneration } from './regrouping.ts'
@@ -21,7 +21,9 @@ export function onStopRequested(state: MembershipState, reason: string, nowMs: M
     return keep(state, `nothing to stop: the run is ${state.phase}`)
   if (state.stop !== undefined) return keep(state, `already stopping after step ${state.stop.afterStep}`)
   const { generation, committed, regroup } = state
-  if (state.startedMs === undefined) return endDone(state, 'stopped', reason, nowMs)
+  // Nothing was made yet that is not on disk.
+  const isNew = state.startedMs === undefined && (committed.step === 0 || isSaved(state))
+  if (isNew) return endOf({ ...state, stop: { afterStep: committed.step, reason } }, nowMs)
   const isTraining = state.phase === 'training'
   const afterStep = isTraining ? Math.min(committed.step + 2, lastStepOf(state)) : committed.step
   const stopping: Effect = { type: 'emit', event: { event: 'stopping', afterStep, reason } }

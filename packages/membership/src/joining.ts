@@ -1,5 +1,5 @@
 import type { ErrorRecord, Ms } from '@skein/core'
-import { type Decision, durableFirst, type Effect, keep } from './effects.ts'
+import { type Decision, type Effect, keep } from './effects.ts'
 import { memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import type { JoinedEvent, RecoveredEvent } from './events.ts'
@@ -32,7 +32,7 @@ export function onRecovered(state: MembershipState, event: RecoveredEvent, nowMs
       startStep: event.step,
       untrainedLoss: event.untrainedLoss,
       checkpoint: event.checkpoint,
-      gathering: { suspects: [], expected, untilMs },
+      gathering: { isFirst: expected.length === 0, suspects: [], expected, untilMs, stateUntilMs: untilMs },
       deadlineMs: untilMs,
     },
     effects: [],
@@ -52,6 +52,17 @@ export function onJoined(state: MembershipState, event: JoinedEvent, nowMs: Ms):
         todo: 'install the same version on both',
       }),
     )
+  }
+  if (state.phase === 'ended' && state.outcome?.status !== 'failed' && event.holds.length > 0) {
+    // It had a part in the run, and did not hear the end of it.
+    return {
+      state,
+      effects: [
+        { type: 'send', link, message: { type: 'finish' } },
+        { type: 'close', link, reason: 'the run is over' },
+      ],
+      reason: `worker ${workerId} came back after the end of the run`,
+    }
   }
   if (state.phase === 'ended') {
     return refuse(
@@ -138,7 +149,7 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
   ]
   return {
     state: { ...state, members },
-    effects: durableFirst(effects),
+    effects,
     reason: `worker ${workerId} joined: ${reason}`,
   }
 }

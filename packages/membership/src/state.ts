@@ -121,11 +121,15 @@ export interface Evaluation {
 
 /** Between two generations: for whom the next one waits, and how long. */
 export interface Gathering {
+  /** The first generation of a coordinator that goes on from none: it waits for all that the run should begin with. */
+  readonly isFirst: boolean
   /** Reported lost by a peer while their control links are open. */
   readonly suspects: readonly string[]
-  /** Members of the generation before a restart that are not back. */
+  /** Members of the generation before a restart that are not back, with model and data. */
   readonly expected: readonly string[]
   readonly untilMs: Ms
+  /** How long to wait for a worker that holds the last commit, where nobody here does. */
+  readonly stateUntilMs: Ms
 }
 
 /** Failures of one worker, forgiven after a time without any. */
@@ -153,6 +157,8 @@ export interface MembershipState {
   readonly strikes: Readonly<Record<string, Strikes>>
   /** Reporter → accused, since the last commit: how often it lost its lane to it. */
   readonly accusations: Readonly<Record<string, Readonly<Record<string, number>>>>
+  /** The step after the last commit, if its votes differed and none had a majority. */
+  readonly disputedStep: number | undefined
   readonly gathering: Gathering
   /** Model and data of the run, as its first members have opened them. */
   readonly loaded: LoadReport | undefined
@@ -191,7 +197,14 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     fenced: [],
     strikes: {},
     accusations: {},
-    gathering: { suspects: [], expected: [], untilMs: nowMs + config.deadlines.gatherMs },
+    disputedStep: undefined,
+    gathering: {
+      isFirst: true,
+      suspects: [],
+      expected: [],
+      untilMs: nowMs + config.deadlines.gatherMs,
+      stateUntilMs: nowMs,
+    },
     loaded: undefined,
     committed: { step: 0, digest: undefined, samplesTo: 0 },
     startStep: 0,

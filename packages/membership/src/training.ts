@@ -3,6 +3,7 @@ import { type Decision, type Effect, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
+import { endGeneration } from './leaving.ts'
 import {
   activeMembers,
   areAllActive,
@@ -48,7 +49,7 @@ export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs:
   const digests = digestDisagreement(active, step)
   if (digests === undefined) return commit(next, active, votes, nowMs)
   const { error, minority } = digests
-  if (minority.length === active.length) return endFailed(next, error)
+  if (minority.length === active.length) return withoutMajority(next, step, error, nowMs)
   return evict(next, minority, nowMs, { error, reason: `its parameters after step ${step} differ from the majority's` })
 }
 
@@ -110,6 +111,7 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
     phase: isLast ? 'finishing' : state.phase,
     members: state.members.map(member => (isActive(member) ? { ...member, vote: undefined } : member)),
     accusations: {},
+    disputedStep: undefined,
     failure: undefined,
     committed: { step, digest, samplesTo: samples[1] },
     pendingEvaluations: [],
@@ -146,13 +148,27 @@ function digestDisagreement(
   const error = errorRecord(MembershipErrors.DIGEST_MISMATCH, {
     what:
       majority === undefined
-        ? `after step ${step} the workers hold different parameters, and none has a majority: ${said}`
+        ? `after step ${step} the workers hold different parameters, and no digest has a majority: ${said}`
         : `after step ${step} these workers differ from the majority's digest ${majority[0]}: ${said}`,
     why: 'memory or frames were corrupted, or a computation is not deterministic across these machines',
     todo: 'the step was not committed: resume from the last checkpoint, without the workers named here if it happens again',
     details: { step, digests: Object.fromEntries(groups), minority: names },
   })
   return { error, minority: active.filter(member => names.includes(member.workerId)) }
+}
+
+/**
+ * Nobody can say who is wrong, but all hold the state before: it is compared with the log, and the step is made again. What was a flipped
+ * bit of one of them is gone, or shows there; the second time the run ends.
+ */
+function withoutMajority(state: MembershipState, step: number, error: ErrorRecord, nowMs: Ms): Decision {
+  if (state.disputedStep === step) return endFailed(state, error)
+  const why = `${error.what}; the step is made again`
+  return endGeneration({ ...state, disputedStep: step }, [], {
+    error: { ...error, retry: 'next-generation' },
+    why,
+    nowMs,
+  })
 }
 
 /** Each sample once: all votes name the same range, and it begins where the last commit ended. */
