@@ -42,7 +42,7 @@ export function worstOfFailing(state: MembershipState): Member | undefined {
       if (both >= maxTries) failing = [reporter, name]
     }
   }
-  const ends = state.members.filter(({ workerId }) => failing?.includes(workerId))
+  const ends = state.members.filter(({ workerId }) => failing?.includes(workerId) === true)
   const complaintsOf = ({ workerId }: Member) => complaints.get(workerId) ?? 0
   const isHolding = (member: Member) => Number(holdsCommitted(state, member))
   const [worst] = ends.toSorted(

@@ -29,7 +29,7 @@ export function onPeerLost(
   if (state.phase === 'gathering' || state.phase === 'paused') {
     return keep(state, `${what}, as is known`)
   }
-  const peer = state.members.find(member => member.rank === peerRank)
+  const [peer] = state.members.filter(member => member.rank === peerRank)
   if (peer === undefined || peer.workerId === reporter.workerId) {
     // Nonsense, but the reporter is out of the generation now: the others would wait for it in vain.
     const nobody = workerLost(state, reporter, `it reported the loss of rank ${peerRank}, which is no peer of it`)

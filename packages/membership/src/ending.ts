@@ -35,7 +35,7 @@ export function endFailed(state: MembershipState, error: ErrorRecord, workerId?:
 
 /** Ends the run well. */
 export function endDone(state: MembershipState, status: 'finished' | 'stopped', reason: string, nowMs: Ms): Decision {
-  const reports = state.members.flatMap(member => (member.finished === undefined ? [] : [member.finished]))
+  const reports = state.members.map(member => member.finished).filter(report => report !== undefined)
   const trainingMs = (state.lastCommitMs ?? nowMs) - (state.startedMs ?? nowMs)
   const event: DoneEvent = {
     event: 'done',

@@ -161,11 +161,10 @@ export function onFinished(
     ...withMember(withProgress(state, nowMs), member.workerId, { finished: report }),
     peakRssBytes: Math.max(state.peakRssBytes, report.peakRssBytes),
   }
-  const active = activeMembers(next)
-  const numFinished = active.filter(other => other.finished !== undefined).length
-  const reason = `${numFinished} of ${active.length} workers have finished`
+  const { finished: numFinished, active: numActive } = next.members.tally
+  const reason = `${numFinished} of ${numActive} workers have finished`
   const effects: Effect[] = [{ type: 'emit', event: memberEvent(member, 'finished', reason) }]
-  if (numFinished < active.length) return { state: next, effects, reason }
+  if (numFinished < numActive) return { state: next, effects, reason }
   return withEffects(endOf(next, nowMs), effects)
 }
 

@@ -36,8 +36,8 @@ function letGo(
   state: MembershipState,
   nowMs: Ms,
 ): { readonly state: MembershipState; readonly effects: readonly Effect[] } {
+  if (state.members.tally.leaving === 0) return { state, effects: [] }
   const staying = state.members.filter(member => member.leaving === undefined)
-  if (staying.length === state.members.length) return { state, effects: [] }
   const isNeeded = originOf(state, staying) === undefined
   const canGoOn = candidatesOf(state, nowMs).length >= state.config.minWorkers
   return isNeeded && canGoOn ? { state, effects: [] } : releaseLeavers(state)
@@ -45,9 +45,9 @@ function letGo(
 
 function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {
   const { config, stop } = state
-  const candidates = candidatesOf(state, nowMs)
-  const awaited = awaitedBy(state, candidates, nowMs)
+  const awaited = awaitedBy(state, nowMs)
   if (awaited !== undefined) return keep(state, `${why}; ${awaited}`)
+  const candidates = candidatesOf(state, nowMs)
   const isLost = originOf(state, candidates) === undefined
   const from = isLost ? rewound(state) : state
   // Nothing is left to be made, or to be taken to disk.
@@ -74,7 +74,7 @@ function form(
   const chosen = choose(state, candidates)
   const shares = equalShares(config.globalBatch, chosen.length)
   const rankOf = new Map(chosen.map((member, rank) => [member.workerId, rank]))
-  const members = state.members.map((member): Member => {
+  const members = state.members.each((member): Member => {
     const rank = rankOf.get(member.workerId)
     return { ...member, rank, share: shares[rank ?? -1] ?? 0, ready: undefined, vote: undefined, finished: undefined }
   })

@@ -4,7 +4,7 @@ import { memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import type { JoinedEvent, RecoveredEvent } from './events.ts'
 import { removeMember } from './leaving.ts'
-import { counted, nameOf } from './members.ts'
+import { counted, memberOfLink, nameOf } from './members.ts'
 import type { CoordinatorMessage } from './messages.ts'
 import { errorRecord, turnAway } from './refusing.ts'
 import type { Member, MembershipState } from './state.ts'
@@ -75,12 +75,12 @@ export function onJoined(state: MembershipState, event: JoinedEvent, nowMs: Ms):
   }
   const fence = state.fenced.find(one => one.incarnation === incarnation)
   if (fence !== undefined) return refuse(fence.isReplaced ? replacedError(workerId) : fencedError(workerId))
-  const same = state.members.find(member => member.workerId === workerId)
+  const same = state.members.byId(workerId)
   if (same !== undefined && same.link === link) {
     if (same.incarnation === incarnation) return keep(state, `${nameOf(same)} asked to join twice over one link`)
     return refuse(duplicateError(workerId))
   }
-  if (state.members.some(member => member.link === link)) return refuse(duplicateError(workerId))
+  if (memberOfLink(state, link) !== undefined) return refuse(duplicateError(workerId))
   if (same === undefined && state.members.length >= maxJoined) {
     return refuse(
       errorRecord(MembershipErrors.RUN_FULL, {
@@ -133,7 +133,7 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
     notBeforeMs,
   }
   const { numWorkers, maxWorkers } = state.config
-  const members = [...state.members, member]
+  const members = state.members.with(member)
   const pauseMs = Math.round(notBeforeMs - nowMs)
   const reason = [
     state.startedMs === undefined

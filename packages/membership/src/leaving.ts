@@ -37,6 +37,10 @@ export function removeMember(
   nowMs: Ms,
   { isFenced = false, isStrike = false, withholdForm = false }: Removal = {},
 ): Decision {
+  const why = `${nameOf(member)} ${saidOf[change] ?? change}: ${reason}`
+  if (state.phase === 'ended') {
+    return { state: withoutMember(state, member.workerId), effects: [], reason: `${why}, after the end of the run` }
+  }
   const struck = isStrike ? strike(state, member.workerId, nowMs) : state
   const fenced = isFenced
     ? [...struck.fenced, { incarnation: member.incarnation, isReplaced: change === 'fenced' }].slice(-maxFenced)
@@ -44,22 +48,16 @@ export function removeMember(
   const without: MembershipState = { ...withoutMember(struck, member.workerId), fenced }
   const rest = change === 'reconnected' ? without : withoutAccusations(without, member.workerId)
   const effects: Effect[] = [{ type: 'emit', event: memberEvent(member, change, reason) }]
-  const why = `${nameOf(member)} ${saidOf[change] ?? change}: ${reason}`
-  if (state.phase === 'ended') return { state: rest, effects: [], reason: `${why}, after the end of the run` }
   if (state.phase === 'gathering' || state.phase === 'paused') {
     const left = withoutWaiting(rest, member.workerId)
     const next = isKept(state) && !isKept(left) ? awaitingState(left, nowMs) : left
     return withholdForm ? { state: next, effects, reason: why } : tryForm(next, effects, nowMs, why)
   }
   if (!isActive(member)) return { state: rest, effects, reason: `${why}; it was not in the generation` }
-  if (
-    state.phase === 'finishing' &&
-    isSaved(state) &&
-    activeMembers(rest).every(other => other.finished !== undefined)
-  ) {
-    const isAlone = activeMembers(rest).length === 0 && member.finished === undefined
-    if (!isAlone) return withEffects(endOf(rest, nowMs), effects)
-  }
+  const { active, finished } = rest.members.tally
+  const haveOthersFinished = finished === active && (active > 0 || member.finished !== undefined)
+  if (state.phase === 'finishing' && isSaved(state) && haveOthersFinished)
+    return withEffects(endOf(rest, nowMs), effects)
   if (state.phase === 'finishing' && member.finished !== undefined) {
     return { state: rest, effects, reason: `${why}, after it had finished` }
   }
@@ -97,7 +95,7 @@ export function endGeneration(
   const next: MembershipState = {
     ...state,
     phase: 'gathering',
-    members: state.members.map(member => ({
+    members: state.members.each(member => ({
       ...member,
       rank: undefined,
       ready: undefined,

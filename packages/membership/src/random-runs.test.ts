@@ -6,9 +6,9 @@ import { checkGoodEnd, checkRun, hasFailedAlone, lastStep } from './simulated-ru
 import { configOf, SimulatedRun } from './simulated-run.test.support.ts'
 import type { SimulatedWorker } from './simulated-worker.test.support.ts'
 
-// SKEIN_FUZZ_RUNS=100 plays a hundred times as many runs, SKEIN_SIM_MEMBERS=10000 the last one with so many members.
+// SKEIN_FUZZ_RUNS=100 plays a hundred times as many runs, SKEIN_SIM_MEMBERS=1000 the last one with so many members.
 const seed = useTestSeed()
-const numMany = Number(process.env['SKEIN_SIM_MEMBERS'] ?? 1_000)
+const numMany = Number(process.env['SKEIN_SIM_MEMBERS'] ?? 10_000)
 
 /** All faults begin before, … */
 const faultsEndMs = 6_000
@@ -80,15 +80,18 @@ describe('simulated runs', () => {
     const run = new SimulatedRun(configOf({ numWorkers: numMany, maxWorkers: numMany, totalSteps: 3 }), seed)
     for (let i = 0; i < numMany; i++) run.start(`w${i}`)
     const anyone = () => run.workers[run.random.nextInt(run.workers.length)] as SimulatedWorker
+    // All are here and prepare or train then.
+    const soonMs = () => 350 + run.random.nextInt(400)
     for (let i = 0; i < 4; i++) {
-      run.after(run.random.nextInt(2_000), () => run.kill(anyone()))
-      run.after(run.random.nextInt(2_000), () => run.stop(anyone(), 500 + run.random.nextInt(8_000)))
-      run.after(run.random.nextInt(2_000), () => run.cutOff(anyone(), i % 2 === 0))
+      run.after(soonMs(), () => run.kill(anyone()))
+      run.after(soonMs(), () => run.stop(anyone(), 500 + run.random.nextInt(8_000)))
+      run.after(soonMs(), () => run.cutOff(anyone(), i % 2 === 0))
+      run.after(soonMs(), () => run.partition(anyone(), anyone(), 500, i % 2 === 0))
     }
-    run.after(1_500, () => run.coordinator.restart(1_000))
+    run.after(600, () => run.coordinator.restart(1_000))
     run.play(limitMs)
     checkRun(run)
     checkGoodEnd(run)
     expect(lastStep(run)).toBe(3)
-  }, 300_000)
+  }, 120_000)
 })

@@ -15,7 +15,7 @@ export function nextGeneration(state: MembershipState, before: readonly Effect[]
   const next: MembershipState = {
     ...state,
     phase: 'gathering',
-    members: state.members.map(member => ({ ...member, rank: undefined, ready: undefined })),
+    members: state.members.each(member => ({ ...member, rank: undefined, ready: undefined })),
     regroup: undefined,
     gathering: {
       isFirst: false,

@@ -8,8 +8,9 @@ export function releaseLeavers(state: MembershipState): {
   readonly effects: Effect[]
 } {
   const leavers = state.members.filter(member => member.leaving !== undefined)
+  const members = leavers.reduce((rest, { workerId }) => rest.without(workerId), state.members)
   return {
-    state: { ...state, members: state.members.filter(member => member.leaving === undefined) },
+    state: { ...state, members },
     effects: leavers.flatMap((member): Effect[] => [
       { type: 'emit', event: memberEvent(member, 'left', member.leaving ?? '') },
       { type: 'send', link: member.link, message: { type: 'finish' } },

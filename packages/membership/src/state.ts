@@ -1,5 +1,6 @@
 import type { ErrorRecord, Ms } from '@skein/core'
 import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
+import { Roster } from './roster.ts'
 
 /** Names one control link of the process; never reused. */
 export type LinkId = string
@@ -134,6 +135,7 @@ export interface Gathering {
 
 /** Failures of one worker, forgiven after a time without any. */
 export interface Strikes {
+  readonly workerId: string
   readonly count: number
   readonly lastMs: Ms
 }
@@ -150,11 +152,11 @@ export interface MembershipState {
   /** 0 while gathering in a new run; rises by one when a membership is fixed. */
   readonly generation: number
   /** In join order. */
-  readonly members: readonly Member[]
+  readonly members: Roster
   /** Incarnations that may not come back, the last of them; `isReplaced`: a newer process has their name. */
   readonly fenced: readonly { readonly incarnation: string; readonly isReplaced: boolean }[]
-  /** By workerId. */
-  readonly strikes: Readonly<Record<string, Strikes>>
+  /** Of whom has failed lately. */
+  readonly strikes: readonly Strikes[]
   /** Reporter → accused, since the last commit: how often it lost its lane to it. */
   readonly accusations: Readonly<Record<string, Readonly<Record<string, number>>>>
   /** The step after the last commit, if its votes differed and none had a majority. */
@@ -193,9 +195,9 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     config,
     phase: 'gathering',
     generation: 0,
-    members: [],
+    members: Roster.of([]),
     fenced: [],
-    strikes: {},
+    strikes: [],
     accusations: {},
     disputedStep: undefined,
     gathering: {

@@ -4,16 +4,7 @@ import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
 import { endGeneration } from './leaving.ts'
-import {
-  activeMembers,
-  areAllActive,
-  isActive,
-  linksOf,
-  listNames,
-  memberOfLink,
-  nameOf,
-  withMember,
-} from './members.ts'
+import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
 import type { Vote } from './messages.ts'
 import { considerRegroup, lastStepOf } from './newcomers.ts'
 import { isRegroupDue, nextGeneration } from './regrouping.ts'
@@ -39,7 +30,8 @@ export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs:
   const { step, digest } = vote
   // An undone step leaves the one before it.
   const next = withMember(state, member.workerId, { vote, holds: [{ step, digest }, ...member.holds.slice(0, 1)] })
-  if (!areAllActive(next, other => other.vote !== undefined)) {
+  const { voted, active: numActive } = next.members.tally
+  if (voted < numActive) {
     return { state: next, effects: [], reason: `${nameOf(member)} voted for step ${step}` }
   }
   const active = activeMembers(next)
@@ -109,7 +101,7 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
   const next: MembershipState = {
     ...state,
     phase: isLast ? 'finishing' : state.phase,
-    members: state.members.map(member => (isActive(member) ? { ...member, vote: undefined } : member)),
+    members: state.members.each(member => (isActive(member) ? { ...member, vote: undefined } : member)),
     accusations: {},
     disputedStep: undefined,
     failure: undefined,
