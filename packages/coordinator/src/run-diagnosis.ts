@@ -52,7 +52,7 @@ export class RunDiagnosis {
     // Those who hear of the end of a generation close its lanes, and the others see that: an echo, not a failure of the next one.
     if (message.type === 'peer-lost' && message.generation !== state.generation) return
     const peerRank = message.type === 'peer-lost' ? message.peerRank : undefined
-    const about = state.members.find(({ rank }) => rank !== undefined && rank === peerRank)?.workerId ?? null
+    const about = [...state.members].find(({ rank }) => rank !== undefined && rank === peerRank)?.workerId ?? null
     this.#report({ workerId: member.workerId, about, code: error.code, what: error.what })
   }
 

@@ -1,5 +1,5 @@
 import type { Ms } from '@skein/core'
-import { type Member, type MembershipState, type StepEvent, whyWaiting } from '@skein/membership'
+import { type Member, type MembershipState, type StepEvent, strikesOf, whyWaiting } from '@skein/membership'
 import type { RefusalCounts } from '@skein/transport'
 import type { StepWatch } from './step-watch.ts'
 
@@ -101,7 +101,7 @@ export function statusOf(state: MembershipState, { facts, steps, lastStep, numEv
         state: memberState(state, member),
         share: member.share,
         leaving: member.leaving ?? null,
-        strikes: state.strikes[member.workerId]?.count ?? 0,
+        strikes: strikesOf(state, member.workerId, nowMs),
         lastSeenMs: seen === undefined ? null : nowMs - seen.lastSeenMs,
         progress: seen?.progress ?? null,
         step: seen?.step ?? null,

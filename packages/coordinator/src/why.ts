@@ -77,7 +77,7 @@ export function whyOf(parts: WhyParts): RunWhy {
         step: state.committed.step + 1,
         waitedMs: waitedMs(state, nowMs),
         usualStepMs: steps.usualStepMs,
-        members: state.members.flatMap(member => factsOf(parts, member)),
+        members: [...state.members].flatMap(member => factsOf(parts, member)),
         records: workers.flatMap(({ member, answer }) => recordOf(member, answer, nowMs)),
       })
     : { summary: restsFor(state), causes: [] }
@@ -157,7 +157,7 @@ function failureOf({ state, flights, failures }: WhyParts): GenerationFailure | 
   const [first] = newest?.reports ?? []
   if (newest === undefined || first === undefined) return undefined
   const { generation, reports } = newest
-  const ops = state.members.flatMap(({ workerId }) => {
+  const ops = [...state.members].flatMap(({ workerId }) => {
     const words = flights.lastWordsOf(workerId, generation)
     const op = words?.message.ops.find(({ outcome }) => outcome !== 'done')
     if (op === undefined) return []

@@ -1,15 +1,13 @@
 import type { ErrorRecord, Ms } from '@skein/core'
+import { maxTries, withAccusation, worstOfFailing } from './accusations.ts'
 import { type Decision, keep } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
 import { tryForm } from './forming.ts'
 import { endGeneration, workerLost } from './leaving.ts'
-import { compareWorkerIds, memberOfLink, nameOf } from './members.ts'
+import { memberOfLink, nameOf } from './members.ts'
 import { errorRecord, refuseStranger } from './refusing.ts'
-import type { LinkId, Member, MembershipState } from './state.ts'
-
-/** So many generations in a row that end on the same link, and one of its two ends has to go. */
-const maxTries = 3
+import type { LinkId, MembershipState } from './state.ts'
 
 /**
  * A worker has lost its lanes with a peer. Everyone's generation ends at once. If the peer has died, the end of its control link comes
@@ -31,7 +29,7 @@ export function onPeerLost(
   if (state.phase === 'gathering' || state.phase === 'paused') {
     return keep(state, `${what}, as is known`)
   }
-  const peer = state.members.find(member => member.rank === peerRank)
+  const [peer] = state.members.filter(member => member.rank === peerRank)
   if (peer === undefined || peer.workerId === reporter.workerId) {
     // Nonsense, but the reporter is out of the generation now: the others would wait for it in vain.
     const nobody = workerLost(state, reporter, `it reported the loss of rank ${peerRank}, which is no peer of it`)
@@ -43,44 +41,19 @@ export function onPeerLost(
   return endGeneration(accused, [], { error: lost, why, nowMs, suspects: [peer.workerId] })
 }
 
-function withAccusation(state: MembershipState, reporter: string, accused: string): MembershipState {
-  const by = state.accusations[reporter] ?? {}
-  return {
-    ...state,
-    accusations: { ...state.accusations, [reporter]: { ...by, [accused]: (by[accused] ?? 0) + 1 } },
-  }
-}
-
 /** The moment in which the suspect's end would have been seen is over, and it lives. */
 export function onSuspectsAlive(state: MembershipState, nowMs: Ms): Decision {
   const cleared: MembershipState = { ...state, gathering: { ...state.gathering, suspects: [] } }
-  const pair = worstPair(cleared)
-  if (pair === undefined)
+  const worst = worstOfFailing(cleared)
+  if (worst === undefined)
     return tryForm(cleared, [], nowMs, 'those reported lost are alive, their lanes are opened again')
-  return evict(cleared, [pair], nowMs, {
+  return evict(cleared, [worst], nowMs, {
     error: errorRecord(MembershipErrors.UNREACHABLE, {
-      what: `${nameOf(pair)} and a peer cannot keep a connection: ${maxTries} generations in a row ended on it`,
+      what: `${nameOf(worst)} and a peer cannot keep a connection: ${maxTries} generations in a row ended on it`,
       why: 'a firewall or a broken link between the two, while both reach the coordinator',
       todo: 'open the lane ports between all workers; the worker comes back by itself',
-      details: { workerId: pair.workerId, accusations: state.accusations },
+      details: { workerId: worst.workerId, accusations: state.accusations },
     }),
     reason: `${maxTries} generations in a row ended on its lanes`,
   })
-}
-
-/** Of the two ends of a link that failed too often, the one to evict. */
-function worstPair(state: MembershipState): Member | undefined {
-  const complaints = new Map<string, number>()
-  let failing: readonly [string, string] | undefined
-  for (const [reporter, accused] of Object.entries(state.accusations)) {
-    for (const [name, times] of Object.entries(accused)) {
-      complaints.set(name, (complaints.get(name) ?? 0) + times)
-      const both = times + (state.accusations[name]?.[reporter] ?? 0)
-      if (both >= maxTries) failing = [reporter, name]
-    }
-  }
-  const [worst] = (failing ?? []).toSorted(
-    (a, b) => (complaints.get(b) ?? 0) - (complaints.get(a) ?? 0) || compareWorkerIds(b, a),
-  )
-  return state.members.find(member => member.workerId === worst)
 }

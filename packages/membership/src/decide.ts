@@ -1,6 +1,6 @@
 import { assertNever, type Ms } from '@skein/core'
 import { onPeerLost, onSuspectsAlive } from './blaming.ts'
-import { type Decision, keep } from './effects.ts'
+import { type Decision, durableFirst, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import type { MembershipEvent } from './events.ts'
 import { finishTimeout, onCheckpointed, onEvaluated, onFinished, onStopRequested } from './finishing.ts'
@@ -20,6 +20,10 @@ import { onVoted, stallTimeout } from './training.ts'
  * says. `nowMs` is monotonic and never goes back.
  */
 export function decide(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decision {
+  return durableFirst(react(state, event, nowMs))
+}
+
+function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decision {
   switch (event.type) {
     case 'recovered':
       return onRecovered(state, event, nowMs)
@@ -60,7 +64,7 @@ export function decide(state: MembershipState, event: MembershipEvent, nowMs: Ms
     case 'tick':
       return onTick(state, event.opsEntered ?? {}, nowMs)
     default:
-      return assertNever(event, 'decide')
+      return assertNever(event, 'react')
   }
 }
 
@@ -71,11 +75,10 @@ function onTick(state: MembershipState, opsEntered: Readonly<Record<string, numb
       return keep(state, 'the run has ended')
     case 'paused':
       // Someone may be admissible again who has failed often.
-      return tryForm(state, [], nowMs, 'paused')
+      return tryForm(state, [], nowMs, 'looked at again')
     case 'gathering':
-      if (!isLate) return keep(state, 'in time')
-      if (state.gathering.suspects.length > 0) return onSuspectsAlive(state, nowMs)
-      return tryForm(state, [], nowMs, 'the wait is over')
+      if (isLate && state.gathering.suspects.length > 0) return onSuspectsAlive(state, nowMs)
+      return tryForm(state, [], nowMs, isLate ? 'the wait is over' : 'in time')
     case 'preparing':
       return isLate ? prepareTimeout(state, nowMs) : keep(state, 'in time')
     case 'training':

@@ -1,5 +1,5 @@
 import { assertNever } from '@skein/core'
-import { isFirst } from './forming.ts'
+import { isKept } from './candidates.ts'
 import { activeMembers, listNames, nameOf } from './members.ts'
 import type { Member, MembershipState } from './state.ts'
 
@@ -9,13 +9,10 @@ export function whyWaiting(state: MembershipState): string {
   const without = (has: (member: Member) => boolean) => listNames(active.filter(m => !has(m)).map(nameOf))
   switch (state.phase) {
     case 'gathering': {
-      const { suspects, expected } = state.gathering
+      const { isFirst, suspects, expected } = state.gathering
       const here = state.members.map(member => member.workerId)
-      const pending = [
-        ...suspects.filter(name => here.includes(name)),
-        ...expected.filter(name => !here.includes(name)),
-      ]
-      if (!isFirst(state)) {
+      const pending = [...suspects, ...expected]
+      if (!isFirst) {
         const whom = pending.length === 0 ? 'workers' : listNames(pending)
         return `waiting for ${whom} before generation ${state.generation + 1} begins at step ${state.committed.step}`
       }
@@ -23,7 +20,7 @@ export function whyWaiting(state: MembershipState): string {
       return `waiting for ${Math.max(0, state.config.numWorkers - here.length)} of ${state.config.numWorkers} workers to join${names}`
     }
     case 'paused':
-      return `paused after step ${state.committed.step}: waiting for workers, at least ${state.config.minWorkers} are needed and ${state.members.length} are here`
+      return `paused after step ${state.committed.step}: ${whyPaused(state)}`
     case 'preparing':
       return `waiting for ${without(member => member.ready !== undefined)} to connect and to hold step ${state.startStep}`
     case 'training': {
@@ -37,4 +34,15 @@ export function whyWaiting(state: MembershipState): string {
     default:
       return assertNever(state.phase, 'whyWaiting')
   }
+}
+
+function whyPaused(state: MembershipState): string {
+  const { config, members } = state
+  if (members.length < config.minWorkers)
+    return `waiting for workers, at least ${config.minWorkers} are needed and ${members.length} are here`
+  const loading = members.filter(member => member.loaded === undefined).map(nameOf)
+  if (loading.length > 0) return `waiting for ${listNames(loading)} to open model and data`
+  return isKept(state)
+    ? 'waiting until workers that have failed often are taken in again'
+    : 'waiting for a worker that holds this step'
 }

@@ -51,13 +51,15 @@ export interface Decision {
 /** Nothing changes. */
 export const keep = (state: MembershipState, reason: string): Decision => ({ state, effects: [], reason })
 
-/** The order of the contract: what must be durable before what leaves. */
-export function durableFirst(effects: readonly Effect[]): Effect[] {
+/** In the order of the contract: what must be durable before what leaves. */
+export function durableFirst(decision: Decision): Decision {
+  const { effects } = decision
+  if (effects.length < 2) return decision
   const isDurable = (effect: Effect) => effect.type === 'append' || effect.type === 'emit'
-  return [...effects.filter(isDurable), ...effects.filter(effect => !isDurable(effect))]
+  return { ...decision, effects: [...effects.filter(isDurable), ...effects.filter(effect => !isDurable(effect))] }
 }
 
 /** The decision, with effects that come before its own. */
 export function withEffects(decision: Decision, before: readonly Effect[]): Decision {
-  return { ...decision, effects: durableFirst([...before, ...decision.effects]) }
+  return { ...decision, effects: [...before, ...decision.effects] }
 }

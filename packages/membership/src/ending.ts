@@ -35,7 +35,7 @@ export function endFailed(state: MembershipState, error: ErrorRecord, workerId?:
 
 /** Ends the run well. */
 export function endDone(state: MembershipState, status: 'finished' | 'stopped', reason: string, nowMs: Ms): Decision {
-  const reports = state.members.flatMap(member => (member.finished === undefined ? [] : [member.finished]))
+  const reports = state.members.map(member => member.finished).filter(report => report !== undefined)
   const trainingMs = (state.lastCommitMs ?? nowMs) - (state.startedMs ?? nowMs)
   const event: DoneEvent = {
     event: 'done',
@@ -62,6 +62,14 @@ export function endDone(state: MembershipState, status: 'finished' | 'stopped', 
     effects,
     reason: `run ${status}: ${reason}`,
   }
+}
+
+/** The good end of a run whose last step is committed. */
+export function endOf(state: MembershipState, nowMs: Ms): Decision {
+  const { stop, config, committed } = state
+  return stop !== undefined && committed.step < config.totalSteps
+    ? endDone(state, 'stopped', stop.reason, nowMs)
+    : endDone(state, 'finished', `all ${config.totalSteps} steps are made`, nowMs)
 }
 
 export function memberEvent(member: Member, change: MemberChange, reason: string): RunEvent {

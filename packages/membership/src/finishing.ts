@@ -1,10 +1,10 @@
 import type { Ms } from '@skein/core'
+import { isSaved } from './candidates.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
-import { endDone, endFailed, memberEvent } from './ending.ts'
+import { endFailed, endOf, memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
 import { tryForm } from './forming.ts'
-import { endOf } from './leaving.ts'
 import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
 import { lastStepOf } from './newcomers.ts'
 import { isRegroupDue, nextGeneration } from './regrouping.ts'
@@ -21,7 +21,9 @@ export function onStopRequested(state: MembershipState, reason: string, nowMs: M
     return keep(state, `nothing to stop: the run is ${state.phase}`)
   if (state.stop !== undefined) return keep(state, `already stopping after step ${state.stop.afterStep}`)
   const { generation, committed, regroup } = state
-  if (state.startedMs === undefined) return endDone(state, 'stopped', reason, nowMs)
+  // Nothing was made yet that is not on disk.
+  const isNew = state.startedMs === undefined && (committed.step === 0 || isSaved(state))
+  if (isNew) return endOf({ ...state, stop: { afterStep: committed.step, reason } }, nowMs)
   const isTraining = state.phase === 'training'
   const afterStep = isTraining ? Math.min(committed.step + 2, lastStepOf(state)) : committed.step
   const stopping: Effect = { type: 'emit', event: { event: 'stopping', afterStep, reason } }
@@ -159,11 +161,10 @@ export function onFinished(
     ...withMember(withProgress(state, nowMs), member.workerId, { finished: report }),
     peakRssBytes: Math.max(state.peakRssBytes, report.peakRssBytes),
   }
-  const active = activeMembers(next)
-  const numFinished = active.filter(other => other.finished !== undefined).length
-  const reason = `${numFinished} of ${active.length} workers have finished`
+  const { finished: numFinished, active: numActive } = next.members.tally
+  const reason = `${numFinished} of ${numActive} workers have finished`
   const effects: Effect[] = [{ type: 'emit', event: memberEvent(member, 'finished', reason) }]
-  if (numFinished < active.length) return { state: next, effects, reason }
+  if (numFinished < numActive) return { state: next, effects, reason }
   return withEffects(endOf(next, nowMs), effects)
 }
 

@@ -1,11 +1,14 @@
 import type { Ms } from '@skein/core'
-import { type Decision, durableFirst, type Effect, withEffects } from './effects.ts'
+import { awaitedBy } from './awaiting.ts'
+import { candidatesOf, choose, isSaved, originFor, originOf, rewound } from './candidates.ts'
+import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
-import { endDone, endFailed } from './ending.ts'
+import { endFailed, endOf } from './ending.ts'
 import { loadDisagreement } from './load-agreement.ts'
-import { activeMembers, compareWorkerIds, counted, holdsCommitted, linksOf, listNames } from './members.ts'
-import type { GenerationMember, StateOrigin } from './messages.ts'
+import { activeMembers, counted, linksOf, listNames } from './members.ts'
+import type { GenerationMember } from './messages.ts'
 import { errorRecord } from './refusing.ts'
+import { releaseLeavers } from './releasing.ts'
 import { equalShares } from './shares.ts'
 import type { Member, MembershipState } from './state.ts'
 
@@ -13,76 +16,55 @@ import type { Member, MembershipState } from './state.ts'
  * Between generations: forms the next one as soon as everyone is here for whom it waits, or the wait is over. Below the minimum the run
  * pauses: its members keep their state, and the next join looks again.
  */
-export function tryForm(state: MembershipState, before: readonly Effect[], nowMs: Ms, why: string): Decision {
-  const { config, gathering } = state
-  const isOver = nowMs >= gathering.untilMs
-  const candidates = state.members.filter(member => mayTakePart(member, nowMs))
-  const wait = (reason: string): Decision => ({ state, effects: before, reason: `${why}; ${reason}` })
-  if (!isOver) {
-    const awaited = awaitedBy(state)
-    if (awaited !== undefined) return wait(awaited)
-  }
-  const stopsHere = state.stop !== undefined && state.committed.step >= state.stop.afterStep
-  if (stopsHere && candidates.length === 0)
-    return withEffects(endDone(state, 'stopped', state.stop.reason, nowMs), before)
-  if (candidates.length < config.minWorkers && !stopsHere) {
-    if (isFirst(state) && isOver) return withEffects(gatherTimeout(state), before)
-    return isFirst(state) ? wait(countHere(state)) : pause(state, candidates, before, why)
+export function tryForm(given: MembershipState, before: readonly Effect[], nowMs: Ms, why: string): Decision {
+  const { state, effects } = letGo(stoppedHere(given), nowMs)
+  return withEffects(tryFormOf(state, nowMs, why), [...before, ...effects])
+}
+
+/** Between two generations a run that is to stop makes no step more. */
+function stoppedHere(state: MembershipState): MembershipState {
+  const { stop, committed } = state
+  if (stop === undefined || stop.afterStep <= committed.step) return state
+  return { ...state, stop: { ...stop, afterStep: committed.step } }
+}
+
+/**
+ * Those who want to go are let go. Where nobody else has the last commit they take part once more, until others have it or it is on disk;
+ * not where the run pauses anyway.
+ */
+function letGo(
+  state: MembershipState,
+  nowMs: Ms,
+): { readonly state: MembershipState; readonly effects: readonly Effect[] } {
+  if (state.members.tally.leaving === 0) return { state, effects: [] }
+  const staying = state.members.filter(member => member.leaving === undefined)
+  const isNeeded = originOf(state, staying) === undefined
+  const canGoOn = candidatesOf(state, nowMs).length >= state.config.minWorkers
+  return isNeeded && canGoOn ? { state, effects: [] } : releaseLeavers(state)
+}
+
+function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {
+  const { config, stop } = state
+  const awaited = awaitedBy(state, nowMs)
+  if (awaited !== undefined) return keep(state, `${why}; ${awaited}`)
+  const candidates = candidatesOf(state, nowMs)
+  const isLost = originOf(state, candidates) === undefined
+  const from = isLost ? rewound(state) : state
+  // Nothing is left to be made, or to be taken to disk.
+  if (stop !== undefined && (isLost || candidates.length === 0)) return endOf(from, nowMs)
+  if (candidates.length === 0 && state.committed.step === config.totalSteps && isSaved(state))
+    return endOf(state, nowMs)
+  if (candidates.length < config.minWorkers && stop === undefined) {
+    return state.gathering.isFirst ? gatherTimeout(state) : pause(state, candidates, why)
   }
   const disagreement = state.loaded === undefined ? loadDisagreement(candidates) : undefined
-  if (disagreement !== undefined) return withEffects(endFailed(state, disagreement), before)
-  const isLost = originOf(state, candidates) === undefined
-  return form(isLost ? rewound(state) : state, candidates, before, nowMs, why, isLost)
-}
-
-/** Whom or what the next generation waits for, in words. */
-function awaitedBy(state: MembershipState): string | undefined {
-  const { config, gathering, members } = state
-  if (isFirst(state)) {
-    const numLoaded = members.filter(member => member.loaded !== undefined).length
-    return numLoaded < config.numWorkers ? countHere(state) : undefined
-  }
-  const names = members.map(member => member.workerId)
-  const suspects = gathering.suspects.filter(name => names.includes(name))
-  if (suspects.length > 0) return `waiting for the end of ${listNames(suspects)}, reported lost`
-  const missing = gathering.expected.filter(name => !members.some(m => m.workerId === name && m.loaded !== undefined))
-  if (missing.length > 0) return `waiting for ${listNames(missing)} to come back`
-  const isLost = originOf(state, members) === undefined
-  return isLost ? `waiting for a worker that holds step ${state.committed.step}` : undefined
-}
-
-/** This coordinator has formed no generation yet, and waits for nobody in particular. */
-export const isFirst = (state: MembershipState): boolean =>
-  state.lastAdmissionMs === undefined && state.gathering.expected.length === 0
-
-export const countHere = (state: MembershipState): string => {
-  const { length } = state.members
-  const numLoaded = state.members.filter(member => member.loaded !== undefined).length
-  const loading = numLoaded < length ? `, ${length - numLoaded} of them still loading` : ''
-  return `${length} of ${state.config.numWorkers} workers here${loading}`
-}
-
-/** Whether a member that waits could be in a generation formed now. */
-export const mayTakePart = (member: Member, nowMs: Ms): boolean =>
-  member.loaded !== undefined && member.leaving === undefined && member.notBeforeMs <= nowMs
-
-/** Where the state after the last commit is to be had; undefined: nowhere any more. */
-function originOf(state: MembershipState, candidates: readonly Member[]): StateOrigin['kind'] | undefined {
-  if (candidates.some(member => holdsCommitted(state, member))) return 'members'
-  if (state.checkpoint?.step === state.committed.step) return 'checkpoint'
-  return state.committed.step === 0 ? 'initial' : undefined
-}
-
-/** Nobody is left who holds the last commit: the run goes back to its newest checkpoint, or to its beginning. */
-function rewound(state: MembershipState): MembershipState {
-  const step = state.checkpoint?.step ?? 0
-  return { ...state, committed: { step, digest: undefined, samplesTo: step * state.config.globalBatch } }
+  if (disagreement !== undefined) return endFailed(state, disagreement)
+  return form(from, candidates, nowMs, why, isLost)
 }
 
 function form(
   state: MembershipState,
   candidates: readonly Member[],
-  before: readonly Effect[],
   nowMs: Ms,
   why: string,
   isRewound: boolean,
@@ -92,7 +74,7 @@ function form(
   const chosen = choose(state, candidates)
   const shares = equalShares(config.globalBatch, chosen.length)
   const rankOf = new Map(chosen.map((member, rank) => [member.workerId, rank]))
-  const members = state.members.map((member): Member => {
+  const members = state.members.each((member): Member => {
     const rank = rankOf.get(member.workerId)
     return { ...member, rank, share: shares[rank ?? -1] ?? 0, ready: undefined, vote: undefined, finished: undefined }
   })
@@ -106,7 +88,7 @@ function form(
     startStep,
     regroup: undefined,
     pendingEvaluations: [],
-    gathering: { suspects: [], expected: [], untilMs: nowMs },
+    gathering: { isFirst: false, suspects: [], expected: [], untilMs: nowMs, stateUntilMs: nowMs },
     loaded: state.loaded ?? chosen[0]?.loaded,
     lastAdmissionMs: nowMs,
     deadlineMs: nowMs + config.deadlines.prepareMs,
@@ -114,7 +96,6 @@ function form(
   const active = activeMembers(next)
   const places = active.map(({ workerId, rank }) => ({ workerId, rank: rank as number }))
   const effects: Effect[] = [
-    ...before,
     {
       type: 'append',
       record: {
@@ -141,24 +122,7 @@ function form(
     },
   ]
   const reason = `${why}: generation ${generation} of ${counted(active.length)}${back}`
-  return { state: next, effects: durableFirst(effects), reason }
-}
-
-/** At most the maximum: who holds the state first, then by the order of joining; in rank order. */
-function choose(state: MembershipState, candidates: readonly Member[]): Member[] {
-  const holding = candidates.filter(member => holdsCommitted(state, member))
-  const others = candidates.filter(member => !holding.includes(member))
-  return [...holding, ...others]
-    .slice(0, state.config.maxWorkers)
-    .sort((a, b) => compareWorkerIds(a.workerId, b.workerId))
-}
-
-function originFor(state: MembershipState, active: readonly Member[]): StateOrigin {
-  const ranks = active.flatMap(member => (holdsCommitted(state, member) ? [member.rank as number] : []))
-  if (ranks.length > 0) return { kind: 'members', ranks }
-  const { checkpoint, committed } = state
-  if (checkpoint?.step === committed.step) return { kind: 'checkpoint', path: checkpoint.path }
-  return { kind: 'initial' }
+  return { state: next, effects, reason }
 }
 
 export const generationMembers = (active: readonly Member[]): GenerationMember[] =>
@@ -166,21 +130,15 @@ export const generationMembers = (active: readonly Member[]): GenerationMember[]
 
 export const laneToken = (state: MembershipState): string => `${state.config.laneSecret}.${state.generation}`
 
-function pause(
-  state: MembershipState,
-  candidates: readonly Member[],
-  before: readonly Effect[],
-  why: string,
-): Decision {
+function pause(state: MembershipState, candidates: readonly Member[], why: string): Decision {
   const { minWorkers } = state.config
   const here =
     candidates.length === 0
       ? 'no worker is'
       : `only ${listNames(candidates.map(m => m.workerId))} of at least ${minWorkers} are`
   const reason = `${why}; ${here} left: the run pauses after step ${state.committed.step}`
-  if (state.phase === 'paused') return { state, effects: before, reason }
+  if (state.phase === 'paused') return keep(state, reason)
   const effects: Effect[] = [
-    ...before,
     {
       type: 'emit',
       event: { event: 'paused', step: state.committed.step, workers: candidates.length, minWorkers, reason },
@@ -188,7 +146,7 @@ function pause(
   ]
   return {
     state: { ...state, phase: 'paused', deadlineMs: Number.POSITIVE_INFINITY },
-    effects: durableFirst(effects),
+    effects,
     reason,
   }
 }

@@ -26,6 +26,7 @@ export type {
   StateOrigin,
   Vote,
 } from './messages.ts'
+export type { Roster, Tally } from './roster.ts'
 export type { DoneEvent, ErrorEvent, MemberChange, RunEvent, StepEvent, StepMember } from './run-events.ts'
 export {
   type Deadlines,
@@ -39,3 +40,4 @@ export {
   type Outcome,
   type Phase,
 } from './state.ts'
+export { strikesOf } from './strikes.ts'

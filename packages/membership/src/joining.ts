@@ -1,10 +1,10 @@
 import type { ErrorRecord, Ms } from '@skein/core'
-import { type Decision, durableFirst, type Effect, keep } from './effects.ts'
+import { type Decision, type Effect, keep } from './effects.ts'
 import { memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import type { JoinedEvent, RecoveredEvent } from './events.ts'
 import { removeMember } from './leaving.ts'
-import { counted, nameOf } from './members.ts'
+import { counted, memberOfLink, nameOf } from './members.ts'
 import type { CoordinatorMessage } from './messages.ts'
 import { errorRecord, turnAway } from './refusing.ts'
 import type { Member, MembershipState } from './state.ts'
@@ -32,7 +32,7 @@ export function onRecovered(state: MembershipState, event: RecoveredEvent, nowMs
       startStep: event.step,
       untrainedLoss: event.untrainedLoss,
       checkpoint: event.checkpoint,
-      gathering: { suspects: [], expected, untilMs },
+      gathering: { isFirst: expected.length === 0, suspects: [], expected, untilMs, stateUntilMs: untilMs },
       deadlineMs: untilMs,
     },
     effects: [],
@@ -53,6 +53,17 @@ export function onJoined(state: MembershipState, event: JoinedEvent, nowMs: Ms):
       }),
     )
   }
+  if (state.phase === 'ended' && state.outcome?.status !== 'failed' && event.holds.length > 0) {
+    // It had a part in the run, and did not hear the end of it.
+    return {
+      state,
+      effects: [
+        { type: 'send', link, message: { type: 'finish' } },
+        { type: 'close', link, reason: 'the run is over' },
+      ],
+      reason: `worker ${workerId} came back after the end of the run`,
+    }
+  }
   if (state.phase === 'ended') {
     return refuse(
       errorRecord(MembershipErrors.RUN_ENDED, {
@@ -64,12 +75,12 @@ export function onJoined(state: MembershipState, event: JoinedEvent, nowMs: Ms):
   }
   const fence = state.fenced.find(one => one.incarnation === incarnation)
   if (fence !== undefined) return refuse(fence.isReplaced ? replacedError(workerId) : fencedError(workerId))
-  const same = state.members.find(member => member.workerId === workerId)
+  const same = state.members.byId(workerId)
   if (same !== undefined && same.link === link) {
     if (same.incarnation === incarnation) return keep(state, `${nameOf(same)} asked to join twice over one link`)
     return refuse(duplicateError(workerId))
   }
-  if (state.members.some(member => member.link === link)) return refuse(duplicateError(workerId))
+  if (memberOfLink(state, link) !== undefined) return refuse(duplicateError(workerId))
   if (same === undefined && state.members.length >= maxJoined) {
     return refuse(
       errorRecord(MembershipErrors.RUN_FULL, {
@@ -122,7 +133,7 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
     notBeforeMs,
   }
   const { numWorkers, maxWorkers } = state.config
-  const members = [...state.members, member]
+  const members = state.members.with(member)
   const pauseMs = Math.round(notBeforeMs - nowMs)
   const reason = [
     state.startedMs === undefined
@@ -138,7 +149,7 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
   ]
   return {
     state: { ...state, members },
-    effects: durableFirst(effects),
+    effects,
     reason: `worker ${workerId} joined: ${reason}`,
   }
 }

@@ -1,18 +1,12 @@
 import type { ErrorRecord, Ms } from '@skein/core'
-import { type Decision, durableFirst, type Effect, keep, withEffects } from './effects.ts'
-import { endDone, endFailed, memberEvent } from './ending.ts'
+import { withoutAccusations } from './accusations.ts'
+import { withoutWaiting } from './awaiting.ts'
+import { isKept, isSaved } from './candidates.ts'
+import { type Decision, type Effect, keep, withEffects } from './effects.ts'
+import { endFailed, endOf, memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { tryForm } from './forming.ts'
-import {
-  activeMembers,
-  holdsCommitted,
-  isActive,
-  linksOf,
-  memberOfLink,
-  nameOf,
-  withMember,
-  withoutMember,
-} from './members.ts'
+import { activeMembers, isActive, linksOf, memberOfLink, nameOf, withMember, withoutMember } from './members.ts'
 import { considerRegroup, lastStepOf } from './newcomers.ts'
 import { errorRecord, refuseStranger } from './refusing.ts'
 import type { MemberChange } from './run-events.ts'
@@ -43,27 +37,38 @@ export function removeMember(
   nowMs: Ms,
   { isFenced = false, isStrike = false, withholdForm = false }: Removal = {},
 ): Decision {
+  const why = `${nameOf(member)} ${saidOf[change] ?? change}: ${reason}`
+  if (state.phase === 'ended') {
+    return { state: withoutMember(state, member.workerId), effects: [], reason: `${why}, after the end of the run` }
+  }
   const struck = isStrike ? strike(state, member.workerId, nowMs) : state
   const fenced = isFenced
     ? [...struck.fenced, { incarnation: member.incarnation, isReplaced: change === 'fenced' }].slice(-maxFenced)
     : struck.fenced
-  const rest: MembershipState = { ...withoutMember(struck, member.workerId), fenced }
+  const without: MembershipState = { ...withoutMember(struck, member.workerId), fenced }
+  const rest = change === 'reconnected' ? without : withoutAccusations(without, member.workerId)
   const effects: Effect[] = [{ type: 'emit', event: memberEvent(member, change, reason) }]
-  const why = `${nameOf(member)} ${saidOf[change] ?? change}: ${reason}`
-  if (state.phase === 'ended') return { state: rest, effects: [], reason: `${why}, after the end of the run` }
   if (state.phase === 'gathering' || state.phase === 'paused') {
-    return withholdForm ? { state: rest, effects, reason: why } : tryForm(rest, effects, nowMs, why)
+    const left = withoutWaiting(rest, member.workerId)
+    const next = isKept(state) && !isKept(left) ? awaitingState(left, nowMs) : left
+    return withholdForm ? { state: next, effects, reason: why } : tryForm(next, effects, nowMs, why)
   }
   if (!isActive(member)) return { state: rest, effects, reason: `${why}; it was not in the generation` }
-  if (state.phase === 'finishing' && activeMembers(rest).every(other => other.finished !== undefined)) {
-    const isAlone = activeMembers(rest).length === 0 && member.finished === undefined
-    if (!isAlone) return withEffects(endOf(rest, nowMs), effects)
-  }
+  const { active, finished } = rest.members.tally
+  const haveOthersFinished = finished === active && (active > 0 || member.finished !== undefined)
+  if (state.phase === 'finishing' && isSaved(state) && haveOthersFinished)
+    return withEffects(endOf(rest, nowMs), effects)
   if (state.phase === 'finishing' && member.finished !== undefined) {
     return { state: rest, effects, reason: `${why}, after it had finished` }
   }
   return endGeneration(rest, effects, { error: workerLost(state, member, reason), why, nowMs, withholdForm })
 }
+
+/** The connection of the last one who held the state broke: it may come back with it, so the next generation waits for a while. */
+const awaitingState = (state: MembershipState, nowMs: Ms): MembershipState => ({
+  ...state,
+  gathering: { ...state.gathering, stateUntilMs: nowMs + state.config.deadlines.regatherMs },
+})
 
 const saidOf: Partial<Record<MemberChange, string>> = {
   lost: 'was lost',
@@ -86,20 +91,19 @@ export function endGeneration(
   const { error, why, nowMs, suspects = [], withholdForm = false } = facts
   const links = linksOf(activeMembers(state))
   const { blameMs, regatherMs } = state.config.deadlines
-  // A worker whose connection broke may come back with what nobody else has.
-  const isKept = state.members.some(member => holdsCommitted(state, member))
-  const untilMs = nowMs + (isKept ? blameMs : regatherMs)
+  const untilMs = nowMs + blameMs
   const next: MembershipState = {
     ...state,
     phase: 'gathering',
-    members: state.members.map(member => ({
+    members: state.members.each(member => ({
       ...member,
       rank: undefined,
       ready: undefined,
       vote: undefined,
       finished: undefined,
     })),
-    gathering: { suspects, expected: [], untilMs },
+    // A worker whose connection broke may come back with what nobody else has.
+    gathering: { isFirst: false, suspects, expected: [], untilMs, stateUntilMs: nowMs + regatherMs },
     regroup: undefined,
     pendingEvaluations: [],
     deadlineMs: untilMs,
@@ -108,16 +112,8 @@ export function endGeneration(
     links.length === 0
       ? []
       : [{ type: 'broadcast', links, message: { type: 'abort', generation: state.generation, error } }]
-  const effects = durableFirst([...before, ...abort])
+  const effects = [...before, ...abort]
   return withholdForm ? { state: next, effects, reason: why } : tryForm(next, effects, nowMs, why)
-}
-
-/** The good end of a run whose last step is committed. */
-export function endOf(state: MembershipState, nowMs: Ms): Decision {
-  const { stop, config, committed } = state
-  return stop !== undefined && committed.step < config.totalSteps
-    ? endDone(state, 'stopped', stop.reason, nowMs)
-    : endDone(state, 'finished', `all ${config.totalSteps} steps are made`, nowMs)
 }
 
 /** A control link is gone: reset, closed, or silent for too long. */
@@ -140,10 +136,18 @@ export function onLeft(state: MembershipState, link: LinkId, reason: string, now
   if (member.leaving !== undefined) return keep(state, `${nameOf(member)} is leaving already`)
   const isNeeded = isActive(member) && (state.phase === 'training' || state.phase === 'preparing')
   const canWait = isNeeded && state.committed.step + 2 < lastStepOf(state)
-  if (state.phase === 'finishing' || (isNeeded && !canWait && state.phase === 'training')) {
+  if (isActive(member) && (state.phase === 'finishing' || (state.phase === 'training' && !canWait))) {
     return keep(
       withMember(state, member.workerId, { leaving: reason }),
       `${nameOf(member)} leaves at the end, which is near`,
+    )
+  }
+  if (state.phase === 'gathering' || state.phase === 'paused') {
+    return tryForm(
+      withMember(state, member.workerId, { leaving: reason }),
+      [],
+      nowMs,
+      `${nameOf(member)} leaves: ${reason}`,
     )
   }
   if (isNeeded) {
@@ -153,21 +157,6 @@ export function onLeft(state: MembershipState, link: LinkId, reason: string, now
   }
   const gone = removeMember(state, member, 'left', reason, nowMs)
   return { ...gone, effects: [...gone.effects, { type: 'send', link, message: { type: 'finish' } }] }
-}
-
-/** Those who wanted to go, at the end of their generation: they are told that their part is done. */
-export function releaseLeavers(state: MembershipState): {
-  readonly state: MembershipState
-  readonly effects: Effect[]
-} {
-  const leavers = state.members.filter(member => member.leaving !== undefined)
-  return {
-    state: { ...state, members: state.members.filter(member => member.leaving === undefined) },
-    effects: leavers.flatMap((member): Effect[] => [
-      { type: 'emit', event: memberEvent(member, 'left', member.leaving ?? '') },
-      { type: 'send', link: member.link, message: { type: 'finish' } },
-    ]),
-  }
 }
 
 /**

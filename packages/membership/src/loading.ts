@@ -1,4 +1,5 @@
 import type { Ms } from '@skein/core'
+import { withoutWaiting } from './awaiting.ts'
 import { type Decision, keep } from './effects.ts'
 import { tryForm } from './forming.ts'
 import { loadDisagreement } from './load-agreement.ts'
@@ -18,6 +19,8 @@ export function onLoaded(state: MembershipState, link: LinkId, report: LoadRepor
   const wrong = state.loaded && loadDisagreement([{ ...mine, workerId: 'the run', loaded: state.loaded }, mine])
   if (wrong !== undefined) return turnAway(withoutMember(state, member.workerId), link, wrong)
   const why = `${nameOf(member)} has model and data`
-  if (state.phase === 'gathering' || state.phase === 'paused') return tryForm(next, [], nowMs, why)
+  if (state.phase === 'gathering' || state.phase === 'paused') {
+    return tryForm(withoutWaiting(next, member.workerId), [], nowMs, why)
+  }
   return catchUp(next, mine, why)
 }

@@ -1,9 +1,8 @@
 import type { LinkId, Member, MembershipState } from './state.ts'
 
-export const memberOfLink = (state: MembershipState, link: LinkId): Member | undefined =>
-  state.members.find(member => member.link === link)
+export const memberOfLink = (state: MembershipState, link: LinkId): Member | undefined => state.members.ofLink(link)
 
-export const linksOf = (members: readonly Member[]): LinkId[] => members.map(member => member.link)
+export const linksOf = (members: Iterable<Member>): LinkId[] => Array.from(members, member => member.link)
 
 export const isActive = (member: Member): boolean => member.rank !== undefined
 
@@ -16,10 +15,6 @@ export function activeMembers(state: MembershipState): Member[] {
   return byRank.filter(member => member !== undefined)
 }
 
-/** Whether every member of the generation is so. */
-export const areAllActive = (state: MembershipState, is: (member: Member) => boolean): boolean =>
-  state.members.every(member => member.rank === undefined || is(member))
-
 /** Whether it can go on from the last commit. */
 export const holdsCommitted = ({ committed }: MembershipState, member: Member): boolean =>
   committed.digest !== undefined &&
@@ -27,15 +22,13 @@ export const holdsCommitted = ({ committed }: MembershipState, member: Member): 
 
 export const withoutMember = (state: MembershipState, workerId: string): MembershipState => ({
   ...state,
-  members: state.members.filter(member => member.workerId !== workerId),
+  members: state.members.without(workerId),
 })
 
 /** The state with one member's facts changed. */
 export function withMember(state: MembershipState, workerId: string, change: Partial<Member>): MembershipState {
-  return {
-    ...state,
-    members: state.members.map(member => (member.workerId === workerId ? { ...member, ...change } : member)),
-  }
+  const member = state.members.byId(workerId)
+  return member === undefined ? state : { ...state, members: state.members.with({ ...member, ...change }) }
 }
 
 /** "worker w2 (rank 1)" */

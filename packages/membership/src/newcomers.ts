@@ -1,7 +1,8 @@
 import type { Ms } from '@skein/core'
+import { mayTakePart } from './candidates.ts'
 import { type Decision, type Effect, keep } from './effects.ts'
 import { memberEvent } from './ending.ts'
-import { generationMembers, laneToken, mayTakePart, tryForm } from './forming.ts'
+import { generationMembers, laneToken, tryForm } from './forming.ts'
 import {
   activeMembers,
   holdsCommitted,

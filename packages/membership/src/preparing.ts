@@ -36,12 +36,11 @@ export function onReady(state: MembershipState, link: LinkId, generation: number
   }
   const { startStep } = state
   const next = withMember(state, member.workerId, { ready: digest, holds: [{ step: startStep, digest }] })
-  const active = activeMembers(next)
-  const numReady = active.filter(other => other.ready !== undefined).length
-  const reason = `${numReady} of ${active.length} workers are ready`
+  const { ready: numReady, active: numActive } = next.members.tally
+  const reason = `${numReady} of ${numActive} workers are ready`
   const effects: Effect[] = [{ type: 'emit', event: memberEvent(member, 'ready', reason) }]
-  if (numReady < active.length) return { state: next, effects, reason }
-  return withEffects(allReady(next, active, nowMs), effects)
+  if (numReady < numActive) return { state: next, effects, reason }
+  return withEffects(allReady(next, activeMembers(next), nowMs), effects)
 }
 
 function allReady(state: MembershipState, active: readonly Member[], nowMs: Ms): Decision {
@@ -81,7 +80,7 @@ function start(state: MembershipState, active: readonly Member[], digest: string
     effects.push({ type: 'broadcast', links, message: { type: 'stop', generation, ...state.stop } })
   }
   effects.push({ type: 'broadcast', links, message: { type: 'start', generation, step: startStep } })
-  if (hasSteps) effects.push(...catchUps(next, next.members))
+  if (hasSteps) effects.push(...catchUps(next, [...next.members]))
   return considerRegroup(next, effects, nowMs, `${counted(active.length)} ready with digest ${digest}`)
 }
 

@@ -1,7 +1,6 @@
 import type { Ms } from '@skein/core'
-import { type Decision, durableFirst, type Effect } from './effects.ts'
+import type { Decision, Effect } from './effects.ts'
 import { tryForm } from './forming.ts'
-import { releaseLeavers } from './leaving.ts'
 import type { MembershipState } from './state.ts'
 
 /** Whether the announced end of the generation has come: its last step is committed, and on disk where nobody may be left to hold it. */
@@ -13,12 +12,19 @@ export function isRegroupDue({ regroup, committed, checkpoint }: MembershipState
 /** The generation ends in good order, where it was announced to. */
 export function nextGeneration(state: MembershipState, before: readonly Effect[], nowMs: Ms): Decision {
   const why = `step ${state.committed.step} committed; ${state.regroup?.reason ?? ''}`
-  const released = releaseLeavers({
+  const next: MembershipState = {
     ...state,
     phase: 'gathering',
-    members: state.members.map(member => ({ ...member, rank: undefined, ready: undefined })),
+    members: state.members.each(member => ({ ...member, rank: undefined, ready: undefined })),
     regroup: undefined,
-    gathering: { suspects: [], expected: [], untilMs: nowMs },
-  })
-  return tryForm(released.state, durableFirst([...before, ...released.effects]), nowMs, why)
+    gathering: {
+      isFirst: false,
+      suspects: [],
+      expected: [],
+      untilMs: nowMs,
+      stateUntilMs: nowMs + state.config.deadlines.regatherMs,
+    },
+    deadlineMs: nowMs,
+  }
+  return tryForm(next, before, nowMs, why)
 }

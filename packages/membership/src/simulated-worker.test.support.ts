@@ -1,11 +1,17 @@
+import type { ErrorRecord } from '@skein/core'
 import { digestAfter } from './digest-oracle.test.support.ts'
 import type { MembershipEvent } from './events.ts'
-import type { CoordinatorMessage, GenerationMember, Vote } from './messages.ts'
 import { protocolVersion } from './joining.ts'
+import type { CoordinatorMessage, GenerationMember, Vote } from './messages.ts'
+import type { LaneOwner } from './simulated-lanes.test.support.ts'
+import type { LinkOwner } from './simulated-links.test.support.ts'
 import type { HeldState, LinkId, MembershipConfig } from './state.ts'
 
 type Generation = Extract<CoordinatorMessage, { type: 'generation' }>
 type WithoutLink<Event> = Event extends unknown ? Omit<Event, 'link'> : never
+
+/** Code of a worker's own failure. */
+export const testFailure = 'SKEIN_TEST_FAILED'
 
 /** What a worker has around it: time, a network to the coordinator, and its peers. */
 export interface Surroundings {
@@ -16,36 +22,44 @@ export interface Surroundings {
   newIncarnation(workerId: string): string
   /** Undefined while the coordinator is down. */
   openLink(worker: SimulatedWorker): LinkId | undefined
-  breakLink(link: LinkId, reason: string, isSilent: boolean): void
+  breakLink(link: LinkId, reason: string): void
   send(link: LinkId, event: MembershipEvent): void
-  /** Waits for all members at a place; answered by `connected` or `reduced`. */
-  enter(worker: SimulatedWorker, generation: number, place: string, members: readonly GenerationMember[]): void
-  /** What a peer holds. */
-  stateOf(workerId: string, step: number): HeldState
+  /** Waits for all members at a place; answered by `met`. */
+  meet(worker: SimulatedWorker, generation: number, place: string, members: readonly GenerationMember[]): void
+  /** What the process behind a lane address holds. */
+  stateOf(member: GenerationMember | undefined, step: number): HeldState | undefined
   voteFor(generation: number, state: HeldState): Vote
-  assertReachable(worker: SimulatedWorker, begun: number, message: CoordinatorMessage): void
+  /** The process has ended before its time: the network breaks what was open. */
+  ended(worker: SimulatedWorker, reason: string): void
+  /** Something that no worker may see. */
+  problem(text: string): void
 }
 
 /**
  * A worker process in memory that follows the protocol as the real one does. Its parameters are a digest; a step needs all members of the
  * generation; it computes one step beyond the one it has voted for and can undo one.
  */
-export class SimulatedWorker {
+export class SimulatedWorker implements LinkOwner, LaneOwner {
   readonly workerId: string
+  readonly lanePort: number
   readonly #run: Surroundings
   incarnation: string
-  link: string | undefined
-  /** Killed, refused for good, or done. */
+  link: LinkId | undefined
+  /** Killed, refused for good, or failed. */
   isDead = false
   /** Stopped by a signal: it hears nothing and does nothing until it is woken. */
   isStopped = false
+  /** Its part is over, as the coordinator says. */
   isDone = false
   /** The error that put it out for good. */
-  refusal: string | undefined
+  refusal: ErrorRecord | undefined
   state: HeldState | undefined
   former: HeldState | undefined
   generation: Generation | undefined
   #loaded = false
+  #leaving: string | undefined
+  /** The next step it makes comes out wrong. */
+  #isCorrupt = false
   /** What happens to it while it is stopped, it notices when it is woken. */
   #waiting: (() => void)[] = []
   #committed = 0
@@ -56,14 +70,19 @@ export class SimulatedWorker {
   #isStarted = false
   #hasEnded = false
 
-  constructor(run: Surroundings, workerId: string) {
+  constructor(run: Surroundings, workerId: string, lanePort: number) {
     this.#run = run
     this.workerId = workerId
+    this.lanePort = lanePort
     this.incarnation = run.newIncarnation(workerId)
   }
 
+  get generationNumber(): number | undefined {
+    return this.generation?.generation
+  }
+
   get rank(): number {
-    return this.#members.find(member => member.workerId === this.workerId)?.rank ?? -1
+    return this.#members.find(member => member.lane.port === this.lanePort)?.rank ?? -1
   }
 
   get #members(): readonly GenerationMember[] {
@@ -71,7 +90,7 @@ export class SimulatedWorker {
   }
 
   get isAlive(): boolean {
-    return !this.isDead && !this.isStopped
+    return !this.isDead && !this.isStopped && !this.isDone
   }
 
   /** Opens a link and asks to be a member. */
@@ -88,26 +107,52 @@ export class SimulatedWorker {
       workerId: this.workerId,
       incarnation: this.incarnation,
       protocol: protocolVersion,
-      lane: { host: 'h', port: 1 },
-      pid: 1,
+      lane: { host: 'h', port: this.lanePort },
+      pid: this.lanePort,
       device: { backend: 'cpu', version: '1', threads: 1 },
-      holds: [this.state, this.former].flatMap(held => (held === undefined ? [] : [held])),
+      holds: this.#holds,
     })
+  }
+
+  get #holds(): HeldState[] {
+    return [this.state, this.former].flatMap(held => (held === undefined ? [] : [held]))
   }
 
   say(event: WithoutLink<Extract<MembershipEvent, { link: string }>>): void {
     if (this.link !== undefined) this.#run.send(this.link, { ...event, link: this.link } as MembershipEvent)
   }
 
+  /** Told to go: it says so now, and again after it has come back over another link. */
+  leave(reason: string): void {
+    this.#leaving = reason
+    this.say({ type: 'left', reason })
+  }
+
+  /** Breaks by an error of its own, and says so. */
+  fail(what: string): void {
+    this.say({ type: 'failed', error: { code: testFailure, retry: 'never', what, todo: '-', details: {} } })
+    this.end('failed')
+  }
+
+  corrupt(): void {
+    this.#isCorrupt = true
+  }
+
+  /** The process is over. */
+  end(reason: string): void {
+    if (this.isDead) return
+    this.isDead = true
+    this.#run.ended(this, reason)
+  }
+
   /** The link is gone: the state is kept, and it comes back. */
-  linkGone(link: string): void {
+  linkGone(link: LinkId): void {
     if (link !== this.link) return
     this.link = undefined
     this.#endGeneration()
     if (!this.isDead && !this.isDone) this.#after(200, () => this.join())
   }
 
-  /** Lets it do something, now or when it is awake. */
   awake(act: () => void): void {
     if (this.isDead) return
     if (this.isStopped) this.#waiting.push(act)
@@ -119,8 +164,7 @@ export class SimulatedWorker {
     for (const act of this.#waiting.splice(0)) this.awake(act)
   }
 
-  /** A peer's lanes broke. */
-  lost(generation: number, peerRank: number): void {
+  lostPeer(generation: number, peerRank: number): void {
     if (this.generation?.generation !== generation) return
     this.#endGeneration()
     const error = {
@@ -133,47 +177,60 @@ export class SimulatedWorker {
     this.say({ type: 'peerLost', generation, peerRank, error })
   }
 
-  /** All members have entered the collective of `step`. */
-  reduced(generation: number, step: number): void {
+  met(generation: number, place: string): void {
     if (this.generation?.generation !== generation) return
-    this.#reduced = step
-    this.#go()
+    if (place === 'connect') this.#restore(this.generation)
+    else {
+      this.#reduced = Number(place.slice('step '.length))
+      this.#go()
+    }
   }
 
-  /** All members have dialled each other. */
-  connected(generation: number): void {
-    const message = this.generation
-    if (message?.generation !== generation) return
-    const { startStep, origin } = message
-    if (origin.kind === 'members' && origin.ranks.includes(this.rank)) {
-      if (this.state?.step !== startStep) this.state = this.former
-      if (this.state?.step !== startStep) throw new Error(`${this.workerId} does not hold step ${startStep}`)
-    } else if (origin.kind === 'members') {
-      this.state = this.#run.stateOf(this.#members[origin.ranks[0] ?? 0]?.workerId ?? '', startStep)
-    } else this.state = { step: startStep, digest: digestAfter(startStep) }
+  /** The state that the generation begins with: its own, a peer's, the checkpoint's or the seed's. */
+  #restore({ generation, startStep, origin, members }: Generation): void {
+    if (origin.kind !== 'members') {
+      this.#begin(generation, { step: startStep, digest: digestAfter(startStep) })
+      return
+    }
+    if (origin.ranks.includes(this.rank)) {
+      const held = this.#holds.find(state => state.step === startStep)
+      if (held === undefined) this.#run.problem(`${this.workerId} was taken to hold step ${startStep}`)
+      else this.#begin(generation, held)
+      return
+    }
+    this.#after(100, () => {
+      if (this.generation?.generation !== generation) return
+      const got = this.#run.stateOf(members[origin.ranks[0] ?? -1], startStep)
+      // Where the source is gone, the loss of its lanes says so.
+      if (got !== undefined) this.#begin(generation, got)
+    })
+  }
+
+  #begin(generation: number, state: HeldState): void {
+    this.state = state
     this.former = undefined
-    this.say({ type: 'ready', generation, digest: this.state.digest })
+    this.say({ type: 'ready', generation, digest: state.digest })
   }
 
-  hear(message: CoordinatorMessage): void {
-    if (this.isDead || this.isDone) return
+  hear(link: LinkId, message: CoordinatorMessage): void {
+    if (link !== this.link || this.isDone) return
     switch (message.type) {
       case 'welcome':
-        if (this.#loaded) this.say({ type: 'loaded', dataFingerprint: 'f', numParams: 1 })
-        else
-          this.#after(300, () => {
-            this.#loaded = true
-            this.say({ type: 'loaded', dataFingerprint: 'f', numParams: 1 })
-          })
+        this.#after(this.#loaded ? 1 : 300, () => {
+          this.#loaded = true
+          if (link !== this.link) return
+          this.say({ type: 'loaded', dataFingerprint: 'f', numParams: 1 })
+          if (this.#leaving !== undefined) this.say({ type: 'left', reason: this.#leaving })
+        })
         return
       case 'catch-up':
-        this.#after(300, () => this.say({ type: 'caughtUp', holds: [] }))
+        this.#after(300, () => this.say({ type: 'caughtUp', holds: this.#holds }))
         return
       case 'generation':
         this.#endGeneration()
         this.generation = message
         this.#committed = message.startStep
-        this.#run.enter(this, message.generation, 'connect', message.members)
+        this.#run.meet(this, message.generation, 'connect', message.members)
         return
       case 'abort':
         if (message.generation === this.generation?.generation) this.#endGeneration()
@@ -181,18 +238,17 @@ export class SimulatedWorker {
       case 'refuse':
         if (message.error.retry === 'next-generation') {
           this.incarnation = this.#run.newIncarnation(this.workerId)
-          const { link } = this
-          if (link === undefined) return
-          this.#run.breakLink(link, 'gives up', false)
+          this.#run.breakLink(link, 'gives up')
           this.linkGone(link)
         } else {
-          this.refusal = message.error.code
-          this.isDead = true
+          this.refusal = message.error
+          this.end('refused')
         }
         return
       case 'fail':
       case 'finish':
         this.isDone = true
+        this.#run.breakLink(link, 'its part is over')
         return
       case 'start':
       case 'commit':
@@ -201,11 +257,18 @@ export class SimulatedWorker {
         if (message.generation !== this.generation?.generation) return
         if (message.type === 'start') this.#isStarted = true
         if (message.type === 'commit') this.#committed = message.step
+        if (message.type === 'stop' || message.type === 'regroup') this.#assertReachable(message.afterStep)
         if (message.type === 'stop') this.#stopAfter = message.afterStep
         if (message.type === 'regroup') this.#regroup = message
-        this.#run.assertReachable(this, Math.max(this.#entered, this.state?.step ?? 0), message)
         this.#go()
     }
+  }
+
+  /** An announced end must be one that nobody is past. */
+  #assertReachable(afterStep: number): void {
+    const begun = Math.max(this.#entered, this.state?.step ?? 0)
+    if (begun > afterStep)
+      this.#run.problem(`${this.workerId} has begun step ${begun} when told to end after ${afterStep}`)
   }
 
   /** Does what can be done: computing a step needs the one before it here, applying it needs that one's commit. */
@@ -214,27 +277,32 @@ export class SimulatedWorker {
     if (generation === undefined || state === undefined || !this.#isStarted) return
     const { totalSteps } = this.#run.config
     const last = Math.min(totalSteps, this.#stopAfter, this.#regroup?.afterStep ?? totalSteps)
+    const isCommitted = state.step === generation.startStep || this.#committed >= state.step
     const next = state.step + 1
     if (state.step < last) {
       if (this.#entered < next) {
         this.#entered = next
-        this.#after(60, () => this.#run.enter(this, generation.generation, `step ${next}`, generation.members))
+        this.#after(60, () => this.#run.meet(this, generation.generation, `step ${next}`, generation.members))
       }
-      if (this.#reduced < next || (state.step > generation.startStep && this.#committed < state.step)) return
+      if (this.#reduced < next || !isCommitted) return
       this.former = state
-      this.state = { step: next, digest: digestAfter(next, state.digest) }
+      // Alone it would be the majority.
+      const isWrong = this.#isCorrupt && this.#members.length > 1
+      if (isWrong) this.#isCorrupt = false
+      this.state = { step: next, digest: isWrong ? `flipped${next}` : digestAfter(next, state.digest) }
       this.say({ type: 'voted', vote: this.#run.voteFor(generation.generation, this.state) })
       this.#go()
       return
     }
-    if (this.#hasEnded || (state.step > generation.startStep && this.#committed < state.step)) return
+    if (this.#hasEnded || !isCommitted) return
     this.#hasEnded = true
     const isRegroup = state.step < Math.min(totalSteps, this.#stopAfter)
-    const saves = isRegroup ? this.#regroup?.save === true : true
-    if (this.rank === 0 && saves) {
-      this.say({ type: 'checkpointed', generation: generation.generation, step: state.step, path: `/c/${state.step}` })
-    }
-    if (!isRegroup) this.say({ type: 'finished', generation: generation.generation, step: state.step, peakRssBytes: 1 })
+    const saves = this.rank === 0 && (!isRegroup || this.#regroup?.save === true)
+    const { step } = state
+    this.#after(saves ? 100 : 10, () => {
+      if (saves) this.say({ type: 'checkpointed', generation: generation.generation, step, path: `/c/${step}` })
+      if (!isRegroup) this.say({ type: 'finished', generation: generation.generation, step, peakRssBytes: 1 })
+    })
   }
 
   #after(mostMs: number, act: () => void): void {

@@ -1,5 +1,6 @@
 import type { ErrorRecord, Ms } from '@skein/core'
 import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
+import { Roster } from './roster.ts'
 
 /** Names one control link of the process; never reused. */
 export type LinkId = string
@@ -121,15 +122,20 @@ export interface Evaluation {
 
 /** Between two generations: for whom the next one waits, and how long. */
 export interface Gathering {
+  /** The first generation of a coordinator that goes on from none: it waits for all that the run should begin with. */
+  readonly isFirst: boolean
   /** Reported lost by a peer while their control links are open. */
   readonly suspects: readonly string[]
-  /** Members of the generation before a restart that are not back. */
+  /** Members of the generation before a restart that are not back, with model and data. */
   readonly expected: readonly string[]
   readonly untilMs: Ms
+  /** How long to wait for a worker that holds the last commit, where nobody here does. */
+  readonly stateUntilMs: Ms
 }
 
 /** Failures of one worker, forgiven after a time without any. */
 export interface Strikes {
+  readonly workerId: string
   readonly count: number
   readonly lastMs: Ms
 }
@@ -146,13 +152,15 @@ export interface MembershipState {
   /** 0 while gathering in a new run; rises by one when a membership is fixed. */
   readonly generation: number
   /** In join order. */
-  readonly members: readonly Member[]
+  readonly members: Roster
   /** Incarnations that may not come back, the last of them; `isReplaced`: a newer process has their name. */
   readonly fenced: readonly { readonly incarnation: string; readonly isReplaced: boolean }[]
-  /** By workerId. */
-  readonly strikes: Readonly<Record<string, Strikes>>
+  /** Of whom has failed lately. */
+  readonly strikes: readonly Strikes[]
   /** Reporter → accused, since the last commit: how often it lost its lane to it. */
   readonly accusations: Readonly<Record<string, Readonly<Record<string, number>>>>
+  /** The step after the last commit, if its votes differed and none had a majority. */
+  readonly disputedStep: number | undefined
   readonly gathering: Gathering
   /** Model and data of the run, as its first members have opened them. */
   readonly loaded: LoadReport | undefined
@@ -187,11 +195,18 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     config,
     phase: 'gathering',
     generation: 0,
-    members: [],
+    members: Roster.of([]),
     fenced: [],
-    strikes: {},
+    strikes: [],
     accusations: {},
-    gathering: { suspects: [], expected: [], untilMs: nowMs + config.deadlines.gatherMs },
+    disputedStep: undefined,
+    gathering: {
+      isFirst: true,
+      suspects: [],
+      expected: [],
+      untilMs: nowMs + config.deadlines.gatherMs,
+      stateUntilMs: nowMs,
+    },
     loaded: undefined,
     committed: { step: 0, digest: undefined, samplesTo: 0 },
     startStep: 0,

@@ -12,13 +12,13 @@ const jitter = 0.25
 /** One more failure of this worker. */
 export function strike(state: MembershipState, workerId: string, nowMs: Ms): MembershipState {
   const count = strikesOf(state, workerId, nowMs) + 1
-  const entries = Object.entries(state.strikes).filter(([, { lastMs }]) => nowMs - lastMs <= forgiveMs)
-  return { ...state, strikes: { ...Object.fromEntries(entries), [workerId]: { count, lastMs: nowMs } } }
+  const others = state.strikes.filter(one => one.workerId !== workerId && nowMs - one.lastMs <= forgiveMs)
+  return { ...state, strikes: [...others, { workerId, count, lastMs: nowMs }] }
 }
 
 /** Failures that are not forgiven yet. */
 export function strikesOf(state: MembershipState, workerId: string, nowMs: Ms): number {
-  const strikes = state.strikes[workerId]
+  const strikes = state.strikes.find(one => one.workerId === workerId)
   return strikes === undefined || nowMs - strikes.lastMs > forgiveMs ? 0 : strikes.count
 }
 

@@ -3,16 +3,8 @@ import { type Decision, type Effect, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
-import {
-  activeMembers,
-  areAllActive,
-  isActive,
-  linksOf,
-  listNames,
-  memberOfLink,
-  nameOf,
-  withMember,
-} from './members.ts'
+import { endGeneration } from './leaving.ts'
+import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
 import type { Vote } from './messages.ts'
 import { considerRegroup, lastStepOf } from './newcomers.ts'
 import { isRegroupDue, nextGeneration } from './regrouping.ts'
@@ -38,7 +30,8 @@ export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs:
   const { step, digest } = vote
   // An undone step leaves the one before it.
   const next = withMember(state, member.workerId, { vote, holds: [{ step, digest }, ...member.holds.slice(0, 1)] })
-  if (!areAllActive(next, other => other.vote !== undefined)) {
+  const { voted, active: numActive } = next.members.tally
+  if (voted < numActive) {
     return { state: next, effects: [], reason: `${nameOf(member)} voted for step ${step}` }
   }
   const active = activeMembers(next)
@@ -48,7 +41,7 @@ export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs:
   const digests = digestDisagreement(active, step)
   if (digests === undefined) return commit(next, active, votes, nowMs)
   const { error, minority } = digests
-  if (minority.length === active.length) return endFailed(next, error)
+  if (minority.length === active.length) return withoutMajority(next, step, error, nowMs)
   return evict(next, minority, nowMs, { error, reason: `its parameters after step ${step} differ from the majority's` })
 }
 
@@ -108,8 +101,9 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
   const next: MembershipState = {
     ...state,
     phase: isLast ? 'finishing' : state.phase,
-    members: state.members.map(member => (isActive(member) ? { ...member, vote: undefined } : member)),
+    members: state.members.each(member => (isActive(member) ? { ...member, vote: undefined } : member)),
     accusations: {},
+    disputedStep: undefined,
     failure: undefined,
     committed: { step, digest, samplesTo: samples[1] },
     pendingEvaluations: [],
@@ -146,13 +140,27 @@ function digestDisagreement(
   const error = errorRecord(MembershipErrors.DIGEST_MISMATCH, {
     what:
       majority === undefined
-        ? `after step ${step} the workers hold different parameters, and none has a majority: ${said}`
+        ? `after step ${step} the workers hold different parameters, and no digest has a majority: ${said}`
         : `after step ${step} these workers differ from the majority's digest ${majority[0]}: ${said}`,
     why: 'memory or frames were corrupted, or a computation is not deterministic across these machines',
     todo: 'the step was not committed: resume from the last checkpoint, without the workers named here if it happens again',
     details: { step, digests: Object.fromEntries(groups), minority: names },
   })
   return { error, minority: active.filter(member => names.includes(member.workerId)) }
+}
+
+/**
+ * Nobody can say who is wrong, but all hold the state before: it is compared with the log, and the step is made again. What was a flipped
+ * bit of one of them is gone, or shows there; the second time the run ends.
+ */
+function withoutMajority(state: MembershipState, step: number, error: ErrorRecord, nowMs: Ms): Decision {
+  if (state.disputedStep === step) return endFailed(state, error)
+  const why = `${error.what}; the step is made again`
+  return endGeneration({ ...state, disputedStep: step }, [], {
+    error: { ...error, retry: 'next-generation' },
+    why,
+    nowMs,
+  })
 }
 
 /** Each sample once: all votes name the same range, and it begins where the last commit ended. */

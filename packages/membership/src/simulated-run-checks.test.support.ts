@@ -1,0 +1,58 @@
+import { expect } from 'vitest'
+import { batch, digestAfter } from './digest-oracle.test.support.ts'
+import type { LogRecord } from './effects.ts'
+import { MembershipErrors } from './errors.ts'
+import { testFailure } from './simulated-worker.test.support.ts'
+import type { SimulatedRun } from './simulated-run.test.support.ts'
+
+/** What must hold of every run, whatever happened: nobody saw what must not be, and the log tells one history. */
+export function checkRun(run: SimulatedRun): void {
+  expect(run.coordinator.problems).toEqual([])
+  checkLog(run.coordinator.log)
+  // Nobody was put out for good while the run went on: what is late is taken as late, and what is refused may come again.
+  const refusals = run.workers.flatMap(worker => worker.refusal ?? [])
+  expect(refusals.filter(error => error.code !== MembershipErrors.RUN_ENDED.code)).toEqual([])
+}
+
+function checkLog(log: readonly LogRecord[]): void {
+  let generation = 0
+  let next = 1
+  for (const record of log) {
+    if (record.type === 'generation') {
+      expect(record.generation, 'generations rise').toBeGreaterThan(generation)
+      generation = record.generation
+      if (record.startStep + 1 !== next) {
+        const saved = log.some(other => other.type === 'checkpoint' && other.step === record.startStep)
+        expect(record.startStep + 1, 'it only goes back').toBeLessThan(next)
+        expect(saved || record.startStep === 0, `back to step ${record.startStep}, which is on disk`).toBe(true)
+      }
+      next = record.startStep + 1
+    }
+    if (record.type !== 'commit') continue
+    expect(record.generation, 'no commit of a generation that is over').toBe(generation)
+    expect(record.step, 'steps without gaps').toBe(next)
+    expect([record.samplesFrom, record.samplesTo], 'each sample once').toEqual([(next - 1) * batch, next * batch])
+    expect(record.digest, 'what one undisturbed worker would have').toBe(digestAfter(next))
+    next++
+  }
+  expect(log.filter(record => record.type === 'ended').length).toBeLessThanOrEqual(1)
+}
+
+/** Whether the last worker that was there broke by itself, which ends a run; that it was the last one is watched where it is decided. */
+export const hasFailedAlone = (run: SimulatedRun): boolean => run.state.outcome?.error?.code === testFailure
+
+/** The run has come to its good end: its last state is on disk, and everyone who lives knows and holds what is committed. */
+export function checkGoodEnd(run: SimulatedRun): void {
+  const { outcome, committed, checkpoint, config } = run.state
+  expect(outcome?.status, outcome?.reason).toBe(committed.step === config.totalSteps ? 'finished' : 'stopped')
+  expect(checkpoint?.step ?? 0, 'the last state is on disk').toBe(committed.step)
+  expect(run.coordinator.log.at(-1)?.type).toBe('ended')
+  for (const worker of run.workers) {
+    if (worker.rank < 0 || !worker.isDone) continue
+    expect(worker.state?.step, `${worker.workerId} went on`).toBeLessThanOrEqual(committed.step)
+    expect(worker.state?.digest, `what ${worker.workerId} holds`).toBe(digestAfter(worker.state?.step ?? 0))
+  }
+}
+
+export const lastStep = (run: SimulatedRun): number =>
+  run.coordinator.log.findLast(record => record.type === 'commit')?.step ?? 0
