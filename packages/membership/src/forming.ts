@@ -5,10 +5,10 @@ import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
 import { endFailed, endOf } from './ending.ts'
 import { loadDisagreement } from './load-agreement.ts'
-import { activeMembers, counted, linksOf, listNames } from './members.ts'
+import { activeMembers, counted, holdsCommitted, linksOf, listNames } from './members.ts'
 import type { GenerationMember } from './messages.ts'
 import { errorRecord } from './refusing.ts'
-import { releaseLeavers } from './releasing.ts'
+import { release } from './releasing.ts'
 import { equalShares } from './shares.ts'
 import type { Member, MembershipState } from './state.ts'
 
@@ -37,10 +37,14 @@ function letGo(
   nowMs: Ms,
 ): { readonly state: MembershipState; readonly effects: readonly Effect[] } {
   if (state.members.tally.leaving === 0) return { state, effects: [] }
+  const leavers = state.members.filter(member => member.leaving !== undefined)
   const staying = state.members.filter(member => member.leaving === undefined)
-  const isNeeded = originOf(state, staying) === undefined
   const canGoOn = candidatesOf(state, nowMs).length >= state.config.minWorkers
-  return isNeeded && canGoOn ? { state, effects: [] } : releaseLeavers(state)
+  const isNeeded = originOf(state, staying) === undefined && canGoOn
+  return release(
+    state,
+    leavers.filter(member => !isNeeded || !holdsCommitted(state, member)),
+  )
 }
 
 function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {

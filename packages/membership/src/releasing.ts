@@ -1,16 +1,15 @@
 import type { Effect } from './effects.ts'
 import { memberEvent } from './ending.ts'
-import type { MembershipState } from './state.ts'
+import { withoutMember } from './members.ts'
+import type { Member, MembershipState } from './state.ts'
 
-/** Those who want to go are told that their part is done. */
-export function releaseLeavers(state: MembershipState): {
-  readonly state: MembershipState
-  readonly effects: Effect[]
-} {
-  const leavers = state.members.filter(member => member.leaving !== undefined)
-  const members = leavers.reduce((rest, { workerId }) => rest.without(workerId), state.members)
+/** These want to go, and are told that their part is done. */
+export function release(
+  state: MembershipState,
+  leavers: readonly Member[],
+): { readonly state: MembershipState; readonly effects: Effect[] } {
   return {
-    state: { ...state, members },
+    state: leavers.reduce((rest, { workerId }) => withoutMember(rest, workerId), state),
     effects: leavers.flatMap((member): Effect[] => [
       { type: 'emit', event: memberEvent(member, 'left', member.leaving ?? '') },
       { type: 'send', link: member.link, message: { type: 'finish' } },
