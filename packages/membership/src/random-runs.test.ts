@@ -5,6 +5,7 @@ import { allButTheEnd, type Fault, faults, plan } from './simulated-faults.test.
 import { checkGoodEnd, checkRun, hasFailedAlone, lastStep } from './simulated-run-checks.test.support.ts'
 import { configOf, SimulatedRun } from './simulated-run.test.support.ts'
 import type { SimulatedWorker } from './simulated-worker.test.support.ts'
+import type { MembershipConfig } from './state.ts'
 
 // SKEIN_FUZZ_RUNS=100 plays a hundred times as many runs, SKEIN_SIM_MEMBERS=1000 the last one with so many members.
 const seed = useTestSeed()
@@ -15,19 +16,30 @@ const faultsEndMs = 6_000
 /** … their longest is over, and whoever failed often is taken in again: so long a run may take. */
 const limitMs = 150_000
 
-/** A run of `numWorkers` to which all this happens. However many are gone by then, enough come later to finish it. */
-function playRun(seed: number, numWorkers: number, minWorkers: number, planned: readonly Fault[]): SimulatedRun {
-  const run = new SimulatedRun(configOf({ numWorkers, minWorkers, totalSteps: 40 }), seed)
-  for (let i = 0; i < numWorkers; i++) run.start(`w${i}`)
+/** A run to which all this happens. However many are gone by then, enough come later to finish it. */
+function playRun(seed: number, given: Partial<MembershipConfig>, planned: readonly Fault[]): SimulatedRun {
+  const run = new SimulatedRun(configOf(given), seed)
+  for (let i = 0; i < run.config.numWorkers; i++) run.start(`w${i}`)
   plan(run, planned)
   run.after(40_000, () => {
-    if (!run.coordinator.hasEnded) for (let i = 0; i < 2; i++) run.start(`late${i}`)
+    if (!run.coordinator.hasEnded) for (let i = 0; i < run.config.minWorkers; i++) run.start(`late${i}`)
   })
   run.play(limitMs)
   return run
 }
 
-const aRun = [fc.nat(), fc.integer({ min: 2, max: 6 }), fc.integer({ min: 1, max: 2 })] as const
+/** Short ones end in the midst of the faults; in some there are spares. */
+const aRun = fc
+  .record({
+    numWorkers: fc.integer({ min: 1, max: 6 }),
+    least: fc.integer({ min: 1, max: 3 }),
+    spares: fc.nat({ max: 2 }),
+    totalSteps: fc.constantFrom(1, 12, 40, 80),
+  })
+  .map(({ numWorkers, least, spares, totalSteps }) => {
+    const minWorkers = Math.min(least, numWorkers)
+    return { numWorkers, minWorkers, maxWorkers: Math.max(minWorkers, numWorkers - spares), totalSteps }
+  })
 
 describe('simulated runs', () => {
   test('undisturbed, all steps are made in one generation', () => {
@@ -48,12 +60,12 @@ describe('simulated runs', () => {
 
   test('whoever dies, fails, lies, stops, is cut off, comes or goes, and however often the coordinator restarts: every step once, one end', () => {
     fc.assert(
-      fc.property(...aRun, faults(12, faultsEndMs, allButTheEnd), (seed, numWorkers, minWorkers, planned) => {
-        const run = playRun(seed, numWorkers, minWorkers, planned)
+      fc.property(fc.nat(), aRun, faults(18, faultsEndMs, allButTheEnd), (seed, given, planned) => {
+        const run = playRun(seed, given, planned)
         checkRun(run)
         if (hasFailedAlone(run)) return
         checkGoodEnd(run)
-        expect(lastStep(run)).toBe(40)
+        expect(lastStep(run)).toBe(given.totalSteps)
       }),
       { numRuns: fuzzRuns(300) },
     )
@@ -62,12 +74,13 @@ describe('simulated runs', () => {
   test('a stop in the midst of all that ends the run soon, with its last state on disk', () => {
     fc.assert(
       fc.property(
-        ...aRun,
-        faults(6, faultsEndMs, allButTheEnd),
+        fc.nat(),
+        aRun,
+        faults(8, faultsEndMs, allButTheEnd),
         fc.nat({ max: faultsEndMs }),
-        (seed, numWorkers, minWorkers, planned, atMs) => {
+        (seed, given, planned, atMs) => {
           const end: Fault = { atMs, kind: 'end-run', who: 0, other: 0, ms: 0 }
-          const run = playRun(seed, numWorkers, minWorkers, [...planned, end])
+          const run = playRun(seed, given, [...planned, end])
           checkRun(run)
           if (!hasFailedAlone(run)) checkGoodEnd(run)
         },
