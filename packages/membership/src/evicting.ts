@@ -5,7 +5,7 @@ import { removeMember } from './leaving.ts'
 import { listNames, nameOf } from './members.ts'
 import type { Member, MembershipState } from './state.ts'
 
-/** Puts members out, and goes on without them. They may come back as new incarnations, without what they hold. */
+/** Puts members out, and goes on without them. They may come back as new incarnations; what they hold then counts where the log says the same. */
 export function evict(
   state: MembershipState,
   members: readonly Member[],

@@ -51,7 +51,7 @@ export type CoordinatorMessage =
       readonly startStep: number
       readonly origin: StateOrigin
     }
-  /** A worker that waits: these train, and hand out their state over their lane ports to whoever shows the token. */
+  /** A worker that waits: these train and hold the state. Answered by `caught-up`, also where it gets the state only when it is taken in. */
   | {
       readonly type: 'catch-up'
       readonly generation: number

@@ -17,8 +17,8 @@ import { refuseStranger } from './refusing.ts'
 import type { HeldState, LinkId, Member, MembershipState } from './state.ts'
 
 /*
- * Those who come while others train: they get the state while the training goes on, and are taken in where a step ends. Nobody redoes
- * anything for them.
+ * Those who come while others train are taken in where a step ends, so that nobody redoes anything for them. Before that they may get the
+ * state, or part of it; what they lack then, they get from the others before the next step.
  */
 
 /** One that waits has model and data: it is told where the state is to be had, now or when the next generation has begun. */

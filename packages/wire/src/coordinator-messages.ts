@@ -33,7 +33,7 @@ export const coordinatorMessages = [
       z.strictObject({ kind: z.literal('members'), ranks: z.array(rank).min(1).max(4_096).readonly() }),
     ]),
   }),
-  /** For one who waits: these train, and hand out their state over their lane ports to whoever shows the token. */
+  /** For one who waits: these train and hold the state. Answered by `caught-up`, also by a worker that gets the state only when it is taken in. */
   z.strictObject({
     type: z.literal('catch-up'),
     generation: uint32,

@@ -182,6 +182,7 @@ export class CommSession {
         this.#message = message
         break
       case 'catch-up':
+        // What it lacks it gets when it is taken in.
         this.#tell({ type: 'caught-up', holds: this.#holds })
         break
       case 'abort':
