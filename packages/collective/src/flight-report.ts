@@ -28,25 +28,8 @@ function peersOf({ traffic }: FlightEntry, nowMs: Ms): FlightOp['peers'] {
   return [...traffic.values()]
     .toSorted((a, b) => b.framesToReceive - b.framesReceived - (a.framesToReceive - a.framesReceived))
     .slice(0, maxFlightPeers)
-    .map(
-      ({
-        peer,
-        framesSent,
-        framesToSend,
-        framesReceived,
-        framesToReceive,
-        bytesReceived,
-        receivingMs,
-        frameBegunMs,
-      }) => ({
-        peer,
-        framesSent,
-        framesToSend,
-        framesReceived,
-        framesToReceive,
-        bytesReceived,
-        receivingMs,
-        ...(frameBegunMs === undefined ? {} : { inFrameMs: nowMs - frameBegunMs }),
-      }),
-    )
+    .map(({ frameBegunMs, ...counts }) => ({
+      ...counts,
+      ...(frameBegunMs === undefined ? {} : { inFrameMs: nowMs - frameBegunMs }),
+    }))
 }

@@ -57,5 +57,4 @@ export interface Peers {
   /** The last step of this generation, when the coordinator has announced the next one. */
   regroupAfter(): { readonly step: number; readonly saves: boolean } | undefined
   evaluated(report: EvaluationReport): void
-  checkpointed(step: number, path: string): void
 }

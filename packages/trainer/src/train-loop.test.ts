@@ -142,7 +142,6 @@ function meetingPoint(worldSize: number) {
       stopAfter: () => stopAfter,
       regroupAfter: () => regroup,
       evaluated: report => (ranks[rank] as Rank).evaluations.push(report),
-      checkpointed: () => undefined,
     }
   }
   return {

@@ -106,10 +106,6 @@ export class GenerationClient implements Peers {
     this.#post({ type: 'tell', message: { type: 'evaluated', generation: this.generation, ...report } })
   }
 
-  checkpointed(step: number, path: string): void {
-    this.#post({ type: 'tell', message: { type: 'checkpointed', generation: this.generation, step, path } })
-  }
-
   /** What came from the comm thread for this generation. */
   receive(message: Extract<ToDevice, { type: 'connected' | 'op-done' | 'op-failed' }>): void {
     if (message.type === 'connected') this.#connected.resolve()

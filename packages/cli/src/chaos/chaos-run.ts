@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { deferred, SkeinError, sleep, within } from '@skein/core'
 import { CliErrors } from '../errors.ts'
-import { askCoordinator, followEvents } from '../follow-events.ts'
+import { followEvents } from '../follow-events.ts'
 import { Child, type ChildExit } from '../launch/child.ts'
 import { parseRunEvent, type RunEvent, textField } from '../run-event.ts'
 import type { Fault } from './faults.ts'
@@ -207,11 +207,5 @@ export class ChaosRun {
     })
     this.#pending.add(owned)
     void owned.then(() => this.#pending.delete(owned))
-  }
-
-  /** Asks the run to end with a checkpoint. */
-  async stop(): Promise<void> {
-    const { token } = this.#options
-    await askCoordinator({ url: this.#url, method: 'POST', path: '/stop', token, timeoutMs: 10_000 })
   }
 }

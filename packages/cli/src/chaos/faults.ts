@@ -35,16 +35,11 @@ export interface Fault {
 const longestMs = 8_000
 
 /** The same faults for the same seed, spread over the first nine tenths of the run, in the order of steps. */
-export function drawFaults(
-  seed: number,
-  count: number,
-  steps: number,
-  kinds: readonly FaultKind[] = faultKinds,
-): Fault[] {
+export function drawFaults(seed: number, count: number, steps: number): Fault[] {
   const random = seededRandom(seed)
   const last = Math.max(1, Math.floor(0.9 * steps))
   return Array.from({ length: count }, () => ({
-    kind: kinds[random.nextInt(kinds.length)] as FaultKind,
+    kind: faultKinds[random.nextInt(faultKinds.length)] as FaultKind,
     atStep: 1 + random.nextInt(last),
     who: random.nextInt(1_000),
     forMs: 200 + random.nextInt(longestMs),
