@@ -1,3 +1,4 @@
+import net from 'node:net'
 import { SkeinError } from '@skein/core'
 import { CliErrors } from './errors.ts'
 
@@ -47,6 +48,19 @@ export function nameList(option: string) {
     const names = text.split(',').map(name => name.trim())
     if (names.every(name => name !== '')) return names
     throw usage(`${option} is ${JSON.stringify(text)}`, 'pass names with commas between them, such as a,b,10.0.0.7')
+  }
+}
+
+/** HOST, HOST:PORT, or an IPv6 address in brackets with a port. */
+export function hostAndPort(option: string) {
+  return (text: string): { readonly host: string; readonly port?: number } => {
+    if (net.isIPv6(text)) return { host: text }
+    const [, bracketed, name, port] = /^(?:\[([^\]]+)\]|([^:\s]+))(?::(\d{1,5}))?$/.exec(text) ?? []
+    const host = bracketed ?? name
+    if (host === undefined || Number(port ?? 1) > 65_535 || Number(port ?? 1) === 0) {
+      throw usage(`${option} ${text} is no HOST or HOST:PORT`, 'for example 10.0.0.7:4321, or [fd00::7]:4321')
+    }
+    return { host, ...(port === undefined ? {} : { port: Number(port) }) }
   }
 }
 

@@ -4,7 +4,7 @@ import { readEnvironment } from './environment.ts'
 import { CliErrors } from './errors.ts'
 import { findRun } from './find-run.ts'
 import { endingOf } from './launch/ending.ts'
-import { byteCount, nameList, oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
+import { byteCount, hostAndPort, nameList, oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
 import { reportError } from './report-error.ts'
 import { readTlsTrust, type TlsOptions } from './tls-files.ts'
 
@@ -102,6 +102,7 @@ function buildProgram(outcome: Outcome): Command {
     .option('--seed <n>', 'draws the faults', wholeNumber('--seed', 0, 0xffff_ffff), 1)
     .option('--count <n>', 'faults to draw', wholeNumber('--count', 0, 1000), 8)
     .option('--faults <list>', 'these instead: KIND[:WORKER]@STEP[:MS], parted by commas')
+    .option('--script <file>', 'these instead, from a JSON file that also says which peer, collective and chunk')
     .option('--run-dir <dir>', 'folder of the run (default: checkpoint.to/NAME-TIME)')
     .option('--timeout <s>', 'seconds until the run counts as stuck', positiveNumber('--timeout'), 600)
     .addOption(jsonOption())
@@ -133,9 +134,19 @@ function buildProgram(outcome: Outcome): Command {
     .option('--threads <n>', 'threads of its kernels (default: all cores)', wholeNumber('--threads', 1, 4096))
     .addOption(deviceOption())
     .option('--host <address>', 'address to listen on for other workers', '127.0.0.1')
-    .option('--advertise <address>', 'address that other workers dial (default: --host; this host’s name for 0.0.0.0)')
+    .option(
+      '--port <port>',
+      'port to listen on for other workers; 0 takes a free one',
+      wholeNumber('--port', 0, 65535),
+      0,
+    )
+    .option(
+      '--advertise <address>',
+      'HOST or HOST:PORT that other workers dial (default: --host and --port; this host’s name for 0.0.0.0)',
+      hostAndPort('--advertise'),
+    )
     .addOption(new Option('--lane <kind>', 'frames between workers').choices(['raw', 'ws']).default('raw'))
-    .option('--no-local-lanes', 'also meet workers of this host over host and port, not on Unix sockets')
+    .option('--no-local-lanes', 'also meet workers of this host over host and port, and check every payload')
     .option('--log-dir <dir>', 'folder for this worker’s log files')
     .option(
       '--join-timeout <s>',

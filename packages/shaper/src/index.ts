@@ -8,7 +8,9 @@
  * const reader = await dialLane({ host: proxy.host, port: proxy.port, ... })
  * console.log((await reader.closed).kind)   // 'reset', in place of byte 1,000,000
  */
+export { Edge } from './edge.ts'
 export { ShaperErrors } from './errors.ts'
 export { LinkModel, type LinkShape } from './link-model.ts'
 export { type ProxyTarget, type ShapedProxy, shapeProxy, type ShapeProxyOptions } from './shape-proxy.ts'
-export type { Faults } from './shaped-pipe.ts'
+export { type NetworkOptions, type NetworkPort, type NetworkPortOptions, ShapedNetwork } from './shaped-network.ts'
+export type { Faults, ShapedPipe, Tap } from './shaped-pipe.ts'

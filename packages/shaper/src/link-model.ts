@@ -31,12 +31,12 @@ const smallestPieceBytes = 1_500
  * one after the other at the rate, then take delay and jitter; none is lost, because what runs over it is a stream.
  */
 export class LinkModel {
-  readonly maxHeldBytes: number
-  readonly #bytesPerMs: number
-  readonly #delayMs: Ms
-  readonly #jitterMs: Ms
   readonly #random: Random
-  readonly #pieceBytes: number
+  #maxHeldBytes = 0
+  #bytesPerMs = 0
+  #delayMs: Ms = 0
+  #jitterMs: Ms = 0
+  #pieceBytes = 0
   /** Those not delivered yet begin at `#next`. */
   #pieces: Piece[] = []
   #next = 0
@@ -47,18 +47,29 @@ export class LinkModel {
 
   /** @throws SKEIN_SHAPER_BAD_SHAPE */
   constructor(shape: LinkShape, random: Random) {
+    this.#random = random
+    this.reshape(shape)
+  }
+
+  /** What is handed over from now on takes a link of this shape; it still overtakes nothing. @throws SKEIN_SHAPER_BAD_SHAPE */
+  reshape(shape: LinkShape): void {
     const { rateMbit = Number.POSITIVE_INFINITY, delayMs = 0, jitterMs = 0 } = shape
-    this.#bytesPerMs = (rateMbit * 1e6) / 8 / 1e3
-    const onTheWay = this.#bytesPerMs === Number.POSITIVE_INFINITY ? 15 * MiB : this.#bytesPerMs * (delayMs + jitterMs)
-    this.maxHeldBytes = shape.maxHeldBytes ?? MiB + onTheWay
+    const bytesPerMs = (rateMbit * 1e6) / 8 / 1e3
+    const onTheWay = bytesPerMs === Number.POSITIVE_INFINITY ? 15 * MiB : bytesPerMs * (delayMs + jitterMs)
+    const maxHeldBytes = shape.maxHeldBytes ?? MiB + onTheWay
     checkPositive('rateMbit', rateMbit)
-    checkPositive('maxHeldBytes', this.maxHeldBytes)
+    checkPositive('maxHeldBytes', maxHeldBytes)
     checkNotNegative('delayMs', delayMs)
     checkNotNegative('jitterMs', jitterMs)
+    this.#maxHeldBytes = maxHeldBytes
+    this.#bytesPerMs = bytesPerMs
     this.#delayMs = delayMs
     this.#jitterMs = jitterMs
-    this.#random = random
-    this.#pieceBytes = Math.max(smallestPieceBytes, Math.floor(this.#bytesPerMs * pieceMs))
+    this.#pieceBytes = Math.max(smallestPieceBytes, Math.floor(bytesPerMs * pieceMs))
+  }
+
+  get maxHeldBytes(): number {
+    return this.#maxHeldBytes
   }
 
   /** Bytes that were handed over and not taken yet. */
@@ -68,7 +79,7 @@ export class LinkModel {
 
   /** Whether to hand over more. What comes nevertheless is taken: the one who hands over stops after the chunk that filled it. */
   get hasRoom(): boolean {
-    return this.#heldBytes < this.maxHeldBytes
+    return this.#heldBytes < this.#maxHeldBytes
   }
 
   /** When `take` gives something next; undefined where nothing is held. */

@@ -12,6 +12,9 @@ export interface Faults {
   readonly corruptAt?: number
 }
 
+/** Sees bytes as they come, before they travel; may alter them. `at`: of their first one, from the beginning of the direction. */
+export type Tap = (bytes: Buffer, at: number, pipe: ShapedPipe) => void
+
 /**
  * One direction of a proxied connection: reads `from` while the model has room, writes to `to` when bytes are due. Holds at most
  * `maxHeldBytes` and one chunk of a socket (64 KiB), beside what is written and not flushed (one piece or 16 KiB). Owns its
@@ -22,6 +25,7 @@ export class ShapedPipe {
   readonly #to: Socket
   readonly #model: LinkModel
   readonly #onCut: () => void
+  readonly #tap: Tap | undefined
   #corruptAt: number
   readonly #corruptBit: number
   #stallAt: number
@@ -38,11 +42,12 @@ export class ShapedPipe {
   #isDraining = false
   #isClosed = false
 
-  constructor(from: Socket, to: Socket, shape: LinkShape & Faults, random: Random, onCut: () => void) {
+  constructor(from: Socket, to: Socket, shape: LinkShape & Faults, random: Random, onCut: () => void, tap?: Tap) {
     this.#from = from
     this.#to = to
     this.#model = new LinkModel(shape, random)
     this.#onCut = onCut
+    this.#tap = tap
     const { stallAt, cutAt, corruptAt } = faultsOf(shape)
     this.#corruptAt = corruptAt
     this.#corruptBit = 1 << random.nextInt(8)
@@ -63,9 +68,19 @@ export class ShapedPipe {
     return this.#readBytes - this.#arrivedBytes
   }
 
-  /** From now on nothing arrives, until `goOn`. */
-  stall(): void {
-    this.#stallAt = Math.min(this.#stallAt, this.#arrivedBytes)
+  /** From now on, or from this byte on, nothing arrives, until `goOn`: not the end of the stream either. */
+  stall(at = this.#arrivedBytes): void {
+    this.#stallAt = Math.min(this.#stallAt, Math.max(at, this.#arrivedBytes))
+  }
+
+  /** Whether what comes next does not arrive. */
+  get isStalled(): boolean {
+    return this.#arrivedBytes >= this.#stallAt
+  }
+
+  /** What comes from now on takes a link of this shape. @throws SKEIN_SHAPER_BAD_SHAPE */
+  reshape(shape: LinkShape): void {
+    this.#model.reshape(shape)
   }
 
   /** Ends a stall, also one that is still ahead. */
@@ -88,6 +103,7 @@ export class ShapedPipe {
       chunk.writeUInt8(chunk.readUInt8(at) ^ this.#corruptBit, at)
       this.#corruptAt = Number.POSITIVE_INFINITY
     }
+    this.#tap?.(chunk, this.#readBytes, this)
     this.#readBytes += chunk.length
     this.#chunks.push(chunk)
     this.#model.offer(chunk.length, systemClock.now())
@@ -111,7 +127,7 @@ export class ShapedPipe {
       this.#cut()
       return
     }
-    if (this.#hasEnded && this.heldBytes === 0) {
+    if (this.#hasEnded && this.heldBytes === 0 && !this.isStalled) {
       this.close()
       this.#to.end()
       return
@@ -119,7 +135,7 @@ export class ShapedPipe {
     if (this.heldBytes < this.#model.maxHeldBytes) this.#from.resume()
     else this.#from.pause()
     const next = this.#model.nextDueMs
-    if (next !== undefined && !this.#isDraining && this.#arrivedBytes < this.#stallAt) this.#wait(next - nowMs)
+    if (next !== undefined && !this.#isDraining && !this.isStalled) this.#wait(next - nowMs)
   }
 
   /** Not before the kernel has what came before: a reset drops what is still in this process. */

@@ -18,6 +18,8 @@ export interface CommGenerationOptions {
   readonly lanes: LaneServer
   readonly laneKind: LaneKind
   readonly tls: CommStart['tls']
+  /** Whether payloads over host and port are checked also where these are of this host. */
+  readonly checksums: boolean
   readonly connectMs: number
   readonly cores: number
   readonly logger: Logger
@@ -76,7 +78,7 @@ export class CommGeneration {
 
   /** Dials a lane from every peer (the receiver dials) and waits for theirs. @throws SKEIN_COLLECTIVE_UNREACHABLE */
   async connect(): Promise<void> {
-    const { message, workerId, laneKind, tls, connectMs, logger } = this.#options
+    const { message, workerId, laneKind, tls, checksums, connectMs, logger } = this.#options
     const { generation, members, laneToken } = message
     const own = members.find(member => member.workerId === workerId)?.lane.local?.hostId
     await connectGroup(this.#group, {
@@ -89,6 +91,7 @@ export class CommGeneration {
       token: laneToken,
       kind: laneKind,
       ...(tls === undefined ? {} : { tls }),
+      ...(checksums ? { checksums } : {}),
       timeoutMs: connectMs,
       signal: this.#ending.signal,
     })

@@ -73,6 +73,7 @@ export class CommSession {
     const start = this.#start
     const listener = await listen({
       host: start.listenHost,
+      port: start.listenPort,
       local: usesLocalLanes(start),
       logger: this.#logger,
       ...(start.tls === undefined ? {} : { tls: start.tls }),
@@ -160,7 +161,7 @@ export class CommSession {
       protocol: protocolVersion,
       lane: {
         host: start.laneHost,
-        port: this.#listener?.port ?? 0,
+        port: start.lanePort ?? this.#listener?.port ?? 0,
         ...(ownHost === undefined || localPath === undefined ? {} : { local: { hostId: ownHost, path: localPath } }),
       },
       pid: process.pid,
@@ -277,6 +278,8 @@ export class CommSession {
       lanes,
       laneKind: this.#start.laneKind,
       tls: this.#start.tls,
+      // Who wants no Unix sockets has a network in mind: a tunnel, a proxy, a link that is watched or shaped.
+      checksums: !this.#start.localLanes,
       connectMs: this.#start.timeouts.connectMs,
       cores: os.availableParallelism(),
       logger: this.#logger,

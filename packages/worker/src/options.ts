@@ -11,9 +11,11 @@ export interface WorkerOptions {
   readonly threads?: number
   /** Device to use; default: the best that works (`skein doctor` says which and why). */
   readonly device?: string
-  /** Address to listen on for tensor lanes, and the address that peers dial; default loopback. */
+  /** Address to listen on for tensor lanes, default loopback and a free port; and what peers dial, where that is another. */
   readonly listenHost?: string
+  readonly listenPort?: number
   readonly advertiseHost?: string
+  readonly advertisePort?: number
   /** Tensor lanes as raw frames (default) or WebSocket frames, for networks that only let WebSockets through. */
   readonly laneKind?: 'raw' | 'ws'
   /** Meets workers of the same host on Unix sockets; default true. False: over host and port, as all others. */

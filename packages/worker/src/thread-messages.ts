@@ -44,9 +44,11 @@ export interface CommStart {
   readonly workerId: string
   /** int32 [1], shared: the number of the last generation that is over, for a device thread that has no time for messages. */
   readonly lastOver: Int32Array
-  /** Address that peers dial for tensor lanes, and the one to listen on. */
+  /** Address that peers dial for tensor lanes, and the one to listen on; its port (0: a free one) is also what peers dial by default. */
   readonly laneHost: string
+  readonly lanePort: number | undefined
   readonly listenHost: string
+  readonly listenPort: number
   readonly laneKind: 'raw' | 'ws'
   readonly localLanes: boolean
   readonly tls: TlsIdentity | undefined

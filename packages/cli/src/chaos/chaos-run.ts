@@ -1,44 +1,31 @@
-import fs from 'node:fs'
-import path from 'node:path'
-import { deferred, SkeinError, sleep, within } from '@skein/core'
-import { CliErrors } from '../errors.ts'
-import { followEvents } from '../follow-events.ts'
-import { Child, type ChildExit } from '../launch/child.ts'
-import { parseRunEvent, type RunEvent, textField } from '../run-event.ts'
-import type { Fault } from './faults.ts'
+import { deferred, sleep, within } from '@skein/core'
+import type { Child } from '../launch/child.ts'
+import type { RunEvent } from '../run-event.ts'
+import { Cluster, type ClusterOptions } from './cluster.ts'
+import { coordinatorNode } from './cluster-network.ts'
+import { type Fault, needsNetwork } from './faults.ts'
+import type { FrameHit } from './frame-watch.ts'
 
-export interface ChaosOptions {
-  readonly jobFile: string
-  readonly workers: number
-  readonly steps: number
-  readonly runDir: string
-  readonly token: string
-  readonly threads: number
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly faults: readonly (Fault & { readonly workerId?: string })[]
-  readonly onEvent: (event: RunEvent) => void
+export interface ChaosOptions extends Omit<ClusterOptions, 'network' | 'canJump'> {
+  readonly seed: number
+  readonly faults: readonly Fault[]
+  /** `target`: whom it was done to. */
   readonly onFault: (fault: Fault, target: string) => void
+  /** What it took away is back. */
+  readonly onOver: (fault: Fault) => void
   readonly timeoutMs: number
 }
 
-const startMs = 30_000
 const stormSize = 4
 const flaps = 3
+const hourMs = 3_600_000
+/** Crawls, beside links within one machine. */
+const slowLink = { rateMbit: 20, delayMs: 20, jitterMs: 5 }
 
-/**
- * A run of real processes to which faults are done as its steps are committed. Whatever is taken away comes back, so that the run can end.
- * Owns all its processes: none is left when `play` settles.
- */
+/** Does faults to a run of real processes as its steps are committed. Whatever is taken away comes back, so that the run can end. */
 export class ChaosRun {
   readonly #options: ChaosOptions
-  readonly #workers = new Map<string, Child>()
-  readonly #children: Child[] = []
-  readonly #pending = new Set<Promise<void>>()
-  readonly #ended = deferred<RunEvent>()
-  readonly #closing = new AbortController()
-  #coordinator: Child | undefined
-  #port = 0
-  #url = ''
+  #cluster: Cluster | undefined
   #names = 0
   #nextFault = 0
 
@@ -48,27 +35,26 @@ export class ChaosRun {
 
   /** Resolves with the run's last event. @throws SKEIN_TIMEOUT when it does not end */
   async play(): Promise<RunEvent> {
-    const { workers, timeoutMs } = this.#options
-    fs.mkdirSync(path.join(this.#options.runDir, 'logs'), { recursive: true })
-    try {
-      await this.#startCoordinator([])
-      for (let i = 0; i < workers; i++) this.#startWorker(`w${this.#names++}`)
-      return await within(this.#ended.promise, {
-        what: 'the run to end',
-        timeoutMs,
-        todo: `read ${this.#options.runDir}/logs`,
-      })
-    } finally {
-      this.#closing.abort()
-      await Promise.allSettled(this.#pending)
-      await Promise.all(this.#children.map(child => child.stop(1_000)))
-    }
+    const { workers, timeoutMs, runDir, seed, faults } = this.#options
+    const early: RunEvent[] = []
+    await using cluster = await Cluster.start({
+      ...this.#options,
+      ...(faults.some(needsNetwork) ? { network: { seed } } : {}),
+      canJump: faults.some(({ kind }) => kind === 'clock'),
+      onEvent: event => {
+        if (this.#cluster === undefined) early.push(event)
+        else this.#onEvent(this.#cluster, event)
+      },
+    })
+    this.#cluster = cluster
+    this.#names = workers
+    for (const event of early) this.#onEvent(cluster, event)
+    return await within(cluster.ended, { what: 'the run to end', timeoutMs, todo: `read ${runDir}/logs` })
   }
 
   /** All faults that are due at this step. */
-  #onEvent(event: RunEvent): void {
-    this.#options.onEvent(event)
-    if (event.event === 'done' || event.event === 'error') this.#ended.resolve(event)
+  #onEvent(cluster: Cluster, event: RunEvent): void {
+    this.#options.onEvent?.(event)
     if (event.event !== 'step') return
     const { faults } = this.#options
     for (
@@ -77,24 +63,54 @@ export class ChaosRun {
       fault = faults[this.#nextFault]
     ) {
       this.#nextFault++
-      this.#own(this.#carryOut(fault))
+      cluster.own(this.#carryOut(cluster, fault))
     }
   }
 
-  async #carryOut(fault: Fault & { readonly workerId?: string }): Promise<void> {
-    const { signal } = this.#closing
-    const alive = [...this.#workers].filter(([, child]) => child.running).toSorted(([a], [b]) => (a < b ? -1 : 1))
-    const [name, child] =
-      alive.find(([one]) => one === fault.workerId) ?? alive[fault.who % Math.max(1, alive.length)] ?? []
-    const back = () => sleep(fault.forMs, signal)
-    const needsWorker = !['join', 'storm', 'coordinator'].includes(fault.kind)
-    if (needsWorker && (name === undefined || child === undefined)) return
-    this.#options.onFault(fault, fault.kind === 'coordinator' ? 'coordinator' : needsWorker ? (name ?? '') : 'new')
+  async #carryOut(cluster: Cluster, fault: Fault): Promise<void> {
+    const target = targetOf(cluster, fault)
+    if (target === undefined) return
+    const { name, child } = target
+    const hit = await this.#place(cluster, fault, name)
+    this.#options.onFault(fault, name)
+    await this.#do(cluster, fault, name, child, hit)
+    this.#options.onOver(fault)
+  }
+
+  /** Waits for the frame that a fault is to be done at. */
+  async #place(cluster: Cluster, { kind, place }: Fault, name: string): Promise<FrameHit | undefined> {
+    const { network, closing } = cluster
+    if (network === undefined || (place === undefined && kind !== 'corrupt')) return undefined
+    const found = deferred<FrameHit>()
+    const disarm = network.frames(name).arm(place ?? {}, hit => {
+      // In the call of the tap: a moment later the frame is on its way.
+      if (kind === 'corrupt') hit.corrupt()
+      else if (kind !== 'slow') hit.stop()
+      found.resolve(hit)
+    })
+    const end = () => found.reject(closing.reason)
+    closing.addEventListener('abort', end, { once: true })
+    return found.promise.finally(() => {
+      disarm()
+      closing.removeEventListener('abort', end)
+    })
+  }
+
+  async #do(
+    cluster: Cluster,
+    fault: Fault,
+    name: string,
+    child: Child | undefined,
+    hit: FrameHit | undefined,
+  ): Promise<void> {
+    const { network } = cluster
+    const back = () => sleep(fault.forMs, cluster.closing)
+    const next = () => `w${this.#names++}`
     switch (fault.kind) {
       case 'kill':
         child?.killNow()
         await back()
-        this.#startWorker(name ?? '')
+        await cluster.startWorker(name)
         break
       case 'stop':
         child?.signal('SIGSTOP')
@@ -104,13 +120,13 @@ export class ChaosRun {
       case 'leave':
         child?.signal('SIGTERM')
         await back()
-        this.#startWorker(`w${this.#names++}`)
+        await cluster.startWorker(next())
         break
       case 'join':
-        this.#startWorker(`w${this.#names++}`)
+        await cluster.startWorker(next())
         break
       case 'storm': {
-        const some = Array.from({ length: stormSize }, () => this.#startWorker(`w${this.#names++}`))
+        const some = await Promise.all(Array.from({ length: stormSize }, () => cluster.startWorker(next())))
         await back()
         for (const one of some) one.killNow()
         break
@@ -119,93 +135,78 @@ export class ChaosRun {
         let last = child
         for (let i = 0; i < flaps; i++) {
           last?.killNow()
-          last = this.#startWorker(name ?? '')
+          last = await cluster.startWorker(name)
           await back()
         }
         break
       }
       case 'duplicate':
         // The older one is replaced, or the two take turns until one gives up.
-        this.#startWorker(name ?? '')
+        await cluster.startWorker(name)
         break
       case 'coordinator':
-        this.#coordinator?.killNow()
-        await this.#coordinator?.exited
-        await sleep(Math.min(fault.forMs, 3_000), signal)
-        await this.#startCoordinator(['--continue'])
+        cluster.coordinator?.killNow()
+        await cluster.coordinator?.exited
+        await sleep(Math.min(fault.forMs, 3_000), cluster.closing)
+        await cluster.startCoordinator()
         break
+      case 'partition':
+      case 'one-way': {
+        const isOneWay = fault.kind === 'one-way'
+        const peers = isOneWay || fault.peer !== undefined ? [peerOf(cluster, fault, name)] : cluster.peersOf(name)
+        const heal = network?.cut(name, peers, { isOneWay })
+        await back().finally(heal)
+        break
+      }
+      case 'slow': {
+        const edges = cluster.peersOf(name).flatMap(peer => network?.edge(name, peer) ?? [])
+        for (const edge of edges) if (edge.to !== coordinatorNode) edge.reshape(slowLink)
+        await back().finally(() => {
+          for (const edge of edges) edge.reshape({})
+        })
+        break
+      }
+      case 'corrupt':
+        if (hit === undefined) throw new Error('a frame is falsified when it comes by')
+        break
+      case 'clock': {
+        const aheadMs = fault.who % 2 === 0 ? hourMs : -hourMs
+        for (const node of [name, coordinatorNode]) cluster.jump(node, aheadMs)
+        await back()
+        for (const node of [name, coordinatorNode]) cluster.jump(node, 0)
+        break
+      }
     }
   }
+}
 
-  async #startCoordinator(more: readonly string[]): Promise<void> {
-    const { jobFile, workers, steps, runDir } = this.#options
-    const listening = deferred<string>()
-    const args = ['coordinator', '--job', jobFile, '--workers', String(workers), '--steps', String(steps)]
-    const child = this.#start(
-      'coordinator',
-      [...args, '--run-dir', runDir, '--port', String(this.#port), ...more],
-      line => {
-        const event = parseRunEvent(line)
-        const url = event === undefined ? undefined : textField(event, 'url')
-        if (event?.event === 'listening' && url !== undefined) listening.resolve(url)
-        if (event?.event === 'error')
-          listening.reject(
-            new SkeinError(CliErrors.CHILD_EXITED, { what: String(event['message']), todo: String(event['todo']) }),
-          )
-      },
-    )
-    this.#coordinator = child
-    const died = child.exited.then((exit: ChildExit) =>
-      Promise.reject(new Error(`the coordinator ended with ${exit.code ?? exit.signal}`)),
-    )
-    died.catch(() => undefined)
-    this.#url = await within(Promise.race([listening.promise, died]), {
-      what: 'the coordinator to listen',
-      timeoutMs: startMs,
-    })
-    // A restarted one is looked for where it was.
-    this.#port = Number(new URL(this.#url).port)
-    this.#own(this.#follow(child))
-  }
+interface Target {
+  readonly name: string
+  readonly child?: Child
+}
 
-  /** Reads the events of one life of the coordinator. */
-  async #follow(child: Child): Promise<void> {
-    const over = new AbortController()
-    const end = () => over.abort()
-    void child.exited.then(end)
-    this.#closing.signal.addEventListener('abort', end, { once: true })
-    const { token } = this.#options
-    await followEvents({ url: this.#url, token, onEvent: event => this.#onEvent(event), signal: over.signal })
-  }
+/** Whom a fault is done to; undefined: nobody is there for it. */
+function targetOf(cluster: Cluster, { kind, workerId, rank, who }: Fault): Target | undefined {
+  if (kind === 'coordinator') return { name: 'coordinator' }
+  if (kind === 'join' || kind === 'storm') return { name: 'new' }
+  const alive = [...cluster.workers].filter(([, child]) => child.running).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  const byRank = rank === undefined ? undefined : nameOfRank(cluster, rank)
+  const wanted = workerId ?? byRank
+  const found = alive.find(([name]) => name === wanted) ?? alive[who % Math.max(1, alive.length)]
+  return found === undefined ? undefined : { name: found[0], child: found[1] }
+}
 
-  #startWorker(name: string): Child {
-    const { runDir, threads } = this.#options
-    const logs = path.join(runDir, 'logs')
-    const args = ['worker', '--join', this.#url, '--id', name, '--threads', String(threads), '--log-dir', logs]
-    const child = this.#start(name, args)
-    this.#workers.set(name, child)
-    return child
-  }
+function nameOfRank({ events }: Cluster, rank: number): string | undefined {
+  const members = events.findLast(event => event.event === 'generation')?.['members']
+  return (members as readonly { readonly workerId: string; readonly rank: number }[] | undefined)?.find(
+    member => member.rank === rank,
+  )?.workerId
+}
 
-  #start(name: string, args: readonly string[], onLine?: (line: string) => void): Child {
-    const { runDir, env, token } = this.#options
-    const child = new Child({
-      name,
-      args: [...args, '--json', '--exit-with-parent'],
-      env: { ...env, SKEIN_TOKEN: token },
-      stderrFile: path.join(runDir, 'logs', `${name}.stderr.log`),
-      ...(onLine === undefined ? {} : { onLine }),
-    })
-    this.#children.push(child)
-    return child
-  }
-
-  /** Work beside the run; it fails only when the run is over, or the run cannot go on and `play` says so. */
-  #own(work: Promise<void>): void {
-    const owned = work.catch((error: unknown) => {
-      if (!this.#closing.signal.aborted) this.#ended.reject(error)
-    })
-    this.#pending.add(owned)
-    void owned.then(() => this.#pending.delete(owned))
-  }
+/** The other end of a link of this worker. */
+function peerOf(cluster: Cluster, { peer }: Fault, name: string): string {
+  if (peer === 'coordinator') return coordinatorNode
+  if (peer !== undefined) return peer
+  const alive = [...cluster.workers].filter(([, child]) => child.running).map(([one]) => one)
+  return alive[(alive.indexOf(name) + 1) % alive.length] ?? coordinatorNode
 }

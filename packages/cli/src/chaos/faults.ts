@@ -1,4 +1,6 @@
 import { seededRandom } from '@skein/core'
+import { z } from 'zod'
+import type { FramePlace } from './frame-watch.ts'
 
 /** What can be done to a run from outside. */
 export const faultKinds = [
@@ -18,21 +20,43 @@ export const faultKinds = [
   'duplicate',
   /** SIGKILL the coordinator; it is started again from its log. */
   'coordinator',
+  /** Nothing reaches a worker and nothing of it reaches anyone, for a while; with a peer: between the two alone. */
+  'partition',
+  /** Nothing of a worker reaches one peer, for a while; everything else arrives. */
+  'one-way',
+  /** What a worker sends to its peers crawls, for a while. */
+  'slow',
+  /** A bit of the next frame that a worker sends is flipped. */
+  'corrupt',
+  /** The wall clock of a worker and that of the coordinator jump, an hour ahead or back, for a while. */
+  'clock',
 ] as const
 
 export type FaultKind = (typeof faultKinds)[number]
 
-/** One fault: done when the step is committed. */
+/** One fault: done when the step is committed, or at a place of the worker's traffic after that. */
 export interface Fault {
   readonly kind: FaultKind
   readonly atStep: number
-  /** Of the workers that live then, this one (modulo their number, in the order of their names). */
+  /** The worker by its name or its rank then; else, of those that live then in the order of their names, this one (modulo their number). */
+  readonly workerId?: string
+  readonly rank?: number
   readonly who: number
+  /** The other end of a link, by name; default: the next worker after it, for a partition everybody. */
+  readonly peer?: string
+  /** When the worker sends this frame, counted from the step's commit. */
+  readonly place?: FramePlace
   /** Until what was taken away comes back, or what was added is taken away. */
   readonly forMs: number
 }
 
+const linkKinds: ReadonlySet<FaultKind> = new Set(['partition', 'one-way', 'slow', 'corrupt'])
+
+/** Whether it needs a network that can be interfered with. */
+export const needsNetwork = ({ kind, place }: Fault): boolean => linkKinds.has(kind) || place !== undefined
+
 const longestMs = 8_000
+const defaultMs = 1_000
 
 /** The same faults for the same seed, spread over the first nine tenths of the run, in the order of steps. */
 export function drawFaults(seed: number, count: number, steps: number): Fault[] {
@@ -47,9 +71,9 @@ export function drawFaults(seed: number, count: number, steps: number): Fault[] 
 }
 
 /** "kill@12" or "kill:w1@12" or "stop:w0@20:6000" (ms), parted by commas. @throws RangeError with the part that is none */
-export function parseFaults(text: string): (Fault & { readonly workerId?: string })[] {
+export function parseFaults(text: string): Fault[] {
   return text.split(',').map(part => {
-    const match = /^\s*([a-z]+)(?::([\w.-]+))?@(\d+)(?::(\d+))?\s*$/.exec(part)
+    const match = /^\s*([a-z-]+)(?::([\w.-]+))?@(\d+)(?::(\d+))?\s*$/.exec(part)
     const kind = faultKinds.find(known => known === match?.[1])
     if (match === null || kind === undefined) {
       throw new RangeError(
@@ -57,7 +81,44 @@ export function parseFaults(text: string): (Fault & { readonly workerId?: string
       )
     }
     const [, , workerId, step, ms] = match
-    const fault = { kind, atStep: Number(step), who: 0, forMs: Number(ms ?? 1_000) }
+    const fault = { kind, atStep: Number(step), who: 0, forMs: Number(ms ?? defaultMs) }
     return workerId === undefined ? fault : { ...fault, workerId }
   })
+}
+
+const count = z.number().int().min(0)
+const script = z.array(
+  z.strictObject({
+    kind: z.enum(faultKinds),
+    step: count,
+    worker: z.string().min(1).exactOptional(),
+    rank: count.exactOptional(),
+    peer: z.string().min(1).exactOptional(),
+    op: count.exactOptional(),
+    chunk: count.exactOptional(),
+    forMs: count.default(defaultMs),
+  }),
+)
+
+/** The text of a JSON script: `[{ "kind": "kill", "rank": 2, "step": 5, "op": 0, "chunk": 3 }, …]`. @throws RangeError, SyntaxError */
+export function parseScript(text: string): Fault[] {
+  const parsed = script.safeParse(JSON.parse(text))
+  if (!parsed.success) {
+    throw new RangeError(parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '))
+  }
+  return parsed.data
+    .map(({ kind, step, worker, op, chunk, forMs, rank, peer }): Fault => {
+      const place: FramePlace = { ...(op === undefined ? {} : { op }), ...(chunk === undefined ? {} : { chunk }) }
+      return {
+        kind,
+        atStep: step,
+        who: 0,
+        forMs,
+        ...(worker === undefined ? {} : { workerId: worker }),
+        ...(rank === undefined ? {} : { rank }),
+        ...(peer === undefined ? {} : { peer }),
+        ...(op === undefined && chunk === undefined ? {} : { place }),
+      }
+    })
+    .toSorted((a, b) => a.atStep - b.atStep)
 }

@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { SkeinError } from '@skein/core'
 import { mallocEnvironment } from '@skein/device'
 import { checkLog } from '../chaos/check-log.ts'
 import { ChaosRun } from '../chaos/chaos-run.ts'
-import { drawFaults, type Fault, parseFaults } from '../chaos/faults.ts'
+import { checkTimes, type FaultTime, type StepTime } from '../chaos/check-times.ts'
+import { drawFaults, type Fault, parseFaults, parseScript } from '../chaos/faults.ts'
 import { CliErrors } from '../errors.ts'
 import { threadsPerWorker } from '../launch/launch-local.ts'
 import { loadForRun } from '../load-for-run.ts'
@@ -19,6 +21,8 @@ export interface ChaosCommandOptions {
   readonly count: number
   /** Instead of drawn ones. */
   readonly faults?: string
+  /** A JSON file of faults, instead of both. */
+  readonly script?: string
   readonly runDir?: string
   /** Seconds. */
   readonly timeout: number
@@ -51,19 +55,18 @@ interface ChaosReport {
  * `skein chaos`: the job on this machine while faults are done to it, by seed or as told, then the proof from its log. Status: 0 passed, 1 not.
  */
 export async function chaos(options: ChaosCommandOptions): Promise<number> {
-  const { seed, json, workers, steps, runDir } = options
+  const { seed, json, workers, runDir } = options
   const run = await loadForRun(options.jobFile, {
     ...(workers === undefined ? {} : { workers }),
-    ...(steps === undefined ? {} : { steps }),
+    ...(options.steps === undefined ? {} : { steps: options.steps }),
     ...(runDir === undefined ? {} : { runDir }),
   })
-  const faults =
-    options.faults === undefined ? drawFaults(seed, options.count, run.job.steps) : faultsOf(options.faults)
+  const faults = faultsOf(options, run.job.steps)
   const say = (event: RunEvent | ChaosReport | FaultEvent, text: string) =>
     process.stdout.write(`${json ? JSON.stringify(event) : text}\n`)
   const done: ChaosReport['faults'][number][] = []
-  let lastStepMs: number | undefined
-  let longestStallMs = 0
+  const steps: StepTime[] = []
+  const times = new Map<Fault, FaultTime>()
   const chaosRun = new ChaosRun({
     jobFile: run.jobFile,
     workers: run.numWorkers,
@@ -72,24 +75,28 @@ export async function chaos(options: ChaosCommandOptions): Promise<number> {
     token: randomBytes(24).toString('base64url'),
     threads: threadsPerWorker(os.availableParallelism(), run.numWorkers),
     env: { ...mallocEnvironment, ...process.env },
+    seed,
     faults,
     timeoutMs: options.timeout * 1_000,
     onFault(fault: Fault, target: string) {
       const { kind, atStep, forMs } = fault
+      times.set(fault, { kind, fromMs: performance.now(), untilMs: Number.POSITIVE_INFINITY })
       done.push({ kind, target, atStep, forMs })
       say({ event: 'fault', kind, target, atStep, forMs }, `step ${atStep}: ${kind} ${target} (${forMs} ms)`)
     },
+    onOver(fault) {
+      const time = times.get(fault)
+      if (time !== undefined) times.set(fault, { ...time, untilMs: performance.now() })
+    },
     onEvent(event) {
-      if (event.event === 'step') {
-        const nowMs = performance.now()
-        longestStallMs = Math.max(longestStallMs, nowMs - (lastStepMs ?? nowMs))
-        lastStepMs = nowMs
-      }
+      if (event.event === 'step') steps.push({ step: Number(event['step']), atMs: performance.now() })
       if (json) say(event, '')
     },
   })
   const last = await chaosRun.play()
-  const report = await reportOf({ run, seed, done, longestStallMs, last })
+  const late = checkTimes(steps, [...times.values()])
+  const longestStallMs = Math.max(0, ...steps.map(({ atMs }, i) => atMs - (steps[i - 1]?.atMs ?? atMs)))
+  const report = await reportOf({ run, seed, done, late, longestStallMs, last })
   const how = report.verdict === 'passed' ? 'passed' : `FAILED: ${report.problems.join('; ')}`
   say(
     report,
@@ -110,17 +117,19 @@ async function reportOf(facts: {
   readonly run: Awaited<ReturnType<typeof loadForRun>>
   readonly seed: number
   readonly done: ChaosReport['faults']
+  /** Waits beyond their bounds. */
+  readonly late: readonly string[]
   readonly longestStallMs: number
   readonly last: RunEvent
 }): Promise<ChaosReport> {
-  const { run, seed, done, longestStallMs, last } = facts
+  const { run, seed, done, late, longestStallMs, last } = facts
   const { Store } = await import('@skein/coordinator')
   const store = new Store(path.join(run.runDir, 'coordinator.sqlite'))
   try {
     const generations = store.generations()
     const { problems, ...found } = checkLog(store.commits(), generations, run.job.batch.global)
     const isWhole = last.event === 'done' && Number(last['steps']) === run.job.steps
-    const all = [...problems, ...(isWhole ? [] : [`the run ended with ${JSON.stringify(last)}`])]
+    const all = [...problems, ...late, ...(isWhole ? [] : [`the run ended with ${JSON.stringify(last)}`])]
     return {
       event: 'chaos',
       seed,
@@ -138,13 +147,18 @@ async function reportOf(facts: {
   }
 }
 
-function faultsOf(text: string): ReturnType<typeof parseFaults> {
+function faultsOf({ faults, script, seed, count }: ChaosCommandOptions, steps: number): readonly Fault[] {
   try {
-    return parseFaults(text)
+    if (script !== undefined) return parseScript(fs.readFileSync(script, 'utf8'))
+    return faults === undefined ? drawFaults(seed, count, steps) : parseFaults(faults)
   } catch (cause) {
+    const text = cause instanceof Error ? cause.message : String(cause)
     throw new SkeinError(CliErrors.USAGE, {
-      what: cause instanceof Error ? cause.message : String(cause),
-      todo: 'for example: --faults kill:w1@10,coordinator@20,stop@30:6000',
+      what: script === undefined ? text : `${script}: ${text}`,
+      todo:
+        script === undefined
+          ? 'for example: --faults kill:w1@10,coordinator@20,stop@30:6000'
+          : 'for example: [{ "kind": "kill", "rank": 2, "step": 5, "op": 0, "chunk": 3 }]',
       cause,
     })
   }

@@ -16,7 +16,8 @@ export interface WorkerCommandOptions extends TlsOptions {
   readonly threads?: number
   readonly device?: string
   readonly host: string
-  readonly advertise?: string
+  readonly port: number
+  readonly advertise?: { readonly host: string; readonly port?: number }
   readonly lane: 'raw' | 'ws'
   readonly localLanes: boolean
   readonly logDir?: string
@@ -50,13 +51,15 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
       ? await Promise.race([parent?.firstLine, aborted(ending.signal), aborted(orphaned.signal)])
       : options.join
   if (url === undefined || url === '') throw noAddress()
-  const { token, id, threads, device, host, logDir, json } = options
+  const { token, id, threads, device, host, port, advertise, logDir, json } = options
   try {
     const tls = readTlsIdentity(options)
     const outcome = await runWorker({
       join: url,
       listenHost: host,
-      advertiseHost: options.advertise ?? (anyAddress.has(host) ? os.hostname() : host),
+      listenPort: port,
+      advertiseHost: advertise?.host ?? (anyAddress.has(host) ? os.hostname() : host),
+      ...(advertise?.port === undefined ? {} : { advertisePort: advertise.port }),
       laneKind: options.lane,
       localLanes: options.localLanes,
       logLevel: options.environment.logLevel,

@@ -22,6 +22,8 @@ export interface ConnectOptions {
   readonly kind?: LaneKind
   /** For lanes between hosts and ports, whose listeners then speak TLS. */
   readonly tls?: TlsTrust
+  /** Whether payloads are checked; default: where they leave the host, by its addresses. True: on every lane over host and port. */
+  readonly checksums?: boolean
   readonly timeoutMs: number
   readonly signal?: AbortSignal
 }
@@ -42,7 +44,7 @@ export async function connectGroup(group: Group, options: ConnectOptions): Promi
       const { path, host, port } = address
       const where = path === undefined ? { host, port, kind, ...(tls === undefined ? {} : { tls }) } : { path }
       const lane = { generation, group: groupNumber, channel, rank, peer, token, sink: group.sink(peer, channel) }
-      const checksums = path === undefined && !isLoopback(host)
+      const checksums = path === undefined && (options.checksums ?? !isLoopback(host))
       links.push(
         dialLane({ ...wait, ...where, ...lane })
           .then(reader => group.attachReader(reader, channel))
