@@ -1,0 +1,164 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { messagesBetween, peakActivations } from './activations.ts'
+import { type Costs, unitCosts, workOf } from './costs.ts'
+import { families, familyOf, generateSchedule } from './families.ts'
+import { type Family, type ScheduleOptions, type Sizes, sizesOf } from './family.ts'
+import { simulate } from './simulate.ts'
+import { steadyPeriod } from './steady.ts'
+import { lower } from './transfers.ts'
+import { checkSchedule } from './validate.ts'
+
+/** The sizes if the rule makes such a schedule; it says what would do if not. */
+function sizesIf(family: Family, options: ScheduleOptions): Sizes | undefined {
+  try {
+    return sizesOf(family, options)
+  } catch (refusal) {
+    expect(String(refusal)).toMatch(/was asked for with .* pass |leave/su)
+    return undefined
+  }
+}
+
+const anySizes = (family: Family) =>
+  fc
+    .record({
+      ranks: fc.integer({ min: 1, max: 8 }),
+      microbatches: fc.integer({ min: 1, max: 32 }),
+      chunks: family.chunks === 'any' ? fc.integer({ min: 1, max: 4 }) : fc.constant(family.chunks),
+      slices: family.slices === true ? fc.integer({ min: 1, max: 5 }) : fc.constant(1),
+    })
+    .map(options => sizesIf(family, options) ?? sizesIf(family, { ...options, microbatches: roomy(options.ranks) }))
+    .filter(sizes => sizes !== undefined)
+
+/** A number of microbatches that most rules take. */
+const roomy = (ranks: number) => 4 * ranks
+
+const cost = fc.integer({ min: 1, max: 40 }).map(tenths => tenths / 10)
+const anyCosts: fc.Arbitrary<Costs> = fc.record({ forward: cost, inputGrad: cost, weightGrad: cost })
+
+const near = (value: number, expected: number) =>
+  expect(Math.abs(value - expected), `${value} for ${expected}`).toBeLessThan(1e-6)
+
+describe.each(families.map(family => [family.name, family] as const))('%s', (_, family) => {
+  test('is valid for 1 to 8 ranks and 1 to 32 microbatches, with its messages too, or says what would do', () => {
+    fc.assert(
+      fc.property(anySizes(family), sizes => {
+        const schedule = family.generate(sizes)
+        expect(checkSchedule(schedule)).toBeUndefined()
+        expect(checkSchedule(lower(schedule))).toBeUndefined()
+        expect(schedule.name).toBe(family.name)
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  test('takes the time that its closed form says, whatever the costs', () => {
+    const { extra } = family.forms
+    if (extra === undefined) return
+    fc.assert(
+      fc.property(anySizes(family), anyCosts, (given, costs) => {
+        const sizes = { ...given, costs }
+        const expected = extra(sizes, costs)
+        fc.pre(expected !== undefined)
+        near(simulate(family.generate(sizes), costs).makespan - sizes.microbatches * workOf(costs), expected)
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  test('without a barrier between steps it takes the time that its closed form says', () => {
+    const { steadyExtra } = family.forms
+    if (steadyExtra === undefined) return
+    fc.assert(
+      fc.property(anySizes(family), anyCosts, (given, costs) => {
+        const sizes = { ...given, costs }
+        const expected = steadyExtra(sizes, costs)
+        fc.pre(expected !== undefined)
+        near(steadyPeriod(family.generate(sizes), costs) - sizes.microbatches * workOf(costs), expected)
+      }),
+      { numRuns: 25 },
+    )
+  })
+
+  test('holds on each rank what its closed form says, walked and simulated, and never more than it promises', () => {
+    fc.assert(
+      fc.property(anySizes(family), anyCosts, (given, costs) => {
+        const sizes = { ...given, costs }
+        const schedule = family.generate(sizes)
+        const simulated = simulate(schedule, costs).peakActivations
+        for (const [rank, held] of peakActivations(schedule).entries()) {
+          expect(held).toBeLessThanOrEqual((schedule.promise?.[rank] ?? Number.NaN) + 1e-9)
+          near(simulated[rank] as number, held)
+          const expected = family.forms.peak?.(sizes, rank)
+          if (expected !== undefined) near(held, expected)
+        }
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  test('sends as many messages as its closed form says', () => {
+    fc.assert(
+      fc.property(anySizes(family), sizes => {
+        const sent = messagesBetween(family.generate(sizes)).flat()
+        expect(sent.reduce((sum, count) => sum + count, 0)).toBe(family.forms.messages(sizes))
+      }),
+      { numRuns: 30 },
+    )
+  })
+})
+
+/** Simulated beforehand by another program, all passes one unit: extra, and peak of the rank that holds most. */
+const golden: readonly [name: string, options: ScheduleOptions, extra: number, peak: number][] = [
+  ['gpipe', { ranks: 4, microbatches: 8 }, 9, 8],
+  ['gpipe', { ranks: 8, microbatches: 16 }, 21, 16],
+  ['1f1b', { ranks: 4, microbatches: 8 }, 9, 4],
+  ['1f1b', { ranks: 8, microbatches: 16 }, 21, 8],
+  ['interleaved', { ranks: 4, microbatches: 8, chunks: 2 }, 4.5, 5.5],
+  ['interleaved', { ranks: 4, microbatches: 8, chunks: 4 }, 2.25, 4.75],
+  ['interleaved', { ranks: 8, microbatches: 16, chunks: 2 }, 10.5, 11.5],
+  ['interleaved', { ranks: 8, microbatches: 16, chunks: 4 }, 5.25, 9.75],
+  ['breadth-first', { ranks: 4, microbatches: 8, chunks: 2 }, 4.5, 8],
+  ['breadth-first', { ranks: 8, microbatches: 16, chunks: 4 }, 5.25, 16],
+  ['zb-h1', { ranks: 4, microbatches: 8 }, 3, 4],
+  ['zb-h1', { ranks: 8, microbatches: 16 }, 7, 8],
+  ['zb-h2', { ranks: 4, microbatches: 8 }, 3, 7],
+  ['zb-h2', { ranks: 8, microbatches: 16 }, 7, 15],
+]
+
+test.each(golden)('%s %j: extra %d, peak %d', (name, options, extra, peak) => {
+  const simulation = simulate(generateSchedule(name, options), unitCosts)
+  near(simulation.makespan - options.microbatches * workOf(unitCosts), extra)
+  near(Math.max(...simulation.peakActivations), peak)
+})
+
+/** Bubble in per cent when a hop takes 0, 0.1, 0.25, 0.5 and 1 forward, 8 ranks and 32 microbatches; from the same program. */
+const overHops: readonly [name: string, chunks: number, bubbles: readonly number[]][] = [
+  ['gpipe', 1, [18, 19, 20, 23, 27]],
+  ['1f1b', 1, [18, 23, 28, 36, 48]],
+  ['interleaved', 2, [10, 12, 16, 21, 38]],
+  ['interleaved', 4, [5, 11, 18, 38, 59]],
+  ['breadth-first', 2, [10, 11, 13, 15, 20]],
+  ['zb-h1', 1, [7, 9, 13, 18, 36]],
+  ['zb-h2', 1, [7, 7, 8, 10, 13]],
+]
+
+test.each(overHops)('over slow hops %s with %d chunks idles %j per cent', (name, chunks, bubbles) => {
+  const schedule = generateSchedule(name, { ranks: 8, microbatches: 32, chunks })
+  const simulated = [0, 0.1, 0.25, 0.5, 1].map(hop => simulate(schedule, { ...unitCosts, hop }).syncBubble * 100)
+  for (const [i, bubble] of bubbles.entries()) expect(Math.abs((simulated[i] as number) - bubble)).toBeLessThan(0.55)
+})
+
+test('an unknown name is refused with the nearest known one', () => {
+  expect(() => familyOf('zb-h')).toThrow(/did you mean zb-h1\?/)
+})
+
+test.each<[string, ScheduleOptions, RegExp]>([
+  ['gpipe', { ranks: 0, microbatches: 4 }, /0 ranks.*pass a whole number from 1/su],
+  ['gpipe', { ranks: 2, microbatches: 4, chunks: 2 }, /2 chunks on each rank.*it has 1/su],
+  ['1f1b', { ranks: 2, microbatches: 4, slices: 2 }, /2 slices.*does not cut the sequence/su],
+  ['interleaved', { ranks: 4, microbatches: 6 }, /pass a multiple of 4 microbatches/u],
+  ['zb-h2', { ranks: 4, microbatches: 6 }, /pass at least 7 microbatches/u],
+])('%s with %j is refused with what would do', (name, options, message) => {
+  expect(() => generateSchedule(name, options)).toThrow(message)
+})

@@ -1,0 +1,133 @@
+import { SkeinError } from '@skein/core'
+import type { Costs } from './costs.ts'
+import { ScheduleErrors } from './errors.ts'
+import type { ComputeOp, Schedule, ScheduleOp } from './schedule.ts'
+
+export interface ScheduleOptions {
+  /** Ranks in the pipeline, from 1. */
+  readonly ranks: number
+  /** Microbatches of a step, from 1. */
+  readonly microbatches: number
+  /** Stages that each rank holds; default: what the rule needs, or 2 where it takes any number. */
+  readonly chunks?: number
+  /** Pieces of the sequence, for the rules that cut it; default 4. */
+  readonly slices?: number
+  /** What the rules that look at costs plan for; default: all passes alike. */
+  readonly costs?: Costs
+  /** Most activations that a rank may hold, for the rules that take a cap; default: their own. */
+  readonly cap?: number
+}
+
+/** Options with every default filled in. */
+export type Sizes = Required<Omit<ScheduleOptions, 'cap'>> & Pick<ScheduleOptions, 'cap'>
+
+/**
+ * What is known of a schedule before it is simulated; each held against the simulator. Undefined: not known for these sizes and
+ * costs. T is the work of a microbatch on a rank, m the microbatches, and extra what the makespan is over m·T.
+ */
+export interface ClosedForms {
+  readonly extra?: (sizes: Sizes, costs: Costs) => number | undefined
+  /** Extra of a step among many, without a barrier between them. */
+  readonly steadyExtra?: (sizes: Sizes, costs: Costs) => number | undefined
+  /** Most activations held by a rank. */
+  readonly peak?: (sizes: Sizes, rank: number) => number | undefined
+  /** Messages of all ranks, activations and gradients. */
+  readonly messages: (sizes: Sizes) => number
+}
+
+/** A rule, and what its paper says of it. */
+export interface Family {
+  readonly name: string
+  readonly title: string
+  /** Authors, year, title, and the section with the rule. */
+  readonly paper: string
+  /** Chunks per rank: the only number it can be, or any. */
+  readonly chunks: number | 'any'
+  /** Whether it cuts the sequence in slices. */
+  readonly slices?: boolean
+  /** Bubble and peak as the paper states them, for the table; where ours differ the note says how. */
+  readonly paperSays: { readonly bubble: string; readonly peak: string; readonly note?: string }
+  /** Why there is none for these sizes. */
+  refuses?(sizes: Sizes): string | undefined
+  generate(sizes: Sizes): Schedule
+  readonly forms: ClosedForms
+}
+
+/** @throws SKEIN_SCHEDULE_OPTIONS that names what is wrong and what would do */
+export function sizesOf(family: Family, options: ScheduleOptions): Sizes {
+  const { ranks, microbatches, costs = { forward: 1, inputGrad: 1, weightGrad: 1 }, cap } = options
+  const chunks = options.chunks ?? (family.chunks === 'any' ? 2 : family.chunks)
+  const slices = options.slices ?? (family.slices === true ? 4 : 1)
+  const sizes: Sizes = { ranks, microbatches, chunks, slices, costs, ...(cap === undefined ? {} : { cap }) }
+  const refuse = (what: string, todo: string) =>
+    new SkeinError(ScheduleErrors.OPTIONS, {
+      what: `the schedule ${family.name} was asked for with ${what}`,
+      why: 'its rule does not make such a schedule',
+      todo,
+      details: { name: family.name, ranks, microbatches, chunks, slices },
+    })
+  for (const [name, value] of Object.entries({ ranks, microbatches, chunks, slices })) {
+    if (!(Number.isSafeInteger(value) && value >= 1)) throw refuse(`${value} ${name}`, 'pass a whole number from 1')
+  }
+  if (family.chunks !== 'any' && chunks !== family.chunks) {
+    throw refuse(`${chunks} chunks on each rank`, `leave chunks out: it has ${family.chunks}`)
+  }
+  if (slices !== 1 && family.slices !== true)
+    throw refuse(`${slices} slices`, 'leave slices out: it does not cut the sequence')
+  const refused = family.refuses?.(sizes)
+  if (refused !== undefined) throw refuse(`${ranks} ranks and ${microbatches} microbatches`, refused)
+  return sizes
+}
+
+/** A schedule for such sizes from what each rank computes; the update ends each list. */
+export function scheduleOf(
+  name: string,
+  { ranks, microbatches }: Pick<Sizes, 'ranks' | 'microbatches'>,
+  parts: {
+    readonly pipes: Schedule['pipes']
+    readonly lists: readonly (readonly ScheduleOp[])[]
+    readonly slices?: number
+    readonly pipeOf?: readonly number[]
+    readonly paths?: NonNullable<Schedule['paths']>
+    readonly promise?: readonly number[] | undefined
+  },
+): Schedule {
+  const { lists, promise, slices = 1, ...layout } = parts
+  return {
+    name,
+    ranks,
+    stages: layout.pipes[0]?.length ?? 0,
+    microbatches,
+    slices,
+    ...layout,
+    ops: lists.map(list => [...list, { op: 'update' }]),
+    ...(promise === undefined ? {} : { promise }),
+    updates: 'step',
+  }
+}
+
+/** 0 … count-1. */
+export function upTo(count: number): readonly number[] {
+  return Array.from({ length: count }, (_, i) => i)
+}
+
+/** One pass over every microbatch at one stage. */
+export function eachMicrobatch(op: ComputeOp['op'], stage: number, microbatches: number): readonly ComputeOp[] {
+  return upTo(microbatches).map(microbatch => ({ op, stage, microbatch }))
+}
+
+/** The shape of most schedules: forwards to fill the pipe, then one forward and one backward in turn, then the backwards left. */
+export function alternate(
+  forwards: readonly ComputeOp[],
+  backwards: readonly ComputeOp[],
+  warmUp: number,
+): readonly ComputeOp[] {
+  const fill = Math.min(warmUp, forwards.length)
+  const turns = forwards.slice(fill).flatMap((forward, i) => [forward, ...backwards.slice(i, i + 1)])
+  return [...forwards.slice(0, fill), ...turns, ...backwards.slice(forwards.length - fill)]
+}
+
+/** Messages of a pipe with so many borders between ranks: an activation and a gradient for each microbatch. */
+export function messagesOver(borders: number, microbatches: number): number {
+  return 2 * borders * microbatches
+}

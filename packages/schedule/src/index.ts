@@ -1,0 +1,33 @@
+/**
+ * Pipeline schedules as data: generators, validator, simulator, drawing. Pure.
+ *
+ * @example
+ * const schedule = generateSchedule('zb-h1', { ranks: 4, microbatches: 8 })
+ * assertValidSchedule(schedule)
+ * simulate(schedule, { forward: 1, inputGrad: 1, weightGrad: 1 }).syncBubble // 0.111
+ */
+export { messagesBetween, peakActivations } from './activations.ts'
+export { type Costs, durationOf, unitCosts, workOf } from './costs.ts'
+export { ScheduleErrors } from './errors.ts'
+export { families, familyOf, generateSchedule, scheduleNames } from './families.ts'
+export { type ClosedForms, type Family, type ScheduleOptions, type Sizes, sizesOf } from './family.ts'
+export {
+  chunkOf,
+  type ComputeKind,
+  type ComputeOp,
+  type CopyOp,
+  describeOp,
+  isCompute,
+  rankOf,
+  type Schedule,
+  type ScheduleOp,
+  stageAlong,
+  type TransferOp,
+  type UpdateOp,
+  type WeightOp,
+} from './schedule.ts'
+export { type Simulation, simulate, type TimedOp } from './simulate.ts'
+export { repeated, steadyPeriod } from './steady.ts'
+export { lower } from './transfers.ts'
+export { assertValidSchedule, checkSchedule, type ScheduleProblem } from './validate.ts'
+export { shardWeights } from './weights.ts'

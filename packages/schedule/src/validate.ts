@@ -1,0 +1,250 @@
+import { SkeinError } from '@skein/core'
+import { peakActivations } from './activations.ts'
+import { ScheduleErrors } from './errors.ts'
+import { type Graph, type GraphNode, graphOf, inOrder } from './graph.ts'
+import { type ComputeOp, describeOp, isCompute, rankOf, type Schedule, type ScheduleOp } from './schedule.ts'
+import { findUnmatched } from './transfers.ts'
+import { findWeightsAway } from './weights.ts'
+
+/** Why a schedule is wrong. */
+export interface ScheduleProblem {
+  readonly kind:
+    | 'malformed' // sizes that cannot be, or an op of something that is not there
+    | 'misplaced' // on a rank that does not hold the stage
+    | 'missing' // work of a microbatch that nobody does, or an input that nobody makes
+    | 'doubled'
+    | 'order' // against the order on a rank: its inputs come later, gradients out of turn, an update too early
+    | 'deadlock' // a circle of waits
+    | 'memory' // more held than promised
+    | 'unmatched' // a message without its partner
+    | 'weights' // a stage computed while its weights are away
+  readonly message: string
+}
+
+type Found = ScheduleProblem | undefined
+
+/** The first thing that is wrong, looked for in this order: sizes, places, each op once, order, waits, memory, messages, weights. */
+export function checkSchedule(schedule: Schedule): ScheduleProblem | undefined {
+  const early =
+    findMalformed(schedule) ?? findMisplaced(schedule) ?? findMissingOrDoubled(schedule) ?? findOutOfOrder(schedule)
+  if (early !== undefined) return early
+  const graph = graphOf(schedule)
+  return (
+    findWithoutInput(graph) ??
+    findCircle(graph) ??
+    findTooMuchHeld(schedule) ??
+    problem('unmatched', findUnmatched(schedule)) ??
+    problem('weights', findWeightsAway(schedule))
+  )
+}
+
+/** @throws SKEIN_SCHEDULE_INVALID with the problem's message. */
+export function assertValidSchedule(schedule: Schedule): void {
+  const found = checkSchedule(schedule)
+  if (found === undefined) return
+  const { name, ranks, microbatches } = schedule
+  throw new SkeinError(ScheduleErrors.INVALID, {
+    what: `the schedule ${name} for ${ranks} ranks and ${microbatches} microbatches is invalid (${found.kind}): ${found.message}`,
+    todo: 'correct its rule',
+    details: { name, ranks, microbatches, ...found },
+  })
+}
+
+function problem(kind: ScheduleProblem['kind'], message: string | undefined): Found {
+  return message === undefined ? undefined : { kind, message }
+}
+
+const isCount = (n: number, least = 0) => Number.isSafeInteger(n) && n >= least
+
+function findMalformed(schedule: Schedule): Found {
+  const { ranks, stages, microbatches, slices, pipes, ops, promise, paths } = schedule
+  const malformed = (message: string) => problem('malformed', message)
+  for (const [what, count] of Object.entries({ ranks, stages, microbatches, slices })) {
+    if (!isCount(count, 1)) return malformed(`there are ${count} ${what}`)
+  }
+  if (ops.length !== ranks) return malformed(`there are ${ops.length} lists for ${ranks} ranks`)
+  if (promise !== undefined && promise.length !== ranks)
+    return malformed(`${promise.length} promises for ${ranks} ranks`)
+  for (const places of pipes) {
+    if (places.length !== stages) return malformed(`a pipe places ${places.length} of ${stages} stages`)
+    const held = ops.map((_, rank) => places.filter(place => place === rank).length)
+    const uneven = held.findIndex(count => count * ranks !== stages)
+    if (uneven >= 0) return malformed(`rank ${uneven} holds ${held[uneven]} of ${stages} stages`)
+  }
+  for (let microbatch = 0; microbatch < microbatches; microbatch++) {
+    const pipe = schedule.pipeOf === undefined ? 0 : schedule.pipeOf[microbatch]
+    if (pipe === undefined || pipes[pipe] === undefined) return malformed(`microbatch ${microbatch} has no pipe`)
+    const path = paths === undefined ? [0] : paths[microbatch]
+    const fine = path !== undefined && path.length > 0 && new Set(path).size === path.length
+    if (!fine || !path.every(stage => isCount(stage) && stage < stages)) {
+      return malformed(`microbatch ${microbatch} has the path ${JSON.stringify(path)}`)
+    }
+  }
+  for (const [rank, list] of ops.entries()) {
+    for (const op of list) {
+      if (isPossible(schedule, op)) continue
+      return malformed(
+        `rank ${rank} has "${describeOp(op)}"; there are ${stages} stages, ${microbatches} microbatches and ${slices} slices`,
+      )
+    }
+  }
+  return undefined
+}
+
+function isPossible({ stages, microbatches, slices, ranks }: Schedule, op: ScheduleOp): boolean {
+  if ('stage' in op && !(isCount(op.stage) && op.stage < stages)) return false
+  if (!('microbatch' in op)) return true
+  if (!(isCount(op.microbatch) && op.microbatch < microbatches)) return false
+  if ('peer' in op && !(isCount(op.peer) && op.peer < ranks)) return false
+  return slices === 1 ? op.slice === undefined : op.slice !== undefined && isCount(op.slice) && op.slice < slices
+}
+
+function findMisplaced(schedule: Schedule): Found {
+  for (const [rank, ops] of schedule.ops.entries()) {
+    for (const op of ops) {
+      if ('microbatch' in op) {
+        const holder = rankOf(schedule, op.stage, op.microbatch)
+        if (holder !== rank)
+          return problem('misplaced', `rank ${rank} has "${describeOp(op)}", which rank ${holder} holds`)
+      } else if ('stage' in op && !schedule.pipes.some(places => places[op.stage] === rank)) {
+        return problem('misplaced', `rank ${rank} has "${describeOp(op)}", which it does not hold`)
+      }
+    }
+  }
+  return undefined
+}
+
+/** Each piece of each microbatch, at each stage of its path: one F, and one BW or one B and one W. */
+function findMissingOrDoubled(schedule: Schedule): Found {
+  const counts = new Map<string, number>()
+  for (const op of schedule.ops.flat()) {
+    if (op.op === 'update' || op.op === 'gather' || op.op === 'release') continue
+    const key = describeOp(op)
+    if (counts.has(key)) return problem('doubled', `"${key}" is there twice`)
+    counts.set(key, 1)
+  }
+  const has = (op: ComputeOp) => counts.has(describeOp(op))
+  let pieces = 0
+  for (let microbatch = 0; microbatch < schedule.microbatches; microbatch++) {
+    const path = schedule.paths?.[microbatch] ?? Array.from({ length: schedule.stages }, (_, stage) => stage)
+    for (const stage of path) {
+      for (let slice = 0; slice < schedule.slices; slice++) {
+        pieces++
+        const piece = schedule.slices === 1 ? { stage, microbatch } : { stage, microbatch, slice }
+        const rank = rankOf(schedule, stage, microbatch)
+        const lacks = (op: ComputeOp) => problem('missing', `nobody does "${describeOp(op)}"; it is rank ${rank}'s`)
+        if (!has({ op: 'F', ...piece })) return lacks({ op: 'F', ...piece })
+        const [both, input, weight] = [
+          has({ op: 'BW', ...piece }),
+          has({ op: 'B', ...piece }),
+          has({ op: 'W', ...piece }),
+        ]
+        if (both && (input || weight)) {
+          return problem('doubled', `"${describeOp({ op: 'BW', ...piece })}" is there beside its ${input ? 'B' : 'W'}`)
+        }
+        if (!both && !input) return lacks({ op: weight ? 'B' : 'BW', ...piece })
+        if (!both && !weight) return lacks({ op: 'W', ...piece })
+      }
+    }
+  }
+  const forwards = schedule.ops.flat().filter(op => op.op === 'F').length
+  return forwards === pieces
+    ? undefined
+    : problem(
+        'doubled',
+        `there are ${forwards} forwards for ${pieces} pieces of work: some are off the path of their microbatch`,
+      )
+}
+
+/**
+ * What a rank can be blamed for alone: inputs of the same piece stand later in its list; the weight gradients of a stage do not
+ * go up by microbatch (their sum would not have the bits of one process); the update is not one, or not after all gradients.
+ */
+function findOutOfOrder(schedule: Schedule): Found {
+  for (const [rank, ops] of schedule.ops.entries()) {
+    const out = (message: string) => problem('order', `on rank ${rank} ${message}`)
+    const done = new Set<string>()
+    const newest = new Map<string, number>()
+    let updates = 0
+    let backwards = 0
+    for (const op of ops) {
+      if (op.op === 'update') {
+        updates++
+        continue
+      }
+      if (!('microbatch' in op)) continue
+      if (isCompute(op)) {
+        const { op: kind, ...piece } = op
+        const needs: ComputeOp['op'] | undefined = kind === 'F' ? undefined : kind === 'W' ? 'B' : 'F'
+        if (needs !== undefined && !done.has(describeOp({ op: needs, ...piece }))) {
+          return out(`"${describeOp(op)}" stands before "${describeOp({ op: needs, ...piece })}"`)
+        }
+        done.add(describeOp(op))
+        if (kind === 'W' || kind === 'BW') {
+          backwards++
+          const chain = `${op.stage} ${schedule.pipeOf?.[op.microbatch] ?? 0}`
+          const before = newest.get(chain) ?? -1
+          if (op.microbatch < before) return out(`"${describeOp(op)}" stands after that of microbatch ${before}`)
+          newest.set(chain, op.microbatch)
+        }
+        if (schedule.updates !== 'microbatch' && updates > 0) return out(`"${describeOp(op)}" stands after the update`)
+        if (schedule.updates === 'microbatch' && backwards > updates + 1) {
+          return out(`there is no update between the gradient before it and "${describeOp(op)}"`)
+        }
+      }
+    }
+    const wanted = schedule.updates === 'microbatch' ? backwards : 1
+    if (updates !== wanted) return out(`there are ${updates} updates, not ${wanted}`)
+    if (ops.findLast(op => isCompute(op) || op.op === 'update')?.op !== 'update')
+      return out('the last update is not the end')
+  }
+  return undefined
+}
+
+function findWithoutInput({ missing }: Graph): Found {
+  const first = missing[0]
+  if (first === undefined) return undefined
+  return problem(
+    'missing',
+    `"${describeOp(first.node.op)}" on rank ${first.node.rank} takes the ${first.what}, which nobody makes`,
+  )
+}
+
+/** Runs all lists with messages that cost nothing and are never in each other's way. */
+function findCircle(graph: Graph): Found {
+  const done = new Set<number>()
+  const heads = graph.ranks.map(() => 0)
+  for (const { id, rank } of inOrder(graph)) {
+    done.add(id)
+    heads[rank] = (heads[rank] as number) + 1
+  }
+  if (done.size === graph.nodes.length) return undefined
+  return problem('deadlock', describeCircle(graph, heads, done))
+}
+
+/** Follows who waits for whom until it closes. */
+function describeCircle(graph: Graph, heads: readonly number[], done: ReadonlySet<number>): string {
+  const headOf = (rank: number) => graph.ranks[rank]?.[heads[rank] as number]
+  const steps: string[] = []
+  const seen = new Set<number>()
+  let node: GraphNode | undefined = [...graph.ranks.keys()].map(headOf).find(head => head !== undefined)
+  while (node !== undefined && !seen.has(node.rank)) {
+    seen.add(node.rank)
+    const awaited: GraphNode | undefined = graph.nodes[node.inputs.find(input => !done.has(input)) ?? -1]
+    if (awaited === undefined) break
+    steps.push(
+      `rank ${node.rank} waits in "${describeOp(node.op)}" for "${describeOp(awaited.op)}" of rank ${awaited.rank}`,
+    )
+    node = headOf(awaited.rank)
+  }
+  return `${steps.join(', ')}: a circle`
+}
+
+function findTooMuchHeld(schedule: Schedule): Found {
+  for (const [rank, held] of peakActivations(schedule).entries()) {
+    const promised = schedule.promise?.[rank] ?? Number.POSITIVE_INFINITY
+    if (held > promised + 1e-9)
+      return problem('memory', `rank ${rank} holds ${held} activations, and promised ${promised}`)
+  }
+  return undefined
+}
