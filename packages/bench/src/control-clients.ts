@@ -19,9 +19,13 @@ class Client {
   readonly #link: ControlLink
   readonly #started = deferred<{ generation: number; step: number }>()
   readonly #commits = new Map<number, Deferred<void>>()
+  readonly #workerId: string
+  /** Its part of the batch, [from, to). */
+  #share: readonly [number, number] = [0, 0]
 
   constructor(link: ControlLink, workerId: string) {
     this.#link = link
+    this.#workerId = workerId
     link.onMessage(message => this.#hear(message))
     const lane = { host: '127.0.0.1', port: 1 }
     const device = { backend: 'none', version: '1', threads: 1 }
@@ -33,6 +37,7 @@ class Client {
   /** Steps as the real worker makes them: a step is computed while the vote of the one before is under way. */
   async train(steps: number, stepMs: number): Promise<number> {
     const { generation, step: first } = await this.#started.promise
+    const [from, to] = this.#share
     let waitedMs = 0
     for (let step = first + 1; step <= first + steps; step++) {
       await sleep(stepMs)
@@ -46,6 +51,7 @@ class Client {
         digest: digestAfter(step),
         loss: 1,
         samples: [(step - 1) * batch, step * batch],
+        took: [(step - 1) * batch + from, (step - 1) * batch + to],
         tokens: batch,
         stepMs,
         computeMs: stepMs,
@@ -71,7 +77,10 @@ class Client {
     if (message.type === 'start') this.#started.resolve(message)
     if (message.type === 'commit') this.#committed(message.step).resolve()
     if (message.type !== 'generation') return
-    const { generation, startStep } = message
+    const { generation, startStep, members } = message
+    const rank = members.findIndex(member => member.workerId === this.#workerId)
+    const from = members.slice(0, rank).reduce((sum, { share }) => sum + share, 0)
+    this.#share = [from, from + (members[rank]?.share ?? 0)]
     void this.#link.send({ type: 'ready', generation, digest: digestAfter(startStep) })
   }
 }

@@ -39,6 +39,9 @@ export const coordinatorConfig = z.strictObject({
   jobFile: z.string().min(1).optional().describe('path of the job file, for workers that load it themselves'),
   totalSteps: z.number().int().min(1).describe("the job's last step; default: job.steps"),
   globalBatch: z.number().int().min(1).describe('samples of one step; default: job.batch.global'),
+  shares: z
+    .enum(['equal', 'measured'])
+    .describe('whether slower workers get fewer samples; default: job.batch.shares, else equal'),
   numWorkers: z.number().int().min(1).max(4_096).describe('the run begins when so many are here'),
   minWorkers: z.number().int().min(1).max(4_096).describe('fewer pause the run; default: job.elastic.min, else 1'),
   maxWorkers: z.number().int().min(1).max(4_096).describe('more stand by; default: job.elastic.max, else 64'),
@@ -64,9 +67,9 @@ export const coordinatorConfig = z.strictObject({
 export type CoordinatorConfig = z.output<typeof coordinatorConfig>
 /** What a caller passes; everything with a default may be left out. */
 export type CoordinatorConfigInput = Omit<z.input<typeof coordinatorConfig>, FromJob> & {
-  readonly [name in FromJob]?: number
+  readonly [name in FromJob]?: z.input<typeof coordinatorConfig>[name]
 }
-type FromJob = 'totalSteps' | 'globalBatch' | 'minWorkers' | 'maxWorkers'
+type FromJob = 'totalSteps' | 'globalBatch' | 'shares' | 'minWorkers' | 'maxWorkers'
 
 /** Checks and completes the options. @throws SKEIN_COORDINATOR_BAD_OPTIONS naming each field */
 export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
@@ -75,6 +78,7 @@ export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
     ...input,
     totalSteps: input.totalSteps ?? steps,
     globalBatch: input.globalBatch ?? batch?.global,
+    shares: input.shares ?? batch?.shares ?? 'equal',
     minWorkers: input.minWorkers ?? elastic?.min ?? 1,
     maxWorkers: input.maxWorkers ?? elastic?.max ?? Math.max(defaultMaxWorkers, input.numWorkers),
   })
@@ -92,7 +96,7 @@ export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
 /** What the coordinator needs to know of a job; all else it passes on unseen. */
 interface JobValues {
   readonly steps?: unknown
-  readonly batch?: { readonly global?: unknown }
+  readonly batch?: { readonly global?: unknown; readonly shares?: unknown }
   readonly elastic?: { readonly min?: unknown; readonly max?: unknown }
 }
 

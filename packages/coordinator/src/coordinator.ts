@@ -202,6 +202,12 @@ export class Coordinator {
       return
     }
     this.#carryOut(before, decision)
+    if (decision.effects.some(effect => effect.type === 'emit' && effect.event.event === 'step')) this.#measured()
+  }
+
+  /** What a committed step has told about the speeds of its members may be reason to divide the batch otherwise. */
+  #measured(): void {
+    if (this.#parts.config.shares === 'measured') this.apply({ type: 'measured', speeds: this.#diagnosis.steps.speeds })
   }
 
   /** Ends every link; for the end of the process. */

@@ -104,7 +104,10 @@ export class FakeWorker {
   async vote(step: number, facts: Partial<Extract<WorkerMessage, { type: 'vote' }>> = {}): Promise<void> {
     const { generation, members } = await this.generation()
     const rank = members.find(member => member.workerId === this.workerId)?.rank ?? 0
-    const shareTo = (place: number) => Math.floor((batch * place) / members.length)
+    const changed = this.all('shares').findLast(one => one.generation === generation && one.fromStep <= step)
+    const shares = changed?.shares ?? members.map(({ share }) => share)
+    const from = shares.slice(0, rank).reduce((sum, share) => sum + share, 0)
+    const to = from + (shares[rank] ?? 0)
     await this.send({
       type: 'vote',
       generation,
@@ -112,10 +115,11 @@ export class FakeWorker {
       digest: digestAfter(step),
       loss: 5 / step,
       samples: [(step - 1) * batch, step * batch],
+      took: [(step - 1) * batch + from, (step - 1) * batch + to],
       tokens: 64,
       stepMs: 10,
       // As long for each sample as every other worker.
-      computeMs: (8 * (shareTo(rank + 1) - shareTo(rank))) / Math.ceil(batch / members.length),
+      computeMs: (8 * (to - from)) / Math.ceil(batch / members.length),
       commMs: 4,
       waitMs: 1,
       bytesSent: 100,

@@ -247,7 +247,7 @@ async function recover(config: CoordinatorConfig, store: Store, runDir: string):
 }
 
 function membershipConfig(config: CoordinatorConfig, runId: string, runDir: string): MembershipConfig {
-  const { job, jobFile, numWorkers, minWorkers, maxWorkers, globalBatch, totalSteps, deadlines } = config
+  const { job, jobFile, numWorkers, minWorkers, maxWorkers, globalBatch, shares, totalSteps, deadlines } = config
   return {
     runId,
     runDir,
@@ -256,6 +256,7 @@ function membershipConfig(config: CoordinatorConfig, runId: string, runDir: stri
     minWorkers,
     maxWorkers,
     globalBatch,
+    shares,
     totalSteps,
     laneSecret: randomBytes(16).toString('hex'),
     deadlines,

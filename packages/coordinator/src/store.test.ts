@@ -29,6 +29,7 @@ const generation = (number: number, startStep: number) =>
         rank: 0,
         lane: { host: 'h', port: 1 },
         device: { backend: 'cpu', version: '1', threads: 1 },
+        share: 8,
       },
     ],
   }) as const

@@ -14,6 +14,10 @@ const schema = `
   CREATE TABLE IF NOT EXISTS members (
     generation INTEGER NOT NULL, rank INTEGER NOT NULL, workerId TEXT NOT NULL, incarnation TEXT NOT NULL,
     laneHost TEXT NOT NULL, lanePort INTEGER NOT NULL, device TEXT NOT NULL, PRIMARY KEY (generation, rank)) WITHOUT ROWID;
+  -- Samples of each rank, from a step of the generation on.
+  CREATE TABLE IF NOT EXISTS shares (
+    generation INTEGER NOT NULL, fromStep INTEGER NOT NULL, rank INTEGER NOT NULL, samples INTEGER NOT NULL,
+    PRIMARY KEY (generation, fromStep, rank)) WITHOUT ROWID;
   -- A step that was made again after a resume has a row in each generation; the one of the highest generation holds.
   CREATE TABLE IF NOT EXISTS commits (
     step INTEGER NOT NULL, generation INTEGER NOT NULL, samplesFrom INTEGER NOT NULL, samplesTo INTEGER NOT NULL,
@@ -44,7 +48,14 @@ export interface LoggedStand {
   /** The newest one at or before that step. */
   readonly checkpoint: { readonly step: number; readonly path: string } | undefined
   /** Members of the last generation. */
-  readonly members: readonly { readonly workerId: string; readonly incarnation: string }[]
+  readonly members: readonly { readonly workerId: string; readonly incarnation: string; readonly share: number }[]
+}
+
+/** Who took how many samples of the steps of a generation, from one on, by rank. */
+export interface LoggedShares {
+  readonly generation: number
+  readonly fromStep: number
+  readonly shares: readonly number[]
 }
 
 export interface LoggedCommit {
@@ -136,6 +147,7 @@ export class Store {
     const checkpoint = this.#database
       .prepare('SELECT step, path FROM checkpoints WHERE step <= ? ORDER BY step DESC, rowid DESC LIMIT 1')
       .get(step) as { step: number; path: string } | undefined
+    const shares = this.shares().findLast(row => row.generation === generation.generation)?.shares
     const members = this.#database
       .prepare('SELECT workerId, incarnation FROM members WHERE generation = ? ORDER BY rank')
       .all(generation.generation) as unknown as { workerId: string; incarnation: string }[]
@@ -145,7 +157,7 @@ export class Store {
       digest: commit?.digest ?? generation.startDigest ?? undefined,
       samplesTo: commit?.samplesTo,
       checkpoint: checkpoint === undefined ? undefined : { step: checkpoint.step, path: checkpoint.path },
-      members,
+      members: members.map((member, rank) => ({ ...member, share: shares?.[rank] ?? 0 })),
     }
   }
 
@@ -161,6 +173,20 @@ export class Store {
     return this.#database
       .prepare('SELECT step, generation, samplesFrom, samplesTo, digest, loss FROM commits ORDER BY step, generation')
       .all() as unknown as LoggedCommit[]
+  }
+
+  /** All divisions of the batch, in the order of generations and steps. */
+  shares(): LoggedShares[] {
+    const rows = this.#database
+      .prepare('SELECT generation, fromStep, samples FROM shares ORDER BY generation, fromStep, rank')
+      .all() as unknown as { generation: number; fromStep: number; samples: number }[]
+    const divisions: { generation: number; fromStep: number; shares: number[] }[] = []
+    for (const { generation, fromStep, samples } of rows) {
+      const last = divisions.at(-1)
+      if (last?.generation === generation && last.fromStep === fromStep) last.shares.push(samples)
+      else divisions.push({ generation, fromStep, shares: [samples] })
+    }
+    return divisions
   }
 
   /** Enters this coordinator as the run's leader. */
@@ -217,8 +243,16 @@ export class Store {
         for (const { rank, workerId, incarnation, lane, device } of record.members) {
           insert.run(record.generation, rank, workerId, incarnation, lane.host, lane.port, JSON.stringify(device))
         }
+        this.#insertShares(
+          record.generation,
+          record.startStep + 1,
+          record.members.map(({ share }) => share),
+        )
         break
       }
+      case 'shares':
+        this.#insertShares(record.generation, record.fromStep, record.shares)
+        break
       case 'started':
         this.#database
           .prepare('UPDATE generations SET startDigest = ? WHERE generation = ?')
@@ -242,6 +276,11 @@ export class Store {
           .run(at, record.status, record.reason, this.#life)
         break
     }
+  }
+
+  #insertShares(generation: number, fromStep: number, shares: readonly number[]): void {
+    const insert = this.#database.prepare('INSERT INTO shares VALUES (?, ?, ?, ?)')
+    shares.forEach((samples, rank) => insert.run(generation, fromStep, rank, samples))
   }
 
   #transaction(body: () => void): void {

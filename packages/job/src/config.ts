@@ -139,6 +139,10 @@ export const jobSchema = section({
       .describe(
         'Samples of one forward and backward pass: more is faster, less takes less memory. Default: at most 8.',
       ),
+    shares: z
+      .enum(['equal', 'measured'])
+      .default('equal')
+      .describe('"measured": slower workers get fewer samples; the price is that a run does not repeat bit by bit.'),
   }),
   mesh: section({ dp: whole(1, 4096).default(1).describe('Workers that share a batch (data parallel).') }).prefault({}),
   steps: whole(1, 2 ** 31 - 1).describe('Optimizer steps.'),

@@ -26,6 +26,7 @@ export type {
   JobInput,
   JsonlData,
   Precision,
+  Shares,
   ResolvedJob,
   TextData,
   ValueSource,

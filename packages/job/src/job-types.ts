@@ -70,6 +70,12 @@ export type Precision = 'f32' | 'bf16'
 /** Where a value came from. */
 export type ValueSource = 'default' | 'job' | 'flag'
 
+/**
+ * `equal`: all workers take as many samples of a step, and a run gives the same bits every time. `measured`: each takes as many as it is
+ * fast; sums in another order are other bits, so two runs agree but for rounding.
+ */
+export type Shares = 'equal' | 'measured'
+
 /** A job with nothing left open: plain JSON, the same on every worker. */
 export interface ResolvedJob {
   /** Names the run; file-name safe. */
@@ -79,7 +85,7 @@ export interface ResolvedJob {
   readonly optimizer: AdamW
   readonly sync: EveryStep
   /** Samples of one step over all workers, and of one forward and backward pass. */
-  readonly batch: { readonly global: number; readonly micro: number }
+  readonly batch: { readonly global: number; readonly micro: number; readonly shares: Shares }
   readonly mesh: { readonly dp: number }
   readonly steps: number
   /** Held-out samples to measure, every so many steps; 0 only before and after. */
@@ -107,7 +113,7 @@ export interface JobInput {
   readonly data: string | TextDataInput | JsonlDataInput | CustomData
   readonly optimizer?: Optional<AdamW, 'kind'>
   readonly sync?: EveryStep
-  readonly batch: { readonly global: number; readonly micro?: number }
+  readonly batch: { readonly global: number; readonly micro?: number; readonly shares?: Shares }
   readonly mesh?: { readonly dp?: number }
   readonly steps: number
   readonly eval?: { readonly every?: number; readonly samples?: number }

@@ -36,7 +36,7 @@ export function resolveJob(value: unknown, options: ResolveOptions): ResolvedJob
     data,
     optimizer: resolveOptimizer(parsed.optimizer, parsed.steps),
     sync: parsed.sync,
-    batch: { global: parsed.batch.global, micro: parsed.batch.micro ?? defaultMicro(parsed) },
+    batch: { ...parsed.batch, micro: parsed.batch.micro ?? defaultMicro(parsed) },
     mesh: parsed.mesh,
     steps: parsed.steps,
     eval: { every: parsed.eval.every ?? Math.ceil(parsed.steps / 10), samples: parsed.eval.samples },

@@ -8,6 +8,7 @@ import { tryForm } from './forming.ts'
 import { onJoined, onRecovered } from './joining.ts'
 import { onFailed, onLeft, onLinkLost } from './leaving.ts'
 import { onLoaded } from './loading.ts'
+import { onMeasured } from './measuring.ts'
 import { considerRegroup, onCaughtUp } from './newcomers.ts'
 import { onReady, prepareTimeout } from './preparing.ts'
 import type { MembershipState } from './state.ts'
@@ -57,6 +58,8 @@ function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decis
       return onLeft(state, event.link, event.reason, nowMs)
     case 'linkLost':
       return onLinkLost(state, event.link, event.reason, event.isSilent, nowMs)
+    case 'measured':
+      return onMeasured(state, event.speeds)
     case 'stopRequested':
       return onStopRequested(state, event.reason, nowMs)
     case 'coordinatorFailed':

@@ -14,7 +14,16 @@ export type LogRecord =
         readonly rank: number
         readonly lane: LaneAddress
         readonly device: DeviceFacts
+        /** Samples of each step, until a record of the same generation says otherwise. */
+        readonly share: number
       }[]
+    }
+  /** Other samples for each rank, in their order, from a step on. */
+  | {
+      readonly type: 'shares'
+      readonly generation: number
+      readonly fromStep: number
+      readonly shares: readonly number[]
     }
   | { readonly type: 'started'; readonly generation: number; readonly step: number; readonly digest: string }
   | {

@@ -27,8 +27,14 @@ export interface RecoveredEvent {
   /** The newest checkpoint at or before `step`; where nobody is left who holds the state, the run goes back to it. */
   readonly checkpoint: { readonly step: number; readonly path: string } | undefined
   /** Members of the last generation, who may come back with their state. */
-  readonly members: readonly { readonly workerId: string; readonly incarnation: string }[]
+  readonly members: readonly { readonly workerId: string; readonly incarnation: string; readonly share: number }[]
   readonly untrainedLoss: number | undefined
+}
+
+/** How fast a member was in the last steps. */
+export interface MeasuredSpeed {
+  readonly workerId: string
+  readonly samplesPerSecond: number
 }
 
 /** Everything that can happen to a run. Links are named by the process. */
@@ -66,6 +72,8 @@ export type MembershipEvent =
   | { readonly type: 'left'; readonly link: LinkId; readonly reason: string }
   /** `isSilent`: nothing was heard of the worker for too long, so it counts as dead; else the connection broke, and it may come back. */
   | { readonly type: 'linkLost'; readonly link: LinkId; readonly reason: string; readonly isSilent: boolean }
+  /** After a commit, where the process measures: of every member that was in enough steps. */
+  | { readonly type: 'measured'; readonly speeds: readonly MeasuredSpeed[] }
   | { readonly type: 'stopRequested'; readonly reason: string }
   /** The process cannot go on: its log cannot be written, or it is being closed. */
   | { readonly type: 'coordinatorFailed'; readonly error: ErrorRecord }

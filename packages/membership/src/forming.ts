@@ -1,6 +1,7 @@
 import type { Ms } from '@skein/core'
 import { awaitedBy } from './awaiting.ts'
 import { candidatesOf, choose, isSaved, originFor, originOf, rewound } from './candidates.ts'
+import { sharesFor } from './dividing.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
 import { endFailed, endOf } from './ending.ts'
@@ -9,7 +10,6 @@ import { activeMembers, counted, holdsCommitted, linksOf, listNames } from './me
 import type { GenerationMember } from './messages.ts'
 import { errorRecord } from './refusing.ts'
 import { release } from './releasing.ts'
-import { equalShares } from './shares.ts'
 import type { Member, MembershipState } from './state.ts'
 
 /**
@@ -76,7 +76,7 @@ function form(
   const { config, committed } = state
   const generation = state.generation + 1
   const chosen = choose(state, candidates)
-  const shares = equalShares(config.globalBatch, chosen.length)
+  const shares = sharesFor(state, chosen)
   const rankOf = new Map(chosen.map((member, rank) => [member.workerId, rank]))
   const members = state.members.each((member): Member => {
     const rank = rankOf.get(member.workerId)
@@ -91,6 +91,8 @@ function form(
     members,
     startStep,
     regroup: undefined,
+    reshare: undefined,
+    sharesSince: startStep,
     pendingEvaluations: [],
     gathering: { isFirst: false, suspects: [], expected: [], untilMs: nowMs, stateUntilMs: nowMs },
     loaded: state.loaded ?? chosen[0]?.loaded,
@@ -98,7 +100,7 @@ function form(
     deadlineMs: nowMs + config.deadlines.prepareMs,
   }
   const active = activeMembers(next)
-  const places = active.map(({ workerId, rank }) => ({ workerId, rank: rank as number }))
+  const places = active.map(({ workerId, rank, share }) => ({ workerId, rank: rank as number, share }))
   const effects: Effect[] = [
     {
       type: 'append',
@@ -106,8 +108,8 @@ function form(
         type: 'generation',
         generation,
         startStep,
-        members: active.map(({ workerId, incarnation, rank, lane, device }) => {
-          return { workerId, incarnation, rank: rank as number, lane, device }
+        members: active.map(({ workerId, incarnation, rank, lane, device, share }) => {
+          return { workerId, incarnation, rank: rank as number, lane, device, share }
         }),
       },
     },

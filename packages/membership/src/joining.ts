@@ -1,4 +1,5 @@
 import type { ErrorRecord, Ms } from '@skein/core'
+import { speedsOfShares } from './dividing.ts'
 import { type Decision, type Effect, keep } from './effects.ts'
 import { memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
@@ -11,7 +12,7 @@ import type { Member, MembershipState } from './state.ts'
 import { admissibleFrom } from './strikes.ts'
 
 /** Version of the control protocol that this machine speaks. */
-export const protocolVersion = 2
+export const protocolVersion = 3
 
 /** Members and spares together. */
 export const maxJoined = 16_384
@@ -30,6 +31,8 @@ export function onRecovered(state: MembershipState, event: RecoveredEvent, nowMs
       generation: event.generation,
       committed: { step: event.step, digest: event.digest, samplesTo: event.samplesTo },
       startStep: event.step,
+      sharesSince: event.step,
+      speeds: state.config.shares === 'equal' ? {} : speedsOfShares(event.members),
       untrainedLoss: event.untrainedLoss,
       checkpoint: event.checkpoint,
       gathering: { isFirst: expected.length === 0, suspects: [], expected, untilMs, stateUntilMs: untilMs },

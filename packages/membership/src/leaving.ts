@@ -105,6 +105,7 @@ export function endGeneration(
     // A worker whose connection broke may come back with what nobody else has.
     gathering: { isFirst: false, suspects, expected: [], untilMs, stateUntilMs: nowMs + regatherMs },
     regroup: undefined,
+    reshare: undefined,
     pendingEvaluations: [],
     deadlineMs: untilMs,
   }

@@ -18,7 +18,7 @@ export interface GenerationMember {
   readonly workerId: string
   readonly rank: number
   readonly lane: LaneAddress
-  /** Its samples of each step; the shares of all ranks, in their order, make up the global batch. */
+  /** Its samples of each step until `shares` says otherwise; those of all ranks, in their order, make up the global batch. */
   readonly share: number
 }
 
@@ -69,6 +69,13 @@ export type CoordinatorMessage =
       readonly reason: string
       readonly save: boolean
     }
+  /** Other shares of the batch, by rank, from this step on, which nobody can have begun. */
+  | {
+      readonly type: 'shares'
+      readonly generation: number
+      readonly fromStep: number
+      readonly shares: readonly number[]
+    }
   | { readonly type: 'stop'; readonly generation: number; readonly afterStep: number; readonly reason: string }
   /** The generation is over; its uncommitted step is undone, and the worker waits for the next generation. */
   | { readonly type: 'abort'; readonly generation: number; readonly error: ErrorRecord }
@@ -89,6 +96,8 @@ export interface Vote {
   readonly loss: number
   /** Global sample numbers [from, to) of the step. */
   readonly samples: readonly [number, number]
+  /** Those of them that the member took. */
+  readonly took: readonly [number, number]
   readonly tokens: number
   readonly stepMs: number
   readonly computeMs: number

@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { fuzzRuns, useTestSeed } from '@skein/testkit'
 import { describe, expect, test } from 'vitest'
+import { worthwhile } from './measuring.ts'
+import { equalShares, sharesBySpeed, slowestTime } from './shares.ts'
 import { allButTheEnd, type Fault, faults, plan } from './simulated-faults.test.support.ts'
 import { checkGoodEnd, checkRun, hasFailedAlone, lastStep } from './simulated-run-checks.test.support.ts'
 import { configOf, SimulatedRun } from './simulated-run.test.support.ts'
@@ -19,6 +21,7 @@ const limitMs = 150_000
 /** A run to which all this happens. However many are gone by then, enough come later to finish it. */
 function playRun(seed: number, given: Partial<MembershipConfig>, planned: readonly Fault[]): SimulatedRun {
   const run = new SimulatedRun(configOf(given), seed)
+  run.coordinator.speedOf = () => 1 + run.random.nextInt(20)
   for (let i = 0; i < run.config.numWorkers; i++) run.start(`w${i}`)
   plan(run, planned)
   run.after(40_000, () => {
@@ -35,10 +38,11 @@ const aRun = fc
     least: fc.integer({ min: 1, max: 3 }),
     spares: fc.nat({ max: 2 }),
     totalSteps: fc.constantFrom(1, 12, 40, 80),
+    shares: fc.constantFrom('equal', 'measured'),
   })
-  .map(({ numWorkers, least, spares, totalSteps }) => {
+  .map(({ shares, numWorkers, least, spares, totalSteps }) => {
     const minWorkers = Math.min(least, numWorkers)
-    return { numWorkers, minWorkers, maxWorkers: Math.max(minWorkers, numWorkers - spares), totalSteps }
+    return { shares, numWorkers, minWorkers, maxWorkers: Math.max(minWorkers, numWorkers - spares), totalSteps }
   })
 
 describe('simulated runs', () => {
@@ -55,6 +59,29 @@ describe('simulated runs', () => {
         expect(run.workers.every(worker => worker.isDone)).toBe(true)
       }),
       { numRuns: fuzzRuns(50) },
+    )
+  })
+
+  test('undisturbed, with members of any speeds, shares follow the speeds within one generation and every sample is taken once', () => {
+    const aSpeed = fc.integer({ min: 1, max: 30 })
+    fc.assert(
+      fc.property(fc.nat(), fc.array(aSpeed, { minLength: 2, maxLength: 6 }), (seed, speeds) => {
+        const run = new SimulatedRun(configOf({ numWorkers: speeds.length, totalSteps: 60, shares: 'measured' }), seed)
+        run.coordinator.speedOf = workerId => speeds[Number(workerId.slice(1))] ?? 1
+        for (let i = 0; i < speeds.length; i++) run.start(`w${i}`)
+        run.play(limitMs)
+        checkRun(run)
+        checkGoodEnd(run)
+        expect(run.state.generation).toBe(1)
+        const before = equalShares(run.config.globalBatch, speeds.length)
+        const best = sharesBySpeed(run.config.globalBatch, speeds)
+        const isWorthIt = slowestTime(before, speeds) / slowestTime(best, speeds) >= worthwhile
+        const changes = run.coordinator.log.filter(record => record.type === 'shares')
+        expect(changes.map(({ shares }) => shares)).toEqual(isWorthIt ? [best] : [])
+        // The last commit that counts was 20 steps after the start, and a member may be two steps beyond.
+        expect(changes.map(({ fromStep }) => fromStep)).toEqual(isWorthIt ? [23] : [])
+      }),
+      { numRuns: fuzzRuns(100) },
     )
   })
 

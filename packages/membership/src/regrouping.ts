@@ -17,6 +17,7 @@ export function nextGeneration(state: MembershipState, before: readonly Effect[]
     phase: 'gathering',
     members: state.members.each(member => ({ ...member, rank: undefined, ready: undefined })),
     regroup: undefined,
+    reshare: undefined,
     gathering: {
       isFirst: false,
       suspects: [],

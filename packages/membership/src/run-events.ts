@@ -44,8 +44,16 @@ export type RunEvent =
   | {
       readonly event: 'generation'
       readonly generation: number
-      readonly members: readonly { readonly workerId: string; readonly rank: number }[]
+      readonly members: readonly ShownShare[]
       readonly startStep: number
+      readonly reason: string
+    }
+  /** From a step on the batch is divided otherwise; who takes how much is left out in runs of more than `maxMembersShown` workers. */
+  | {
+      readonly event: 'shares'
+      readonly generation: number
+      readonly fromStep: number
+      readonly members?: readonly ShownShare[]
       readonly reason: string
     }
   /** Too few are left; the run goes on when others join. */
@@ -94,6 +102,13 @@ export interface StepEvent {
   readonly elapsedMs: number
   /** Each worker's own part, by rank; left out in runs of more than `maxMembersShown` workers. */
   readonly members?: readonly StepMember[]
+}
+
+export interface ShownShare {
+  readonly workerId: string
+  readonly rank: number
+  /** Samples of each step. */
+  readonly share: number
 }
 
 export interface StepMember {

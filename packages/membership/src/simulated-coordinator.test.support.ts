@@ -2,7 +2,7 @@ import { mayTakePart } from './candidates.ts'
 import { decide } from './decide.ts'
 import type { Decision, LogRecord } from './effects.ts'
 import type { EventQueue } from './event-queue.test.support.ts'
-import type { MembershipEvent } from './events.ts'
+import type { MeasuredSpeed, MembershipEvent } from './events.ts'
 import { holdsCommitted } from './members.ts'
 import { type SimulatedLinks, silentMs } from './simulated-links.test.support.ts'
 import { initialState, type MembershipConfig, type MembershipState } from './state.ts'
@@ -18,6 +18,8 @@ export class SimulatedCoordinator {
   readonly problems: string[] = []
   /** For a closer look at a run that went wrong: hears of each decision. */
   trace: ((line: string) => void) | undefined
+  /** Samples a second. */
+  speedOf: (workerId: string) => number = () => 1
   state: MembershipState
   isUp = true
   readonly #config: MembershipConfig
@@ -96,6 +98,13 @@ export class SimulatedCoordinator {
     if (event.type === 'failed' && before.members.length > 1 && hasFailed)
       this.problems.push(`the failure of one of ${before.members.length} ended the run`)
     this.#carryOut(decision)
+    const hasCommitted = decision.effects.some(effect => effect.type === 'append' && effect.record.type === 'commit')
+    if (hasCommitted && this.#config.shares === 'measured') this.#apply({ type: 'measured', speeds: this.#speeds() })
+  }
+
+  /** What the process around the machine has measured. */
+  #speeds(): MeasuredSpeed[] {
+    return this.state.members.map(({ workerId }) => ({ workerId, samplesPerSecond: this.speedOf(workerId) }))
   }
 
   #carryOut({ effects, reason }: Decision): void {
@@ -166,7 +175,14 @@ function recoveredFrom(log: readonly LogRecord[], config: MembershipConfig): Mem
     digest: digest !== undefined && 'digest' in digest ? digest.digest : undefined,
     samplesTo: step * config.globalBatch,
     checkpoint: checkpoint?.type === 'checkpoint' ? { step: checkpoint.step, path: checkpoint.path } : undefined,
-    members: generation?.members ?? [],
+    members: membersOf(log, generation),
     untrainedLoss: undefined,
   }
+}
+
+/** The members of a generation, with the shares that it ended with. */
+function membersOf(log: readonly LogRecord[], generation: Extract<LogRecord, { type: 'generation' }> | undefined) {
+  const last = log.findLast(record => record.type === 'shares' && record.generation === generation?.generation)
+  const shares = last?.type === 'shares' ? last.shares : undefined
+  return (generation?.members ?? []).map(member => ({ ...member, share: shares?.[member.rank] ?? member.share }))
 }

@@ -17,6 +17,7 @@ export const configOf = (given: Partial<MembershipConfig> = {}): MembershipConfi
   minWorkers: 1,
   maxWorkers: 8,
   globalBatch: batch,
+  shares: 'equal',
   totalSteps: 20,
   laneSecret: 's',
   deadlines: defaultDeadlines,
@@ -154,13 +155,14 @@ export class SimulatedRun implements Surroundings {
     return [source.state, source.former].find(state => state?.step === step)
   }
 
-  voteFor(generation: number, { step, digest }: HeldState): Vote {
+  voteFor(generation: number, { step, digest }: HeldState, [from, to]: readonly [number, number]): Vote {
     return {
       generation,
       step,
       digest,
       loss: 1,
       samples: [(step - 1) * batch, step * batch],
+      took: [(step - 1) * batch + from, (step - 1) * batch + to],
       tokens: 1,
       stepMs: 1,
       computeMs: 1,

@@ -28,7 +28,8 @@ export interface Surroundings {
   meet(worker: SimulatedWorker, generation: number, place: string, members: readonly GenerationMember[]): void
   /** What the process behind a lane address holds. */
   stateOf(member: GenerationMember | undefined, step: number): HeldState | undefined
-  voteFor(generation: number, state: HeldState): Vote
+  /** `share`: [from, to) of the batch. */
+  voteFor(generation: number, state: HeldState, share: readonly [number, number]): Vote
   /** The process has ended before its time: the network breaks what was open. */
   ended(worker: SimulatedWorker, reason: string): void
   /** Something that no worker may see. */
@@ -65,6 +66,10 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
   #committed = 0
   #stopAfter = Number.POSITIVE_INFINITY
   #regroup: { readonly afterStep: number; readonly save: boolean } | undefined
+  /** Shares by rank, and the step from which they hold. */
+  #shares: { readonly fromStep: number; readonly shares: readonly (number | GenerationMember)[] }[] = []
+  /** Its part of the step that it has begun: fixed then, whatever it hears later. */
+  #share: readonly [number, number] = [0, 0]
   #reduced = 0
   #entered = 0
   #isStarted = false
@@ -229,6 +234,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       case 'generation':
         this.#endGeneration()
         this.generation = message
+        this.#shares = [{ fromStep: message.startStep + 1, shares: message.members }]
         this.#committed = message.startStep
         this.#run.meet(this, message.generation, 'connect', message.members)
         return
@@ -253,11 +259,16 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       case 'start':
       case 'commit':
       case 'regroup':
+      case 'shares':
       case 'stop':
         if (message.generation !== this.generation?.generation) return
         if (message.type === 'start') this.#isStarted = true
         if (message.type === 'commit') this.#committed = message.step
         if (message.type === 'stop' || message.type === 'regroup') this.#assertReachable(message.afterStep)
+        if (message.type === 'shares') {
+          this.#assertReachable(message.fromStep - 1)
+          this.#shares.push(message)
+        }
         if (message.type === 'stop') this.#stopAfter = message.afterStep
         if (message.type === 'regroup') this.#regroup = message
         this.#go()
@@ -271,6 +282,13 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       this.#run.problem(`${this.workerId} has begun step ${begun} when told to end after ${afterStep}`)
   }
 
+  #shareAt(step: number): readonly [number, number] {
+    const shares = this.#shares.findLast(({ fromStep }) => fromStep <= step)?.shares ?? []
+    const ends = endsOf(shares)
+    const { rank } = this
+    return [ends[rank - 1] ?? 0, ends[rank] ?? 0]
+  }
+
   /** Does what can be done: computing a step needs the one before it here, applying it needs that one's commit. */
   #go(): void {
     const { generation, state } = this
@@ -282,6 +300,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     if (state.step < last) {
       if (this.#entered < next) {
         this.#entered = next
+        this.#share = this.#shareAt(next)
         this.#after(60, () => this.#run.meet(this, generation.generation, `step ${next}`, generation.members))
       }
       if (this.#reduced < next || !isCommitted) return
@@ -290,7 +309,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       const isWrong = this.#isCorrupt && this.#members.length > 1
       if (isWrong) this.#isCorrupt = false
       this.state = { step: next, digest: isWrong ? `flipped${next}` : digestAfter(next, state.digest) }
-      this.say({ type: 'voted', vote: this.#run.voteFor(generation.generation, this.state) })
+      this.say({ type: 'voted', vote: this.#run.voteFor(generation.generation, this.state, this.#share) })
       this.#go()
       return
     }
@@ -318,4 +337,16 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     this.#entered = 0
     this.#reduced = 0
   }
+}
+
+const knownEnds = new WeakMap<readonly (number | GenerationMember)[], readonly number[]>()
+
+/** Where each rank's part of the batch ends: added up once for a message that ten thousand hear. */
+function endsOf(shares: readonly (number | GenerationMember)[]): readonly number[] {
+  const known = knownEnds.get(shares)
+  if (known !== undefined) return known
+  let end = 0
+  const ends = shares.map(one => (end += typeof one === 'number' ? one : one.share))
+  knownEnds.set(shares, ends)
+  return ends
 }

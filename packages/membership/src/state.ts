@@ -52,6 +52,8 @@ export interface MembershipConfig {
   readonly maxWorkers: number
   /** Samples of one step over all members. */
   readonly globalBatch: number
+  /** Whether all take equally many of them, or each as many as it is fast. */
+  readonly shares: 'equal' | 'measured'
   readonly totalSteps: number
   /** Secret of this run's tensor lanes; the token of a generation is derived from it. */
   readonly laneSecret: string
@@ -92,7 +94,7 @@ export interface Member {
   readonly caughtUp: boolean
   /** Place in the generation; undefined while it is in none. */
   readonly rank: number | undefined
-  /** Its samples of each step. */
+  /** Its samples of the step after the last commit. */
   readonly share: number
   /** Digest of the parameters it begins the generation with, when it has them and all lanes. */
   readonly ready: string | undefined
@@ -171,6 +173,12 @@ export interface MembershipState {
   readonly stop: { readonly afterStep: number; readonly reason: string } | undefined
   /** The generation's end at a step, for the sake of those who come and go. */
   readonly regroup: { readonly afterStep: number; readonly reason: string; readonly saves: boolean } | undefined
+  /** Other shares, by rank, from a step of this generation on. */
+  readonly reshare: { readonly fromStep: number; readonly shares: readonly number[] } | undefined
+  /** The step after which the present shares began. */
+  readonly sharesSince: number
+  /** Of workers, in any unit, by which shares were divided last; of nobody while they are equal. */
+  readonly speeds: Readonly<Record<string, number>>
   /** The first error of its own that a member reported since the last commit. */
   readonly failure: ErrorRecord | undefined
   /** Evaluations of a step whose commit is still to come. */
@@ -212,6 +220,9 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     startStep: 0,
     stop: undefined,
     regroup: undefined,
+    reshare: undefined,
+    sharesSince: 0,
+    speeds: {},
     failure: undefined,
     pendingEvaluations: [],
     untrainedLoss: undefined,

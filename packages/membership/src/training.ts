@@ -1,4 +1,5 @@
 import type { ErrorRecord, Ms } from '@skein/core'
+import { withSharesOfNext } from './dividing.ts'
 import { type Decision, type Effect, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
@@ -98,7 +99,7 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
     { type: 'broadcast', links: linksOf(active), message: { type: 'commit', generation, step, digest } },
   ]
   const isLast = step >= lastStepOf(state)
-  const next: MembershipState = {
+  const next = withSharesOfNext({
     ...state,
     phase: isLast ? 'finishing' : state.phase,
     members: state.members.each(member => (isActive(member) ? { ...member, vote: undefined } : member)),
@@ -111,7 +112,7 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
     peakRssBytes: Math.max(state.peakRssBytes, event.rssBytes),
     lastCommitMs: nowMs,
     deadlineMs: nowMs + (isLast ? config.deadlines.finishMs : config.deadlines.stallMs),
-  }
+  })
   const reason = `step ${step} committed`
   if (isLast) return { state: next, effects, reason: `${reason}, the last one` }
   if (isRegroupDue(next)) return nextGeneration(next, effects, nowMs)
@@ -163,12 +164,13 @@ function withoutMajority(state: MembershipState, step: number, error: ErrorRecor
   })
 }
 
-/** Each sample once: all votes name the same range, and it begins where the last commit ended. */
+/** Each sample once: all votes name the same range, it begins where the last commit ended, and every member took its share of it. */
 function samplesDisagreement(state: MembershipState, active: readonly Member[], step: number): ErrorRecord | undefined {
   const groups = groupVotes(active, vote => `[${vote.samples[0]}, ${vote.samples[1]}) of ${vote.tokens} tokens`)
   const [from, to] = active[0]?.vote?.samples ?? [0, 0]
   const cursor = state.committed.samplesTo
-  if (groups.size === 1 && to > from && (cursor === undefined || cursor === from)) return undefined
+  if (groups.size === 1 && to > from && (cursor === undefined || cursor === from))
+    return sharesDisagreement(active, step)
   const said = [...groups].map(([samples, names]) => `${samples} from ${listNames(names)}`).join('; ')
   return errorRecord(MembershipErrors.SAMPLES_MISMATCH, {
     what: `votes for step ${step} name samples ${said}; the next sample is ${cursor ?? from}`,
@@ -176,6 +178,24 @@ function samplesDisagreement(state: MembershipState, active: readonly Member[], 
     todo: 'give all workers the same job; resume with the batch size that the checkpoint was made with',
     details: { step, samplesTo: cursor },
   })
+}
+
+/** Who did not take the samples that are its own; ranks take them one after the other. */
+function sharesDisagreement(active: readonly Member[], step: number): ErrorRecord | undefined {
+  let [next] = active[0]?.vote?.samples ?? [0, 0]
+  for (const member of active) {
+    const [from, to] = member.vote?.took ?? [0, 0]
+    if (from !== next || to !== next + member.share) {
+      return errorRecord(MembershipErrors.SAMPLES_MISMATCH, {
+        what: `${nameOf(member)} took the samples [${from}, ${to}) of step ${step}; its own are [${next}, ${next + member.share})`,
+        why: 'a worker of another build, or one that has missed a change of the shares',
+        todo: 'install the same version everywhere; the step was not committed, so resume from the last checkpoint',
+        details: { step, workerId: member.workerId, share: member.share },
+      })
+    }
+    next = to
+  }
+  return undefined
 }
 
 function groupVotes(members: readonly Member[], key: (vote: Vote) => string): Map<string, string[]> {

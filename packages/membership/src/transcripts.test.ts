@@ -6,6 +6,7 @@ import { whyWaiting } from './describe.ts'
 import type { Effect } from './effects.ts'
 import type { MembershipEvent } from './events.ts'
 import { protocolVersion } from './joining.ts'
+import { activeMembers, memberOfLink } from './members.ts'
 import { defaultDeadlines, initialState, type MembershipState } from './state.ts'
 
 /**
@@ -31,7 +32,8 @@ class Machine {
         numWorkers: number('workers', 2),
         minWorkers: number('min', 1),
         maxWorkers: number('max', 4),
-        globalBatch: 8,
+        globalBatch: number('batch', 8),
+        shares: text('shares', 'equal') as 'equal' | 'measured',
         totalSteps: number('steps', 2),
         laneSecret: 'secret',
         deadlines: defaultDeadlines,
@@ -74,7 +76,10 @@ class Machine {
           members: text('members', '')
             .split(',')
             .filter(workerId => workerId !== '')
-            .map(workerId => ({ workerId, incarnation: `${workerId}-first` })),
+            .map(entry => {
+              const [workerId = '', share = '0'] = entry.split(':')
+              return { workerId, incarnation: `${workerId}-first`, share: Number(share) }
+            }),
           untrainedLoss: undefined,
         })
       case 'join':
@@ -98,15 +103,21 @@ class Machine {
       case 'ready':
         return this.#apply({ type: 'ready', link, generation, digest: text('digest', `d${before.startStep}`) })
       case 'vote': {
-        const [from = 0, to = 0] = text('samples', `${(step - 1) * 8}:${step * 8}`)
-          .split(':')
-          .map(Number)
+        const { globalBatch } = before.config
+        const [from = 0, to = 0] = rangeOf(text('samples', `${(step - 1) * globalBatch}:${step * globalBatch}`))
+        const { rank = 0, share } = memberOfLink(before, link) ?? { share: 0 }
+        const ahead = activeMembers(before).reduce(
+          (sum, other) => sum + ((other.rank ?? 0) < rank ? other.share : 0),
+          0,
+        )
+        const [tookFrom = 0, tookTo = 0] = rangeOf(text('took', `${from + ahead}:${from + ahead + share}`))
         const vote = {
           generation,
           step,
           digest: text('digest', `d${step}`),
           loss: number('loss', 2),
           samples: [from, to] as const,
+          took: [tookFrom, tookTo] as const,
           tokens: 64,
           stepMs: number('stepMs', 10),
           computeMs: 8,
@@ -147,6 +158,19 @@ class Machine {
           reason: text('reason', 'connection reset'),
           isSilent: args.get('silent') === 'yes',
         })
+      case 'measured': {
+        const speeds = text('speeds', '')
+          .split(',')
+          .map(entry => ({ workerId: entry.split(':')[0] ?? '', samplesPerSecond: Number(entry.split(':')[1]) }))
+        return this.#apply({ type: 'measured', speeds })
+      }
+      case 'steps': {
+        // All members make so many steps: the long way to where a story begins.
+        const links = activeMembers(before).map(member => member.link)
+        for (let i = 0; i < number('count', 1); i++) for (const one of links) this.run(`vote link=${one}`)
+        const now = this.#state as MembershipState
+        return [`step ${now.committed.step} is committed`]
+      }
       case 'stop':
         return this.#apply({ type: 'stopRequested', reason: text('reason', 'interrupted') })
       default:
@@ -167,6 +191,9 @@ class Machine {
     ]
   }
 }
+
+/** "8:16" */
+const rangeOf = (text: string) => text.split(':').map(Number)
 
 /** "5:d5,4:d4", the newest first. */
 const heldOf = (text: string) =>

@@ -15,6 +15,8 @@ export interface StepReport {
   readonly loss: number
   /** Global sample numbers [from, to) of the whole step. */
   readonly samples: readonly [number, number]
+  /** Those of them that this rank took. */
+  readonly took: readonly [number, number]
   /** Target tokens (or samples, where there are no tokens) of the whole step. */
   readonly tokens: number
   readonly stepMs: number
@@ -41,8 +43,8 @@ export interface Peers {
   readonly rank: number
   readonly worldSize: number
   readonly generation: number
-  /** This rank's samples of each step: [from, to) within the global batch. */
-  readonly share: readonly [number, number]
+  /** This rank's samples of a step: [from, to) within the global batch. To be asked when the step begins: earlier it may still change. */
+  shareAt(step: number): readonly [number, number]
   /** @throws what ended the generation, if it is over: to be asked between two pieces of work. */
   check(): void
   /** Sums float32 `region` over all ranks, in place; the same bits everywhere. */

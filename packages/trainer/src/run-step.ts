@@ -44,7 +44,7 @@ export async function runStep(
   const { step } = options
   const startedMs = clock.now()
   const firstSample = (step - 1) * batch.global
-  const [from, to] = peers.share
+  const [from, to] = peers.shareAt(step)
   const microbatches = runsOf(firstSample + from, firstSample + to, batch.micro)
   const gradients = state.gradientView()
   const tail = state.tailView()
@@ -103,6 +103,7 @@ export async function runStep(
     loss,
     gradNorm,
     samples: [firstSample, firstSample + batch.global],
+    took: [firstSample + from, firstSample + to],
     tokens: batch.global * dataset.tokensPerSample,
     stepMs: endedMs - startedMs,
     computeMs: computedMs - startedMs + (endedMs - updateMs),

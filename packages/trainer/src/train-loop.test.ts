@@ -6,6 +6,7 @@ import { createSharedMemory, createSimd, type Region, SharedArena } from '@skein
 import { maxAbsDifference } from '@skein/testkit'
 import { describe, expect, it } from 'vitest'
 import type { EvaluationReport, Peers, StepReport } from './peers.ts'
+import { shareOf } from './share.ts'
 import { trainLoop } from './train-loop.ts'
 import { createTrainingState, type TrainingState, trainingStateBytes } from './training-state.ts'
 
@@ -90,7 +91,10 @@ interface Rank {
 }
 
 /** N ranks in one process: a meeting point that sums in rank order, and commits a step when all have voted for one digest. */
-function meetingPoint(worldSize: number) {
+function meetingPoint(
+  worldSize: number,
+  sharesAt: (step: number) => readonly number[] = () => Array.from({ length: worldSize }, () => 8 / worldSize),
+) {
   const layout = linearModel().layout
   const ranks: Rank[] = Array.from({ length: worldSize }, () => {
     const arena = new SharedArena(createSharedMemory(trainingStateBytes(layout)))
@@ -111,7 +115,7 @@ function meetingPoint(worldSize: number) {
       rank,
       worldSize,
       generation: 1,
-      share: [(8 * rank) / worldSize, (8 * (rank + 1)) / worldSize],
+      shareAt: step => shareOf(sharesAt(step), rank),
       check: () => undefined,
       async allReduce(region) {
         const seq = opSeq++
@@ -197,6 +201,29 @@ describe('trainLoop', () => {
     await four.run()
     // 12 updates of float32 sums in another order: a few units in the last place of values below 4.
     expect(maxAbsDifference(four.ranks[0]?.state.params() ?? [], one.ranks[0]?.state.params() ?? [])).toBeLessThan(2e-5)
+  })
+
+  it('gives any shares the parameters of one rank, also where they change between steps and some rank takes nothing', async () => {
+    const one = meetingPoint(1)
+    const divisions = [
+      [5, 2, 1],
+      [0, 7, 1],
+      [3, 3, 2],
+    ]
+    const three = meetingPoint(3, step => divisions[step % 3] as number[])
+    await one.run()
+    await three.run()
+    expect(maxAbsDifference(three.ranks[0]?.state.params() ?? [], one.ranks[0]?.state.params() ?? [])).toBeLessThan(
+      2e-5,
+    )
+    const losses = (group: typeof one) => group.ranks[0]?.votes.map(vote => vote.loss) ?? []
+    expect(maxAbsDifference(losses(three), losses(one))).toBeLessThan(2e-5)
+    for (const [i, { samples }] of (one.ranks[0]?.votes ?? []).entries()) {
+      const parts = three.ranks.map(({ votes }) => votes[i]?.took ?? [0, 0])
+      expect(parts.map(([from, to]) => to - from)).toEqual(divisions[(i + 1) % 3])
+      expect(parts.map(([from]) => from)).toEqual([samples[0], ...parts.slice(0, -1).map(([, to]) => to)])
+      expect(parts.at(-1)?.[1]).toBe(samples[1])
+    }
   })
 
   it('stops after the step the coordinator names, on every rank, with a final evaluation', async () => {

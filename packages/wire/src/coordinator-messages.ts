@@ -54,6 +54,13 @@ export const coordinatorMessages = [
     reason: text,
     save: z.boolean(),
   }),
+  /** From `fromStep` on rank r takes `shares[r]` samples of each step. Nobody can have begun that step. */
+  z.strictObject({
+    type: z.literal('shares'),
+    generation: uint32,
+    fromStep: count,
+    shares: z.array(count).min(1).max(4_096).readonly(),
+  }),
   /** The generation is over; undo what is not committed and wait for the next one. */
   z.strictObject({ type: z.literal('abort'), generation: uint32, error: errorRecord }),
   /** This process may not take part; where the error's `retry` is "next-generation", it may as a new incarnation. */

@@ -136,6 +136,7 @@ export class CommClient {
       case 'start':
       case 'commit':
       case 'regroup':
+      case 'shares':
       case 'stop':
         if (message.generation === this.#entered?.generation) this.#entered.hear(message)
         break

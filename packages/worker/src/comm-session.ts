@@ -206,6 +206,7 @@ export class CommSession {
       case 'start':
       case 'commit':
       case 'regroup':
+      case 'shares':
       case 'stop':
         break
     }

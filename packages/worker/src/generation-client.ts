@@ -8,7 +8,7 @@ import type { ToComm, ToDevice } from './thread-messages.ts'
 export type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
 
 /** What the coordinator says within a generation. */
-type WithinGeneration = Extract<CoordinatorMessage, { type: 'start' | 'commit' | 'regroup' | 'stop' }>
+type WithinGeneration = Extract<CoordinatorMessage, { type: 'start' | 'commit' | 'regroup' | 'shares' | 'stop' }>
 
 /**
  * One generation as the device thread sees it: turns messages of the comm thread into promises. One failure ends everything that
@@ -18,7 +18,6 @@ export class GenerationClient implements Peers {
   readonly rank: number
   readonly worldSize: number
   readonly generation: number
-  readonly share: readonly [number, number]
   readonly #post: (message: ToComm) => void
   readonly #lastOver: () => number
   readonly #group: RemoteGroup
@@ -26,6 +25,8 @@ export class GenerationClient implements Peers {
   readonly #started = deferred<void>()
   readonly #over = deferred<never>()
   readonly #commits = new Map<number, Deferred<void>>()
+  /** Shares by rank, and the step from which they hold; the newest last. */
+  readonly #shares: { readonly fromStep: number; readonly shares: readonly number[] }[]
   #committedStep: number
   #stopAfter: number | undefined
   #regroup: { readonly step: number; readonly saves: boolean } | undefined
@@ -37,8 +38,7 @@ export class GenerationClient implements Peers {
     this.rank = members.find(member => member.workerId === workerId)?.rank ?? -1
     this.worldSize = members.length
     this.generation = generation
-    const shares = members.map(member => member.share)
-    this.share = shareOf(shares, this.rank)
+    this.#shares = [{ fromStep: startStep + 1, shares: members.map(member => member.share) }]
     this.#post = post
     this.#lastOver = lastOver
     this.#committedStep = startStep
@@ -62,6 +62,11 @@ export class GenerationClient implements Peers {
   async ready(params: Region, step: number): Promise<void> {
     this.#post({ type: 'ready', generation: this.generation, params, step })
     await this.#started.promise
+  }
+
+  shareAt(step: number): readonly [number, number] {
+    const { shares } = this.#shares.findLast(({ fromStep }) => fromStep <= step) ?? { shares: [] }
+    return shareOf(shares, this.rank)
   }
 
   check(): void {
@@ -127,6 +132,9 @@ export class GenerationClient implements Peers {
         break
       case 'regroup':
         this.#regroup = { step: message.afterStep, saves: message.save }
+        break
+      case 'shares':
+        this.#shares.push({ fromStep: message.fromStep, shares: message.shares })
         break
       case 'stop':
         this.#stopAfter = message.afterStep

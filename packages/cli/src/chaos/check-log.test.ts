@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { checkLog, type CommitRow, type GenerationRow } from './check-log.ts'
+import { checkLog, type CommitRow, type DivisionRow, type GenerationRow } from './check-log.ts'
 
 const commit = (step: number, generation: number, more: Partial<CommitRow> = {}): CommitRow => {
   return { step, generation, samplesFrom: 8 * (step - 1), samplesTo: 8 * step, digest: `d${step}`, ...more }
@@ -7,16 +7,31 @@ const commit = (step: number, generation: number, more: Partial<CommitRow> = {})
 const began = (generation: number, startStep: number, startDigest: string | null = `d${startStep}`): GenerationRow => {
   return { generation, startStep, startDigest }
 }
+const divided = (generation: number, fromStep: number, ...shares: number[]): DivisionRow => {
+  return { generation, fromStep, shares }
+}
+const equally = [1, 2, 3].map(generation => divided(generation, 1, 4, 4))
 const fine = { lostSamples: 0, repeatedSamples: 0, digestsEqual: true, problems: [] }
 
 test('a run whose generations follow one another is whole', () => {
   const commits = [commit(1, 1), commit(2, 1), commit(3, 3)]
-  expect(checkLog(commits, [began(1, 0), began(2, 2, null), began(3, 2)], 8)).toEqual(fine)
+  expect(checkLog(commits, [began(1, 0), began(2, 2, null), began(3, 2)], equally, 8)).toEqual(fine)
 })
 
 test('steps that were gone back behind do not count', () => {
   const commits = [commit(1, 1), commit(2, 1), commit(3, 1), commit(2, 2), commit(3, 2)]
-  expect(checkLog(commits, [began(1, 0), began(2, 1)], 8)).toEqual(fine)
+  expect(checkLog(commits, [began(1, 0), began(2, 1)], equally, 8)).toEqual(fine)
+})
+
+test('shares hold from the step they were announced for, and make up the batch in every step', () => {
+  const commits = [commit(1, 1), commit(2, 1), commit(3, 1)]
+  const check = (...divisions: DivisionRow[]) => checkLog(commits, [began(1, 0)], divisions, 8).problems
+  expect(check(divided(1, 1, 4, 4), divided(1, 3, 6, 2))).toEqual([])
+  expect(check(divided(1, 1, 4, 4), divided(1, 3, 6, 1))).toEqual(['the shares of step 3 make up 7 samples'])
+  expect(check(divided(1, 2, 4, 4)), 'a step that nobody had a share of').toEqual([
+    'the shares of step 1 make up no samples',
+  ])
+  expect(check(divided(2, 1, 4, 4)), 'those of another generation').toHaveLength(3)
 })
 
 test.each([
@@ -35,7 +50,7 @@ test.each([
     { digestsEqual: false },
   ],
 ] as const)('%s is found', (_, commits, generations, found) => {
-  const verdict = checkLog(commits, generations, 8)
+  const verdict = checkLog(commits, generations, equally, 8)
   expect(verdict).toMatchObject(found)
   expect(verdict.problems).not.toEqual([])
 })

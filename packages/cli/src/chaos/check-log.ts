@@ -15,6 +15,13 @@ export interface GenerationRow {
   readonly startDigest: string | null
 }
 
+/** Samples of each rank of a generation, from a step on. */
+export interface DivisionRow {
+  readonly generation: number
+  readonly fromStep: number
+  readonly shares: readonly number[]
+}
+
 export interface LogVerdict {
   readonly lostSamples: number
   readonly repeatedSamples: number
@@ -26,11 +33,13 @@ export interface LogVerdict {
 
 /**
  * Proves a run from its log alone: of all rows, those hold that no later generation went back behind; their steps are without gaps, their
- * samples follow one another, each generation began with the digest that was committed for its first step's predecessor.
+ * samples follow one another and are all somebody's share, each generation began with the digest that was committed for its first step's
+ * predecessor.
  */
 export function checkLog(
   commits: readonly CommitRow[],
   generations: readonly GenerationRow[],
+  divisions: readonly DivisionRow[],
   globalBatch: number,
 ): LogVerdict {
   const problems: string[] = []
@@ -46,6 +55,8 @@ export function checkLog(
     if (commit.samplesTo - commit.samplesFrom !== globalBatch) {
       problems.push(`step ${commit.step} has ${commit.samplesTo - commit.samplesFrom} samples, not ${globalBatch}`)
     }
+    const taken = sharesOf(commit, divisions)?.reduce((sum, share) => sum + share, 0)
+    if (taken !== globalBatch) problems.push(`the shares of step ${commit.step} make up ${taken ?? 'no'} samples`)
     cursor = commit.samplesTo
   }
   for (const { generation, startStep, startDigest } of generations) {
@@ -61,6 +72,13 @@ export function checkLog(
   if (repeated > 0) problems.push(`${repeated} samples were used twice`)
   return { lostSamples: lost, repeatedSamples: repeated, digestsEqual, problems }
 }
+
+/** Those of its generation that held at its step. Ranks take theirs one after the other, so the shares say who took which samples. */
+const sharesOf = ({ generation, step }: CommitRow, divisions: readonly DivisionRow[]) =>
+  divisions
+    .filter(row => row.generation === generation && row.fromStep <= step)
+    .reduce<DivisionRow | undefined>((last, row) => (row.fromStep > (last?.fromStep ?? 0) ? row : last), undefined)
+    ?.shares
 
 /** The rows that make up the run's history: a generation that goes back to an earlier step takes back what was behind it. */
 function heldCommits(commits: readonly CommitRow[], generations: readonly GenerationRow[]): CommitRow[] {

@@ -127,7 +127,7 @@ async function reportOf(facts: {
   const store = new Store(path.join(run.runDir, 'coordinator.sqlite'))
   try {
     const generations = store.generations()
-    const { problems, ...found } = checkLog(store.commits(), generations, run.job.batch.global)
+    const { problems, ...found } = checkLog(store.commits(), generations, store.shares(), run.job.batch.global)
     const isWhole = last.event === 'done' && Number(last['steps']) === run.job.steps
     const all = [...problems, ...late, ...(isWhole ? [] : [`the run ended with ${JSON.stringify(last)}`])]
     return {

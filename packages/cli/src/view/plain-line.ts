@@ -33,6 +33,7 @@ function rawLine(view: RunView, event: RunEvent): string | undefined {
       return view.note
     case 'checkpoint':
       return `checkpoint after step ${numberField(event, 'step') ?? '?'}: ${textField(event, 'path') ?? '?'}`
+    case 'shares':
     case 'stopping':
       return view.note
     default:

@@ -112,6 +112,8 @@ export function advance(view: RunView, event: RunEvent): RunView {
       return onGeneration(view, event)
     case 'start':
       return { ...view, note: 'all workers hold the same parameters; evaluating and making the first step' }
+    case 'shares':
+      return { ...view, note: sharesNote(event) }
     case 'checkpoint':
       return { ...view, checkpoint: textField(event, 'path') ?? view.checkpoint }
     case 'stopping':
@@ -323,3 +325,7 @@ function byRankThenName(a: WorkerView, b: WorkerView): number {
   const rank = (a.rank ?? Number.MAX_SAFE_INTEGER) - (b.rank ?? Number.MAX_SAFE_INTEGER)
   return rank === 0 ? a.workerId.localeCompare(b.workerId, 'en', { numeric: true }) : rank
 }
+
+/** "from step 23 on a step becomes 1.60 times as fast …" */
+const sharesNote = (event: RunEvent): string =>
+  `from step ${numberField(event, 'fromStep') ?? '?'} on ${textField(event, 'reason') ?? 'workers take other shares'}`
