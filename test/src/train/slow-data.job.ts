@@ -1,6 +1,7 @@
 /**
  * A job whose steps take as long as its data: 20 ms a sample, so that a test on a busy machine knows how fast each worker is. The file
- * that SLOW_DATA names says whose data comes how many times as slowly: {"w2": 1.3}. It may change while the run goes on.
+ * that SLOW_DATA names says whose data comes how many times as slowly: {"w2": 1.3}. It may change while the run goes on. SLOW_SHARES=measured
+ * gives the slower fewer samples.
  */
 import fs from 'node:fs'
 import { adamw, customDataset, defineJob, layersModel } from '@skein/job'
@@ -20,7 +21,8 @@ function slowness(): number {
 export default defineJob({
   model: layersModel({
     name: 'linear',
-    build: tf => tf.sequential({ layers: [tf.layers.dense({ inputShape: [numFeatures], units: 1 })] }),
+    build: tf =>
+      tf.sequential({ layers: [tf.layers.dense({ inputShape: [numFeatures], units: 1, kernelInitializer: 'ones' })] }),
     loss: ({ output }) => output.square().mean().asScalar(),
   }),
   data: customDataset({
@@ -33,8 +35,9 @@ export default defineJob({
       return { inputs: { data, shape: [numFeatures] } }
     },
   }),
-  optimizer: adamw({ lr: 1e-2 }),
-  batch: { global: 12, micro: 4 },
+  // Not by the number of steps, so that a run that was ended can be compared with a shorter one.
+  optimizer: adamw({ lr: 1e-2, schedule: 'constant', warmupSteps: 0 }),
+  batch: { global: 12, micro: 4, shares: process.env['SLOW_SHARES'] === 'measured' ? 'measured' : 'equal' },
   mesh: { dp: 3 },
   steps: 100_000,
   eval: { every: 0, samples: 4 },
