@@ -9,8 +9,12 @@ const deadlines = z
   .strictObject({
     gatherMs: ms(1).default(defaultDeadlines.gatherMs).describe('until all workers have joined'),
     regatherMs: ms(1).default(defaultDeadlines.regatherMs).describe('after a restart, until the members are back'),
-    prepareMs: ms(1).default(defaultDeadlines.prepareMs).describe('until all have model, data and lanes'),
-    stallMs: ms(1).default(defaultDeadlines.stallMs).describe('from one commit to the next; above the slowest step'),
+    prepareMs: ms(1).default(defaultDeadlines.prepareMs).describe('until all have state and lanes, at most'),
+    prepareLeastMs: ms(1).default(defaultDeadlines.prepareLeastMs).describe('the same where it has gone fast before'),
+    stallMs: ms(1).default(defaultDeadlines.stallMs).describe('from one commit to the next, at most'),
+    stallLeastMs: ms(1)
+      .default(defaultDeadlines.stallLeastMs)
+      .describe('the same where steps are short; above the longest kernel'),
     finishMs: ms(1).default(defaultDeadlines.finishMs).describe('between two reports after the last commit'),
     blameMs: ms(1).default(defaultDeadlines.blameMs).describe('for the end of a worker that a peer reports lost'),
     admitMs: ms(0).default(defaultDeadlines.admitMs).describe('between two regroupings for newcomers'),

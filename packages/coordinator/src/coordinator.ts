@@ -12,6 +12,7 @@ import {
   memberOfLink,
   type RecoveredEvent,
   type RunEvent,
+  type SeenMoves,
   type StepEvent,
 } from '@skein/membership'
 import type { Logger } from '@skein/telemetry'
@@ -168,13 +169,17 @@ export class Coordinator {
       this.#links.refuse(link, error.toJSON())
     }
     const isLate = clock.now() >= this.#state.deadlineMs
-    this.apply({ type: 'tick', ...(isLate ? { opsEntered: this.#opsEntered() } : {}) })
+    this.apply({ type: 'tick', ...(isLate ? { seen: this.#seenMoves() } : {}) })
     this.#diagnosis.tick()
   }
 
-  #opsEntered(): Record<string, number> {
+  #seenMoves(): SeenMoves {
+    const nowMs = this.#parts.clock.now()
     return Object.fromEntries(
-      this.#state.members.map(({ workerId, link }) => [workerId, this.#links.facts(link)?.opsEntered ?? 0]),
+      this.#state.members.map(({ workerId, link }) => {
+        const { opsEntered = 0, movedMs = nowMs } = this.#links.facts(link) ?? {}
+        return [workerId, { opsEntered, stillMs: nowMs - movedMs }]
+      }),
     )
   }
 

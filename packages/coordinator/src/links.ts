@@ -20,6 +20,7 @@ interface Link extends LinkFacts {
   progress: number
   step: number
   opsEntered: number
+  movedMs: Ms
   /** What was sent last; settles, never rejects. */
   lastSend: Promise<void>
 }
@@ -49,6 +50,7 @@ export class Links {
       progress: 0,
       step: 0,
       opsEntered: 0,
+      movedMs: nowMs,
       lastSend,
     })
     return id
@@ -69,7 +71,9 @@ export class Links {
     said: { hasJoined?: boolean; progress?: number; step?: number; opsEntered?: number } = {},
   ): void {
     const link = this.#links.get(id)
-    if (link !== undefined) Object.assign(link, said, { lastSeenMs: nowMs })
+    if (link === undefined) return
+    const hasMoved = said.progress !== undefined && said.progress !== link.progress
+    Object.assign(link, said, { lastSeenMs: nowMs }, hasMoved ? { movedMs: nowMs } : {})
   }
 
   /** A link that is closing or gone takes nothing more: that it is gone is reported by its own end. */

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
-import { within } from '@skein/core'
+import { within, sleep } from '@skein/core'
 import { saveCheckpoint } from '@skein/checkpoint'
 import { nullLogger } from '@skein/telemetry'
 import { temporaryFolder } from '@skein/testkit'
@@ -349,6 +349,29 @@ test('one worker too many stands by, and takes the place of one that is lost', a
   expect(next.members.map(member => member.workerId)).toEqual(['w0', 'w2'])
   coordinator.stop('enough')
   await Promise.all(lives)
+})
+
+test('of a run of short steps a worker that is slow is waited for, and one that stands still while another waits is put out', async () => {
+  const coordinator = await start({ numWorkers: 2, totalSteps: 100, deadlines: { stallMs: 60_000, stallLeastMs: 300 } })
+  const [w0, w1] = (await joinAll(coordinator, ['w0', 'w1'])) as [FakeWorker, FakeWorker]
+  await w0.prepare()
+  await w1.prepare()
+  await Promise.all([w0.hears('start'), w1.hears('start')])
+  for (let step = 1; step <= 22; step++) {
+    await Promise.all([w0.vote(step), w1.vote(step)])
+    await w0.committed(step)
+  }
+  // Rank 0 waits in a collective that rank 1, which moves, has not entered.
+  await w0.send({ type: 'heartbeat', progress: 1, step: 22, opsEntered: 9 })
+  for (let progress = 1; progress <= 30; progress++) {
+    await w1.send({ type: 'heartbeat', progress, step: 22, opsEntered: 8 })
+    await sleep(50)
+  }
+  expect(w0.all('abort'), '1.5 s in which it moved').toEqual([])
+  const stoodSince = performance.now()
+  expect((await w0.hears('abort')).error.what).toContain('worker w1 (rank 1)')
+  expect(performance.now() - stoodSince).toBeGreaterThan(150)
+  expect((await w1.hears('refuse')).error.code).toBe('SKEIN_MEMBERSHIP_STALLED')
 })
 
 test('status shows members, their progress, and whose vote is missing', async () => {

@@ -11,6 +11,8 @@ export interface LinkFacts {
   readonly step: number
   /** Collectives that it has begun in the generation. */
   readonly opsEntered: number
+  /** When its device thread was seen to move last. */
+  readonly movedMs: Ms
 }
 
 /** The answer to GET /status: the run, and who was turned away at the port, by reason. */

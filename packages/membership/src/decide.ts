@@ -2,7 +2,7 @@ import { assertNever, type Ms } from '@skein/core'
 import { onPeerLost, onSuspectsAlive } from './blaming.ts'
 import { type Decision, durableFirst, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
-import type { MembershipEvent } from './events.ts'
+import type { MembershipEvent, SeenMoves } from './events.ts'
 import { finishTimeout, onCheckpointed, onEvaluated, onFinished, onStopRequested } from './finishing.ts'
 import { tryForm } from './forming.ts'
 import { onJoined, onRecovered } from './joining.ts'
@@ -12,7 +12,8 @@ import { onMeasured } from './measuring.ts'
 import { considerRegroup, onCaughtUp } from './newcomers.ts'
 import { onReady, prepareTimeout } from './preparing.ts'
 import type { MembershipState } from './state.ts'
-import { onVoted, stallTimeout } from './training.ts'
+import { stallTimeout } from './stalling.ts'
+import { onVoted } from './training.ts'
 
 /**
  * The membership of a run: what an event does to the state, which effects follow, and why.
@@ -65,13 +66,13 @@ function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decis
     case 'coordinatorFailed':
       return state.phase === 'ended' ? keep(state, 'the run had ended already') : endFailed(state, event.error)
     case 'tick':
-      return onTick(state, event.opsEntered ?? {}, nowMs)
+      return onTick(state, event.seen ?? {}, nowMs)
     default:
       return assertNever(event, 'react')
   }
 }
 
-function onTick(state: MembershipState, opsEntered: Readonly<Record<string, number>>, nowMs: Ms): Decision {
+function onTick(state: MembershipState, seen: SeenMoves, nowMs: Ms): Decision {
   const isLate = nowMs >= state.deadlineMs
   switch (state.phase) {
     case 'ended':
@@ -85,7 +86,7 @@ function onTick(state: MembershipState, opsEntered: Readonly<Record<string, numb
     case 'preparing':
       return isLate ? prepareTimeout(state, nowMs) : keep(state, 'in time')
     case 'training':
-      return isLate ? stallTimeout(state, opsEntered, nowMs) : considerRegroup(state, [], nowMs, 'in time')
+      return isLate ? stallTimeout(state, seen, nowMs) : considerRegroup(state, [], nowMs, 'in time')
     case 'finishing':
       return isLate ? finishTimeout(state, nowMs) : keep(state, 'in time')
     default:

@@ -1,4 +1,4 @@
-import type { ErrorRecord } from '@skein/core'
+import type { ErrorRecord, Ms } from '@skein/core'
 import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
 import type { Evaluation, FinishReport, HeldState, LinkId, LoadReport } from './state.ts'
 
@@ -30,6 +30,9 @@ export interface RecoveredEvent {
   readonly members: readonly { readonly workerId: string; readonly incarnation: string; readonly share: number }[]
   readonly untrainedLoss: number | undefined
 }
+
+/** What heartbeats say of each worker's device thread, by workerId. */
+export type SeenMoves = Readonly<Record<string, { readonly opsEntered: number; readonly stillMs: Ms }>>
 
 /** How fast a member was in the last steps. */
 export interface MeasuredSpeed {
@@ -78,7 +81,6 @@ export type MembershipEvent =
   /** The process cannot go on: its log cannot be written, or it is being closed. */
   | { readonly type: 'coordinatorFailed'; readonly error: ErrorRecord }
   /**
-   * Time passes. `opsEntered`, where the process knows it: how many collectives of the generation each worker has begun, by workerId, for
-   * telling who stands still from who waits for him.
+   * Time passes. `seen`, where the process knows it: for telling who stands still from who waits for him, or is slow.
    */
-  | { readonly type: 'tick'; readonly opsEntered?: Readonly<Record<string, number>> }
+  | { readonly type: 'tick'; readonly seen?: SeenMoves }

@@ -1,5 +1,6 @@
 import type { Ms } from '@skein/core'
 import { isSaved } from './candidates.ts'
+import { stallAfterMs, withMove } from './deadlines.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { endFailed, endOf, memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
@@ -132,8 +133,9 @@ function checkRankZero(
 
 /** Work that shows: it moves the deadline of the phase. */
 function withProgress(state: MembershipState, nowMs: Ms): MembershipState {
-  const { stallMs, finishMs } = state.config.deadlines
-  return { ...state, deadlineMs: nowMs + (state.phase === 'finishing' ? finishMs : stallMs) }
+  if (state.phase === 'finishing') return { ...state, deadlineMs: nowMs + state.config.deadlines.finishMs }
+  const moved = withMove(state, nowMs)
+  return { ...moved, deadlineMs: nowMs + stallAfterMs(moved) }
 }
 
 /** A member has nothing more to do. When all have said so, the run is done. */

@@ -1,6 +1,7 @@
 import type { Ms } from '@skein/core'
 import { awaitedBy } from './awaiting.ts'
 import { candidatesOf, choose, isSaved, originFor, originOf, rewound } from './candidates.ts'
+import { prepareAfterMs } from './deadlines.ts'
 import { sharesFor } from './dividing.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
@@ -73,7 +74,7 @@ function form(
   why: string,
   isRewound: boolean,
 ): Decision {
-  const { config, committed } = state
+  const { committed } = state
   const generation = state.generation + 1
   const chosen = choose(state, candidates)
   const shares = sharesFor(state, chosen)
@@ -84,12 +85,16 @@ function form(
   })
   const startStep = committed.step
   const back = isRewound ? `; nobody is left who holds a later state, the run goes back to step ${startStep}` : ''
-  const next: MembershipState = {
+  const active = activeMembers({ ...state, members })
+  const origin = originFor(state, active)
+  const prepared: MembershipState = {
     ...state,
     phase: 'preparing',
     generation,
     members,
     startStep,
+    isStateHeld: origin.kind === 'members' && origin.ranks.length === active.length,
+    movedMs: nowMs,
     regroup: undefined,
     reshare: undefined,
     sharesSince: startStep,
@@ -97,9 +102,8 @@ function form(
     gathering: { isFirst: false, suspects: [], expected: [], untilMs: nowMs, stateUntilMs: nowMs },
     loaded: state.loaded ?? chosen[0]?.loaded,
     lastAdmissionMs: nowMs,
-    deadlineMs: nowMs + config.deadlines.prepareMs,
   }
-  const active = activeMembers(next)
+  const next = { ...prepared, deadlineMs: nowMs + prepareAfterMs(prepared) }
   const places = active.map(({ workerId, rank, share }) => ({ workerId, rank: rank as number, share }))
   const effects: Effect[] = [
     {
@@ -123,7 +127,7 @@ function form(
         members: generationMembers(active),
         laneToken: laneToken(next),
         startStep,
-        origin: originFor(state, active),
+        origin,
       },
     },
   ]

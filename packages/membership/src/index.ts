@@ -15,7 +15,7 @@ export { decide } from './decide.ts'
 export { whyWaiting } from './describe.ts'
 export type { Decision, Effect, LogRecord } from './effects.ts'
 export { MembershipErrors } from './errors.ts'
-export type { JoinedEvent, MeasuredSpeed, MembershipEvent, RecoveredEvent } from './events.ts'
+export type { JoinedEvent, MeasuredSpeed, MembershipEvent, RecoveredEvent, SeenMoves } from './events.ts'
 export { protocolVersion } from './joining.ts'
 export { activeMembers, compareWorkerIds, isActive, listNames, memberOfLink } from './members.ts'
 export type {

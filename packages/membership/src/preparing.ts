@@ -1,4 +1,5 @@
 import type { ErrorRecord, Ms } from '@skein/core'
+import { prepareAfterMs, stallAfterMs, withPreparation } from './deadlines.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { endFailed, memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
@@ -62,14 +63,14 @@ function allReady(state: MembershipState, active: readonly Member[], nowMs: Ms):
 function start(state: MembershipState, active: readonly Member[], digest: string, nowMs: Ms): Decision {
   const { generation, startStep, config } = state
   const hasSteps = startStep < lastStepOf(state)
-  const next: MembershipState = {
-    ...state,
+  const moved: MembershipState = {
+    ...withPreparation(state, nowMs),
     phase: hasSteps ? 'training' : 'finishing',
     committed: { ...state.committed, digest },
     startedMs: state.startedMs ?? nowMs,
     lastCommitMs: state.lastCommitMs ?? nowMs,
-    deadlineMs: nowMs + (hasSteps ? config.deadlines.stallMs : config.deadlines.finishMs),
   }
+  const next = { ...moved, deadlineMs: nowMs + (hasSteps ? stallAfterMs(moved) : config.deadlines.finishMs) }
   const links = linksOf(active)
   const effects: Effect[] = [
     { type: 'append', record: { type: 'started', generation, step: startStep, digest } },
@@ -104,12 +105,19 @@ const notTheLogged = (
     details: { digests: Object.fromEntries(groups), logged, step: startStep },
   })
 
-/** Not all were ready in time: they are left out; if nobody was, the run ends. */
+/** Not all were ready in time: they are left out; if nobody was, all get the longest time there is, and then the run ends. */
 export function prepareTimeout(state: MembershipState, nowMs: Ms): Decision {
   const active = activeMembers(state)
   const missing = active.filter(member => member.ready === undefined)
+  const { prepareMs } = state.config.deadlines
+  const waitedMs = nowMs - state.movedMs
+  if (missing.length === active.length && waitedMs < prepareMs) {
+    const deadlineMs = state.movedMs + prepareMs
+    return keep({ ...state, deadlineMs }, `nobody is ready after ${waitedMs} ms`)
+  }
+  const limitMs = missing.length === active.length ? prepareMs : prepareAfterMs(state)
   const error = errorRecord(MembershipErrors.PREPARE_TIMEOUT, {
-    what: `${missing.length} of ${active.length} workers were not ready within ${state.config.deadlines.prepareMs} ms: ${listNames(missing.map(nameOf))}`,
+    what: `${missing.length} of ${active.length} workers were not ready within ${limitMs} ms: ${listNames(missing.map(nameOf))}`,
     why: 'they cannot reach each other on their lane addresses, or the state takes longer to travel',
     todo: 'see the logs of these workers; raise the limit when loading is just slow',
     details: { generation: state.generation },

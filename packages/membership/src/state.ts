@@ -1,4 +1,5 @@
 import type { ErrorRecord, Ms } from '@skein/core'
+import { nothingObserved, type Observed } from './deadlines.ts'
 import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
 import { Roster } from './roster.ts'
 
@@ -17,10 +18,15 @@ export interface Deadlines {
   readonly gatherMs: Ms
   /** From a coordinator's restart until the members of the last generation are back. */
   readonly regatherMs: Ms
-  /** From the generation message until all are ready. */
+  /** From the generation message until all are ready: at most, and for as fast as this has gone before (see deadlines.ts) at least. */
   readonly prepareMs: Ms
-  /** From one commit (or evaluation) to the next. */
+  readonly prepareLeastMs: Ms
+  /**
+   * From one commit (or evaluation) to the next, likewise. The least is above the longest that a kernel may take now and then: one that stands
+   * in a kernel looks like one that hangs.
+   */
   readonly stallMs: Ms
+  readonly stallLeastMs: Ms
   /** From the last commit, or from any report of progress after it, to the next such report. */
   readonly finishMs: Ms
   /** How long to wait for the end of a worker that another one has reported lost. */
@@ -33,7 +39,9 @@ export const defaultDeadlines: Deadlines = {
   gatherMs: 120_000,
   regatherMs: 10_000,
   prepareMs: 300_000,
+  prepareLeastMs: 60_000,
   stallMs: 600_000,
+  stallLeastMs: 45_000,
   finishMs: 300_000,
   blameMs: 300,
   admitMs: 2_000,
@@ -169,6 +177,11 @@ export interface MembershipState {
   readonly committed: Committed
   /** Where the present generation began. */
   readonly startStep: number
+  /** Whether all its members held the state of that step. */
+  readonly isStateHeld: boolean
+  /** When this phase began, or has moved last. */
+  readonly movedMs: Ms
+  readonly observed: Observed
   /** The run's end at an earlier step. */
   readonly stop: { readonly afterStep: number; readonly reason: string } | undefined
   /** The generation's end at a step, for the sake of those who come and go. */
@@ -218,6 +231,9 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     loaded: undefined,
     committed: { step: 0, digest: undefined, samplesTo: 0 },
     startStep: 0,
+    isStateHeld: false,
+    movedMs: nowMs,
+    observed: nothingObserved,
     stop: undefined,
     regroup: undefined,
     reshare: undefined,

@@ -1,4 +1,5 @@
 import type { ErrorRecord, Ms } from '@skein/core'
+import { stallAfterMs, withMove } from './deadlines.ts'
 import { withSharesOfNext } from './dividing.ts'
 import { type Decision, type Effect, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
@@ -99,8 +100,8 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
     { type: 'broadcast', links: linksOf(active), message: { type: 'commit', generation, step, digest } },
   ]
   const isLast = step >= lastStepOf(state)
-  const next = withSharesOfNext({
-    ...state,
+  const committed = withSharesOfNext({
+    ...withMove(state, nowMs),
     phase: isLast ? 'finishing' : state.phase,
     members: state.members.each(member => (isActive(member) ? { ...member, vote: undefined } : member)),
     accusations: {},
@@ -111,8 +112,8 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
     tokens: state.tokens + tokens,
     peakRssBytes: Math.max(state.peakRssBytes, event.rssBytes),
     lastCommitMs: nowMs,
-    deadlineMs: nowMs + (isLast ? config.deadlines.finishMs : config.deadlines.stallMs),
   })
+  const next = { ...committed, deadlineMs: nowMs + (isLast ? config.deadlines.finishMs : stallAfterMs(committed)) }
   const reason = `step ${step} committed`
   if (isLast) return { state: next, effects, reason: `${reason}, the last one` }
   if (isRegroupDue(next)) return nextGeneration(next, effects, nowMs)
@@ -207,32 +208,4 @@ function groupVotes(members: readonly Member[], key: (vote: Vote) => string): Ma
     else names.push(workerId)
   }
   return groups
-}
-
-/**
- * No commit for too long although every link is alive. Those who have not come as far as the others are put out: whose vote is missing
- * while others have voted, or who has entered fewer collectives than the others who wait in one for it. If nobody stands out, the run ends.
- */
-export function stallTimeout(
-  state: MembershipState,
-  opsEntered: Readonly<Record<string, number>>,
-  nowMs: Ms,
-): Decision {
-  const active = activeMembers(state)
-  const step = state.committed.step + 1
-  const missing = active.filter(member => member.vote === undefined)
-  const furthest = Math.max(...active.map(member => opsEntered[member.workerId] ?? 0))
-  const behind = missing.filter(member => (opsEntered[member.workerId] ?? furthest) < furthest)
-  const guilty = missing.length < active.length ? missing : behind
-  const error = errorRecord(MembershipErrors.STALLED, {
-    what: `step ${step} has no vote of ${listNames((guilty.length > 0 ? guilty : missing).map(nameOf))} after ${state.config.deadlines.stallMs} ms`,
-    why: 'these workers are connected but their training does not move: a kernel hangs, or a step takes longer than that',
-    todo: 'see the logs of these workers; raise the limit if a step may take this long',
-    details: { step, generation: state.generation },
-  })
-  if (guilty.length === 0 || guilty.length === active.length) return endFailed(state, error)
-  return evict(state, guilty, nowMs, {
-    error,
-    reason: `its training did not move for ${state.config.deadlines.stallMs} ms`,
-  })
 }

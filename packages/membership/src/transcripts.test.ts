@@ -45,7 +45,7 @@ class Machine {
     if (before === undefined) throw new Error('a transcript begins with the command run')
     if (name === 'after') {
       this.#nowMs += number('ms', 0)
-      return this.#apply({ type: 'tick' })
+      return this.#apply({ type: 'tick', seen: seenOf(text('ops', ''), text('still', '')) })
     }
     const link = text('link', '')
     const step = number('step', before.committed.step + 1)
@@ -165,9 +165,12 @@ class Machine {
         return this.#apply({ type: 'measured', speeds })
       }
       case 'steps': {
-        // All members make so many steps: the long way to where a story begins.
+        // All members make so many steps of so many ms: the long way to where a story begins.
         const links = activeMembers(before).map(member => member.link)
-        for (let i = 0; i < number('count', 1); i++) for (const one of links) this.run(`vote link=${one}`)
+        for (let i = 0; i < number('count', 1); i++) {
+          this.#nowMs += number('ms', 0)
+          for (const one of links) this.run(`vote link=${one}`)
+        }
         const now = this.#state as MembershipState
         return [`step ${now.committed.step} is committed`]
       }
@@ -190,6 +193,19 @@ class Machine {
       `  now ${whyWaiting(decision.state)}`,
     ]
   }
+}
+
+/** "w1:7,w2:5" collectives entered, "w2:50000" ms without a move (for ever, where nothing is said); whoever is not named is not seen. */
+function seenOf(ops: string, still: string) {
+  const numbersOf = (entries: string) =>
+    entries
+      .split(',')
+      .filter(entry => entry !== '')
+      .map(entry => [entry.split(':')[0] ?? '', Number(entry.split(':')[1])] as const)
+  const stillOf = new Map(numbersOf(still))
+  return Object.fromEntries(
+    numbersOf(ops).map(([id, opsEntered]) => [id, { opsEntered, stillMs: stillOf.get(id) ?? 1e9 }]),
+  )
 }
 
 /** "8:16" */

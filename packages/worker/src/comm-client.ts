@@ -3,7 +3,7 @@ import { type Deferred, deferred, SkeinError } from '@skein/core'
 import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 import { WorkerErrors } from './errors.ts'
 import { GenerationClient, type GenerationMessage } from './generation-client.ts'
-import type { ToComm, ToDevice } from './thread-messages.ts'
+import type { CommStart, ToComm, ToDevice } from './thread-messages.ts'
 
 type Welcome = Extract<CoordinatorMessage, { type: 'welcome' }>
 
@@ -12,6 +12,7 @@ export class CommClient {
   readonly #thread: Worker
   readonly #workerId: string
   readonly #lastOver: Int32Array
+  readonly #numPieces: Int32Array
   readonly #welcome = deferred<Welcome>()
   readonly #closed = deferred<void>()
   #news: Deferred<void> = deferred()
@@ -22,11 +23,11 @@ export class CommClient {
   #isFinished = false
   #failure: SkeinError | undefined
 
-  /** `lastOver`: int32 [1] in memory that the comm thread shares, the number of the last generation that is over. */
-  constructor(thread: Worker, workerId: string, lastOver: Int32Array) {
+  constructor(thread: Worker, workerId: string, shared: Pick<CommStart, 'lastOver' | 'numPieces'>) {
     this.#thread = thread
     this.#workerId = workerId
-    this.#lastOver = lastOver
+    this.#lastOver = shared.lastOver
+    this.#numPieces = shared.numPieces
     // A failure may come while nobody waits: it must not count as unhandled then.
     this.#welcome.promise.catch(() => undefined)
     thread.on('message', (message: ToDevice) => this.#receive(message))
@@ -57,8 +58,11 @@ export class CommClient {
   /** Takes part in a generation. */
   enter(message: GenerationMessage): GenerationClient {
     const post = (request: ToComm) => this.#post(request)
-    const lastOver = () => Atomics.load(this.#lastOver, 0)
-    const entered = new GenerationClient(message, this.#workerId, post, lastOver)
+    const atPiece = () => {
+      Atomics.add(this.#numPieces, 0, 1)
+      return Atomics.load(this.#lastOver, 0)
+    }
+    const entered = new GenerationClient(message, this.#workerId, post, atPiece)
     this.#entered = entered
     if (this.#failure !== undefined) entered.fail(this.#failure)
     return entered

@@ -83,7 +83,8 @@ export class CommSession {
     await this.#join(start.timeouts.joinMs)
     this.#heartbeat = setInterval(() => {
       const opsEntered = this.#generation?.opsEntered ?? 0
-      this.#tell({ type: 'heartbeat', progress: this.#progress, step: this.#step, opsEntered })
+      const progress = this.#progress + (Atomics.load(start.numPieces, 0) >>> 0)
+      this.#tell({ type: 'heartbeat', progress, step: this.#step, opsEntered })
     }, start.heartbeat.intervalMs)
   }
 

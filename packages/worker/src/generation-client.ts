@@ -19,7 +19,7 @@ export class GenerationClient implements Peers {
   readonly worldSize: number
   readonly generation: number
   readonly #post: (message: ToComm) => void
-  readonly #lastOver: () => number
+  readonly #atPiece: () => number
   readonly #group: RemoteGroup
   readonly #connected = deferred<void>()
   readonly #started = deferred<void>()
@@ -32,15 +32,18 @@ export class GenerationClient implements Peers {
   #regroup: { readonly step: number; readonly saves: boolean } | undefined
   #failure: SkeinError | undefined
 
-  /** `lastOver`: number of the last generation that the comm thread knows to be over, known here without waiting for a message. */
-  constructor(message: GenerationMessage, workerId: string, post: (message: ToComm) => void, lastOver: () => number) {
+  /**
+   * `atPiece` is called before each piece of work, and says the number of the last generation that the comm thread knows to be over: so this
+   * thread shows that it moves, and hears of an end, without waiting for a message.
+   */
+  constructor(message: GenerationMessage, workerId: string, post: (message: ToComm) => void, atPiece: () => number) {
     const { generation, members, startStep } = message
     this.rank = members.find(member => member.workerId === workerId)?.rank ?? -1
     this.worldSize = members.length
     this.generation = generation
     this.#shares = [{ fromStep: startStep + 1, shares: members.map(member => member.share) }]
     this.#post = post
-    this.#lastOver = lastOver
+    this.#atPiece = atPiece
     this.#committedStep = startStep
     this.#group = new RemoteGroup({ rank: this.rank, worldSize: this.worldSize }, post)
     // A failure may come while nobody waits: these promises must not count as unhandled then.
@@ -72,7 +75,7 @@ export class GenerationClient implements Peers {
   check(): void {
     // The message that says why comes a moment later: this thread was busy.
     if (this.#failure !== undefined) throw this.#failure
-    if (this.#lastOver() >= this.generation) throw new GenerationIsOver()
+    if (this.#atPiece() >= this.generation) throw new GenerationIsOver()
   }
 
   allReduce(region: Region) {

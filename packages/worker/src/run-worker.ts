@@ -39,11 +39,13 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
   const choice = await chooseDevice(options.device === undefined ? {} : { prefer: options.device as DeviceKind })
   if (choice.warning !== undefined) logger.warn({ reason: choice.warning }, 'device.slow')
   const lastOver = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+  const numPieces = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   const start: CommStart = {
     coordinatorUrl: options.join,
     token: options.token,
     workerId,
     lastOver,
+    numPieces,
     laneHost: options.advertiseHost ?? '127.0.0.1',
     lanePort: options.advertisePort,
     listenHost: options.listenHost ?? '127.0.0.1',
@@ -61,7 +63,7 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
     log: { file: logFile('comm'), level: logLevel },
   }
   const thread = new Worker(new URL('./comm-thread.js', import.meta.url), { workerData: start, name: 'skein-comm' })
-  const comm = new CommClient(thread, workerId, lastOver)
+  const comm = new CommClient(thread, workerId, start)
   const onAbort = () => comm.fail(asSkeinError(options.signal?.reason))
   options.signal?.addEventListener('abort', onAbort, { once: true })
   const onLeave = () => comm.leave(asSkeinError(options.leave?.reason))

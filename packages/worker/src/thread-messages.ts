@@ -44,6 +44,8 @@ export interface CommStart {
   readonly workerId: string
   /** int32 [1], shared: the number of the last generation that is over, for a device thread that has no time for messages. */
   readonly lastOver: Int32Array
+  /** int32 [1], shared: pieces of work that the device thread has begun, so that one that is slow is told from one that hangs. */
+  readonly numPieces: Int32Array
   /** Address that peers dial for tensor lanes, and the one to listen on; its port (0: a free one) is also what peers dial by default. */
   readonly laneHost: string
   readonly lanePort: number | undefined
