@@ -24,6 +24,11 @@ export interface Costs {
 /** All three passes alike, and nothing else costs anything: what the papers draw. */
 export const unitCosts: Costs = { forward: 1, inputGrad: 1, weightGrad: 1 }
 
+/** Whether each of the three passes takes one unit: what closed forms without costs in them assume. */
+export function isUnit({ forward, inputGrad, weightGrad }: Costs): boolean {
+  return forward === 1 && inputGrad === 1 && weightGrad === 1
+}
+
 /** Time of all work on one microbatch on one rank. */
 export function workOf({ forward, inputGrad, weightGrad }: Costs): number {
   return forward + inputGrad + weightGrad

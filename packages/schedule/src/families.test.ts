@@ -24,9 +24,12 @@ const anySizes = (family: Family) =>
     .record({
       ranks: fc.integer({ min: 1, max: 8 }),
       microbatches: fc.integer({ min: 1, max: 32 }),
+      /** Many forms are for as many microbatches as ranks, or a multiple. */
+      times: fc.integer({ min: 0, max: 4 }),
       chunks: family.chunks === 'any' ? fc.integer({ min: 1, max: 4 }) : fc.constant(family.chunks),
       slices: family.slices === true ? fc.integer({ min: 1, max: 5 }) : fc.constant(1),
     })
+    .map(({ times, ...options }) => (times === 0 ? options : { ...options, microbatches: times * options.ranks }))
     .map(options => sizesIf(family, options) ?? sizesIf(family, { ...options, microbatches: roomy(options.ranks) }))
     .filter(sizes => sizes !== undefined)
 
@@ -34,7 +37,10 @@ const anySizes = (family: Family) =>
 const roomy = (ranks: number) => 4 * ranks
 
 const cost = fc.integer({ min: 1, max: 40 }).map(tenths => tenths / 10)
-const anyCosts: fc.Arbitrary<Costs> = fc.record({ forward: cost, inputGrad: cost, weightGrad: cost })
+const anyCosts: fc.Arbitrary<Costs> = fc.oneof(
+  { weight: 1, arbitrary: fc.constant(unitCosts) },
+  { weight: 3, arbitrary: fc.record({ forward: cost, inputGrad: cost, weightGrad: cost }) },
+)
 
 const near = (value: number, expected: number) =>
   expect(Math.abs(value - expected), `${value} for ${expected}`).toBeLessThan(1e-6)
@@ -52,9 +58,9 @@ describe.each(families.map(family => [family.name, family] as const))('%s', (_, 
     )
   })
 
-  test('takes the time that its closed form says, whatever the costs', () => {
-    const { extra } = family.forms
-    if (extra === undefined) return
+  const { extra = () => undefined, steadyExtra = () => undefined } = family.forms
+
+  test.runIf(family.forms.extra)('takes the time that its closed form says, whatever the costs', () => {
     fc.assert(
       fc.property(anySizes(family), anyCosts, (given, costs) => {
         const sizes = { ...given, costs }
@@ -62,29 +68,32 @@ describe.each(families.map(family => [family.name, family] as const))('%s', (_, 
         fc.pre(expected !== undefined)
         near(simulate(family.generate(sizes), costs).makespan - sizes.microbatches * workOf(costs), expected)
       }),
-      { numRuns: 60 },
+      { numRuns: 60, maxSkipsPerRun: 1000 },
     )
   })
 
-  test('without a barrier between steps it takes the time that its closed form says', () => {
-    const { steadyExtra } = family.forms
-    if (steadyExtra === undefined) return
-    fc.assert(
-      fc.property(anySizes(family), anyCosts, (given, costs) => {
-        const sizes = { ...given, costs }
-        const expected = steadyExtra(sizes, costs)
-        fc.pre(expected !== undefined)
-        near(steadyPeriod(family.generate(sizes), costs) - sizes.microbatches * workOf(costs), expected)
-      }),
-      { numRuns: 25 },
-    )
-  })
+  test.runIf(family.forms.steadyExtra)(
+    'without a barrier between steps it takes the time that its closed form says',
+    () => {
+      fc.assert(
+        fc.property(anySizes(family), anyCosts, (given, costs) => {
+          const sizes = { ...given, costs }
+          const expected = steadyExtra(sizes, costs)
+          fc.pre(expected !== undefined)
+          near(steadyPeriod(family.generate(sizes), costs) - sizes.microbatches * workOf(costs), expected)
+        }),
+        { numRuns: 25, maxSkipsPerRun: 1000 },
+      )
+    },
+  )
 
   test('holds on each rank what its closed form says, walked and simulated, and never more than it promises', () => {
     fc.assert(
       fc.property(anySizes(family), anyCosts, (given, costs) => {
         const sizes = { ...given, costs }
         const schedule = family.generate(sizes)
+        const most = family.forms.mostHeld?.(sizes)
+        if (most !== undefined) near(Math.max(...peakActivations(schedule)), most)
         const simulated = simulate(schedule, costs).peakActivations
         for (const [rank, held] of peakActivations(schedule).entries()) {
           expect(held).toBeLessThanOrEqual((schedule.promise?.[rank] ?? Number.NaN) + 1e-9)
@@ -124,6 +133,20 @@ const golden: readonly [name: string, options: ScheduleOptions, extra: number, p
   ['zb-h1', { ranks: 8, microbatches: 16 }, 7, 8],
   ['zb-h2', { ranks: 4, microbatches: 8 }, 3, 7],
   ['zb-h2', { ranks: 8, microbatches: 16 }, 7, 15],
+  ['zb-v', { ranks: 4, microbatches: 8 }, 1.5, 4],
+  ['zb-v', { ranks: 8, microbatches: 16 }, 3.5, 8],
+  ['v-half', { ranks: 4, microbatches: 8 }, 2.5, 3],
+  ['v-half', { ranks: 8, microbatches: 16 }, 8.5, 5],
+  ['v-min', { ranks: 4, microbatches: 8 }, 5.5, 2],
+  ['v-min', { ranks: 8, microbatches: 16 }, 13.5, 4],
+  ['hanayo', { ranks: 4, microbatches: 4, chunks: 2 }, 6, 4],
+  ['hanayo', { ranks: 4, microbatches: 4, chunks: 4 }, 3.25, 4],
+  ['hanayo', { ranks: 8, microbatches: 8, chunks: 2 }, 14, 8],
+  ['hanayo', { ranks: 8, microbatches: 8, chunks: 4 }, 7.5, 8],
+  ['bitpipe', { ranks: 4, microbatches: 4 }, 2, 4],
+  ['bitpipe', { ranks: 4, microbatches: 8 }, 2, 4],
+  ['bitpipe', { ranks: 8, microbatches: 8 }, 6, 8],
+  ['bitpipe', { ranks: 8, microbatches: 16 }, 7, 8.5],
 ]
 
 test.each(golden)('%s %j: extra %d, peak %d', (name, options, extra, peak) => {
@@ -141,6 +164,9 @@ const overHops: readonly [name: string, chunks: number, bubbles: readonly number
   ['breadth-first', 2, [10, 11, 13, 15, 20]],
   ['zb-h1', 1, [7, 9, 13, 18, 36]],
   ['zb-h2', 1, [7, 7, 8, 10, 13]],
+  ['zb-v', 2, [4, 7, 11, 18, 30]],
+  ['v-half', 2, [8, 12, 18, 36, 56]],
+  ['v-min', 2, [12, 25, 39, 53, 68]],
 ]
 
 test.each(overHops)('over slow hops %s with %d chunks idles %j per cent', (name, chunks, bubbles) => {

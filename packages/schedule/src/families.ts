@@ -6,10 +6,34 @@ import { gpipe } from './gpipe.ts'
 import { interleaved } from './interleaved.ts'
 import { eagerOneFOneB, oneFOneB } from './one-f-one-b.ts'
 import type { Schedule } from './schedule.ts'
+import { hanayo } from './hanayo.ts'
+import { bitpipe } from './bitpipe.ts'
+import { zeroPP } from './zero-pp.ts'
 import { zbH1, zbH2 } from './zb-h.ts'
+import { zbV } from './zb-v.ts'
+import { vHalf } from './v-half.ts'
+import { vMin } from './v-min.ts'
+import { twoBP } from './two-bp.ts'
+import { pipedream } from './pipedream.ts'
 
 /** Every rule, by the name that jobs and the command line use. */
-export const families: readonly Family[] = [gpipe, oneFOneB, eagerOneFOneB, interleaved, breadthFirst, zbH1, zbH2]
+export const families: readonly Family[] = [
+  gpipe,
+  oneFOneB,
+  eagerOneFOneB,
+  interleaved,
+  breadthFirst,
+  twoBP,
+  zbH1,
+  zbH2,
+  zbV,
+  vHalf,
+  vMin,
+  hanayo,
+  bitpipe,
+  zeroPP,
+  pipedream,
+]
 
 export const scheduleNames: readonly string[] = families.map(({ name }) => name)
 

@@ -31,6 +31,8 @@ export interface ClosedForms {
   readonly steadyExtra?: (sizes: Sizes, costs: Costs) => number | undefined
   /** Most activations held by a rank. */
   readonly peak?: (sizes: Sizes, rank: number) => number | undefined
+  /** The same of the rank that holds most, where the others are not known. */
+  readonly mostHeld?: (sizes: Sizes) => number | undefined
   /** Messages of all ranks, activations and gradients. */
   readonly messages: (sizes: Sizes) => number
 }

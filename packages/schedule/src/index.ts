@@ -26,8 +26,11 @@ export {
   type UpdateOp,
   type WeightOp,
 } from './schedule.ts'
+export { type WeightVersions, weightVersions } from './pipedream.ts'
+export { recompute } from './recompute.ts'
 export { type Simulation, simulate, type TimedOp } from './simulate.ts'
 export { repeated, steadyPeriod } from './steady.ts'
 export { lower } from './transfers.ts'
+export { withWeightGradsLast } from './two-bp.ts'
 export { assertValidSchedule, checkSchedule, type ScheduleProblem } from './validate.ts'
 export { shardWeights } from './weights.ts'
