@@ -71,6 +71,36 @@ test('what was appended is there after the file is opened again, and a resumed s
   second.close()
 })
 
+test('the shares of a generation are those of its last change, and each is told with its first step', () => {
+  using folder = temporaryFolder('store')
+  const store = new Store(path.join(folder.path, 'log.sqlite'))
+  store.beginLife(life)
+  const alone = generation(1, 0)
+  const [member] = alone.members
+  const two = [
+    { ...member, share: 4 },
+    { ...member, workerId: 'w2', rank: 1, share: 4 },
+  ]
+  store.append([{ ...alone, members: two }, commit(1)], [])
+  expect(store.stand()?.members).toMatchObject([
+    { workerId: 'w1', share: 4 },
+    { workerId: 'w2', share: 4 },
+  ])
+  store.append([{ type: 'shares', generation: 1, fromStep: 4, shares: [6, 2] }], [])
+  expect(store.stand()?.members).toMatchObject([
+    { workerId: 'w1', share: 6 },
+    { workerId: 'w2', share: 2 },
+  ])
+  store.append([generation(2, 1)], [])
+  expect(store.stand()?.members).toMatchObject([{ workerId: 'w1', share: 8 }])
+  expect(store.shares()).toEqual([
+    { generation: 1, fromStep: 1, shares: [4, 4] },
+    { generation: 1, fromStep: 4, shares: [6, 2] },
+    { generation: 2, fromStep: 2, shares: [8] },
+  ])
+  store.close()
+})
+
 test('an append that fails leaves nothing behind and says so', () => {
   using folder = temporaryFolder('store')
   const store = new Store(path.join(folder.path, 'log.sqlite'))

@@ -101,6 +101,30 @@ describe('shares by speed', () => {
     })
   })
 
+  test('divided again and again never make a step longer by more than a sample, also where part of it does not grow with the samples', () => {
+    const aWorker = fc.record({ fixedMs: fc.integer({ min: 0, max: 500 }), sampleMs: fc.integer({ min: 1, max: 50 }) })
+    const workers = fc.array(aWorker, { minLength: 2, maxLength: 6 })
+    fc.assert(
+      fc.property(fc.integer({ min: 6, max: 200 }), workers, (batch, given) => {
+        const timeOf = (rank: number, share: number) =>
+          (given[rank]?.fixedMs as number) + share * (given[rank]?.sampleMs as number)
+        const stepMs = (of: readonly number[]) => Math.max(...of.map((share, rank) => timeOf(rank, share)))
+        const aSample = Math.max(...given.map(({ sampleMs }) => sampleMs))
+        let shares = equalShares(batch, given.length)
+        for (let round = 0; round < 8; round++) {
+          // What is measured of a worker counts its fixed part to its samples.
+          const next = sharesBySpeed(
+            batch,
+            shares.map((share, rank) => share / timeOf(rank, share)),
+          )
+          expect(stepMs(next)).toBeLessThanOrEqual(stepMs(shares) + aSample)
+          shares = next
+        }
+      }),
+      { numRuns: fuzzRuns(300) },
+    )
+  })
+
   test('are as good as the best division there is, in small cases tried one by one, to within a sample of the slowest', () => {
     fc.assert(
       fc.property(fc.integer({ min: 3, max: 16 }), fc.tuple(aSpeed, aSpeed, aSpeed), (batch, given) => {
