@@ -4,7 +4,16 @@ import { readEnvironment } from './environment.ts'
 import { CliErrors } from './errors.ts'
 import { findRun } from './find-run.ts'
 import { endingOf } from './launch/ending.ts'
-import { byteCount, hostAndPort, nameList, oneOf, positiveNumber, usage, wholeNumber } from './option-values.ts'
+import {
+  byteCount,
+  hostAndPort,
+  nameList,
+  oneOf,
+  passCosts,
+  positiveNumber,
+  usage,
+  wholeNumber,
+} from './option-values.ts'
 import { reportError } from './report-error.ts'
 import { readTlsTrust, type TlsOptions } from './tls-files.ts'
 
@@ -307,6 +316,40 @@ function buildProgram(outcome: Outcome): Command {
       const { explain } = await import('./commands/collectives.ts')
       const { segment, bytes, kind, ...rest } = options
       outcome.status = explain({ ...rest, kind, bytes, segmentBytes: segment })
+    })
+
+  const schedules = command('schedule', 'look at the pipeline schedules')
+  const schedule = (name: string, description: string) =>
+    schedules
+      .command(name)
+      .description(description)
+      .exitOverride()
+      .showSuggestionAfterError(false)
+      .argument('<name>', 'such as 1f1b, zb-v; docs/schedules.md has them all')
+      .requiredOption('--stages <p>', 'ranks in the pipeline', wholeNumber('--stages', 1, 64))
+      .requiredOption('--microbatches <m>', 'microbatches of a step', wholeNumber('--microbatches', 1, 1024))
+      .option('--chunks <v>', 'stages on each rank (default: what the rule has)', wholeNumber('--chunks', 1, 64))
+      .option('--slices <k>', 'pieces of the sequence, for the rules that cut it', wholeNumber('--slices', 1, 64))
+      .option('--cap <n>', 'most activations a rank may hold, for the rules that take it', positiveNumber('--cap'))
+      .option(
+        '--costs <f,b,w,comm>',
+        'times of the three passes, and of a hop (default: 1,1,1,0)',
+        passCosts('--costs'),
+      )
+  schedule('draw', 'a picture of a schedule: a rank a line, time to the right')
+    .option('--svg', 'the picture as SVG', false)
+    .action(async (name: string, options) => {
+      const { draw } = await import('./commands/schedule.ts')
+      outcome.status = draw({ ...options, name })
+    })
+  schedule(
+    'ops',
+    'what each rank does in order, with its messages, and the time, idle part and memory that it comes to',
+  )
+    .addOption(jsonOption())
+    .action(async (name: string, options) => {
+      const { ops } = await import('./commands/schedule.ts')
+      outcome.status = ops({ ...options, name })
     })
 
   return program

@@ -82,5 +82,6 @@ export {
 } from './simulate.ts'
 export { starAllReduce } from './star.ts'
 export { type DataParallelStepOptions, dataParallelStep, type StepOp } from './step.ts'
+export { drawTimelineSvg, type Timeline, type TimelineBox, type TimelineSize } from './timeline-svg.ts'
 export { binomialBroadcast, binomialReduce, treeAllReduce } from './tree.ts'
 export { assertValidPlan, type CheckOptions, checkPlan, type PlanProblem } from './validate.ts'

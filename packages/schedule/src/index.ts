@@ -8,6 +8,7 @@
  */
 export { messagesBetween, peakActivations } from './activations.ts'
 export { type Costs, durationOf, unitCosts, workOf } from './costs.ts'
+export { type DrawOptions, drawSchedule, drawScheduleSvg, summaryOf } from './draw.ts'
 export { ScheduleErrors } from './errors.ts'
 export { families, familyOf, generateSchedule, scheduleNames } from './families.ts'
 export { type ClosedForms, type Family, type ScheduleOptions, type Sizes, sizesOf } from './family.ts'

@@ -1,0 +1,72 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { runCommandLine } from '../program.ts'
+
+let out = ''
+beforeEach(() => {
+  out = ''
+  for (const stream of [process.stdout, process.stderr]) {
+    vi.spyOn(stream, 'write').mockImplementation(text => {
+      out += String(text)
+      return true
+    })
+  }
+})
+afterEach(() => vi.restoreAllMocks())
+
+const schedule = (...args: string[]) => runCommandLine(['schedule', ...args])
+
+test('draws a schedule, a rank a line', async () => {
+  expect(await schedule('draw', 'zb-v', '--stages', '4', '--microbatches', '8')).toBe(0)
+  expect(out).toMatch(/^zb-v: 4 ranks with 2 stages each, 8 microbatches, time 25\.5, idle 5\.9 %/u)
+  expect(out).toContain('r0 F0F1F2F3F4F5F6f0b0w0f1b1w1')
+  expect(out.match(/^r\d /gmu)).toHaveLength(4)
+})
+
+test('draws it as SVG, with costs of passes and hop', async () => {
+  expect(await schedule('draw', '1f1b', '--stages', '2', '--microbatches', '2', '--costs', '2,3,4,1', '--svg')).toBe(0)
+  expect(out).toMatch(/^<svg /u)
+  expect(out).toContain('<title>rank 1: F of stage 1, microbatch 0, 3.000 to 5.000</title>')
+})
+
+interface Answer {
+  readonly makespan: number
+  readonly bubble: number
+  readonly peakActivations: number[]
+  readonly ops: { op: string; stage?: number; microbatch?: number; chunk?: number; peer?: number }[][]
+}
+
+test('gives the ops of every rank with their messages, and what they come to', async () => {
+  expect(await schedule('ops', 'interleaved', '--stages', '2', '--microbatches', '2', '--chunks', '2', '--json')).toBe(
+    0,
+  )
+  const answer = JSON.parse(out) as Answer
+  expect(answer).toMatchObject({ makespan: 7.5, peakActivations: [2, 1.5] })
+  expect(answer.bubble).toBeCloseTo(1.5 / 7.5, 9)
+  expect(answer.ops).toHaveLength(2)
+  expect(answer.ops[0]?.filter(({ op }) => op === 'F')).toEqual([
+    { op: 'F', stage: 0, microbatch: 0, chunk: 0 },
+    { op: 'F', stage: 0, microbatch: 1, chunk: 0 },
+    { op: 'F', stage: 2, microbatch: 0, chunk: 1 },
+    { op: 'F', stage: 2, microbatch: 1, chunk: 1 },
+  ])
+  expect(answer.ops[1]).toContainEqual({ op: 'sendActivation', stage: 1, microbatch: 0, chunk: 0, peer: 0 })
+  expect(answer.ops[0]?.at(-1)).toEqual({ op: 'update' })
+})
+
+test('prints them in words without --json', async () => {
+  expect(await schedule('ops', 'gpipe', '--stages', '2', '--microbatches', '1')).toBe(0)
+  expect(out.split('\n').slice(1, 3)).toEqual([
+    'rank 0: recvGradient0.0<1 F0.0 sendActivation0.0>1 BW0.0 update',
+    'rank 1: recvActivation1.0<0 F1.0 BW1.0 sendGradient1.0>0 update',
+  ])
+})
+
+test.each([
+  [['draw', 'zb-w', '--stages', '4', '--microbatches', '8'], /did you mean zb-v\?/u],
+  [['draw', 'zb-v', '--stages', '4', '--microbatches', '3'], /pass at least 7 microbatches/u],
+  [['ops', 'gpipe', '--stages', '0', '--microbatches', '3'], /--stages is "0"/u],
+  [['ops', 'gpipe', '--stages', '2', '--microbatches', '3', '--costs', '1,x'], /--costs is "1,x".*f,b,w/su],
+])('refuses %j with what is wrong and what would do', async (args, message) => {
+  expect(await schedule(...args)).not.toBe(0)
+  expect(out).toMatch(message)
+})

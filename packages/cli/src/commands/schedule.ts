@@ -1,0 +1,95 @@
+import {
+  assertValidSchedule,
+  chunkOf,
+  type Costs,
+  drawSchedule,
+  drawScheduleSvg,
+  generateSchedule,
+  lower,
+  type Schedule,
+  type ScheduleOp,
+  simulate,
+  summaryOf,
+  unitCosts,
+} from '@skein/schedule'
+
+export interface ScheduleCommandOptions {
+  readonly name: string
+  /** Ranks in the pipeline. */
+  readonly stages: number
+  readonly microbatches: number
+  readonly chunks?: number
+  readonly slices?: number
+  /** Most activations a rank may hold, for the rules that take it. */
+  readonly cap?: number
+  readonly costs?: Costs
+}
+
+function checked({ name, stages, costs = unitCosts, ...sizes }: ScheduleCommandOptions): Schedule {
+  const { microbatches, chunks, slices, cap } = sizes
+  const schedule = generateSchedule(name, {
+    ranks: stages,
+    microbatches,
+    costs,
+    ...(chunks === undefined ? {} : { chunks }),
+    ...(slices === undefined ? {} : { slices }),
+    ...(cap === undefined ? {} : { cap }),
+  })
+  assertValidSchedule(schedule)
+  return schedule
+}
+
+/** `skein schedule draw`: a rank a line, time to the right; or as SVG. */
+export function draw(options: ScheduleCommandOptions & { readonly svg: boolean }): number {
+  const { costs = unitCosts, svg } = options
+  const schedule = checked(options)
+  if (svg) {
+    process.stdout.write(drawScheduleSvg(schedule, { costs }))
+    return 0
+  }
+  const lines = [
+    drawSchedule(schedule, { costs }),
+    '',
+    'Time goes to the right. F forward, B backward (of the input alone where there is a W), W backward of the weights, R forward again;',
+    'then the microbatch. Small letters are the second stage of a rank, a digit after the letter is the stage where there are more. . is idle.',
+  ]
+  process.stdout.write(`${lines.join('\n')}\n`)
+  return 0
+}
+
+/** `skein schedule ops`: what each rank does, in order, with its messages; and what it comes to. */
+export function ops(options: ScheduleCommandOptions & { readonly json: boolean }): number {
+  const { costs = unitCosts, json } = options
+  const schedule = lower(checked(options))
+  const simulation = simulate(schedule, costs)
+  if (!json) {
+    const lists = schedule.ops.map((list, rank) => `rank ${rank}: ${list.map(shortly).join(' ')}`)
+    process.stdout.write(`${[summaryOf(schedule, simulation), ...lists].join('\n')}\n`)
+    return 0
+  }
+  const { makespan, syncBubble, spanBubble, peakActivations } = simulation
+  const answer = {
+    schedule: schedule.name,
+    ranks: schedule.ranks,
+    stages: schedule.stages,
+    microbatches: schedule.microbatches,
+    makespan,
+    bubble: syncBubble,
+    spanBubble,
+    peakActivations,
+    ops: schedule.ops.map(list => list.map(op => withChunk(schedule, op))),
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`)
+  return 0
+}
+
+function withChunk(schedule: Schedule, op: ScheduleOp): ScheduleOp & { readonly chunk?: number } {
+  return 'microbatch' in op ? { ...op, chunk: chunkOf(schedule, op.stage, op.microbatch) } : op
+}
+
+/** "F0.3", "sendActivation0.3>1": stage, microbatch, slice, peer. */
+function shortly(op: ScheduleOp): string {
+  const place = ['stage', 'microbatch', 'slice'].flatMap(key => (key in op ? [op[key as keyof ScheduleOp]] : []))
+  const peer = !('peer' in op) ? '' : op.op.startsWith('send') ? `>${op.peer}` : `<${op.peer}`
+  return `${op.op}${place.join('.')}${peer}`
+}
