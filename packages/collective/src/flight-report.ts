@@ -28,8 +28,9 @@ function peersOf({ traffic }: FlightEntry, nowMs: Ms): FlightOp['peers'] {
   return [...traffic.values()]
     .toSorted((a, b) => b.framesToReceive - b.framesReceived - (a.framesToReceive - a.framesReceived))
     .slice(0, maxFlightPeers)
-    .map(({ frameBegunMs, ...counts }) => ({
+    .map(({ frameBegunMs, isParked, ...counts }) => ({
       ...counts,
       ...(frameBegunMs === undefined ? {} : { inFrameMs: nowMs - frameBegunMs }),
+      ...(isParked ? { isParked } : {}),
     }))
 }

@@ -97,6 +97,8 @@ export class IncomingLane implements LaneSink {
     }
     const index = track.indexes[track.next] as number
     if (track.run.pending[index] !== 0) {
+      const traffic = track.run.traffic.get(this.peer)
+      if (traffic !== undefined) traffic.isParked = true
       this.#isPaused = true
       return 'wait'
     }

@@ -14,6 +14,8 @@ export class PeerTraffic {
   receivingMs: Ms = 0
   /** When the frame that is coming in now began. */
   frameBegunMs: Ms | undefined
+  /** A frame is here and waits until this rank has come so far. */
+  isParked = false
 
   constructor(peer: number, framesToSend: number, framesToReceive: number) {
     this.peer = peer
@@ -23,6 +25,7 @@ export class PeerTraffic {
 
   begin(nowMs: Ms): void {
     this.frameBegunMs = nowMs
+    this.isParked = false
   }
 
   end(bytes: number, nowMs: Ms): void {

@@ -76,7 +76,13 @@ export class Coordinator {
     this.#links = new Links(parts.logger)
     this.#state = initialState(parts.config, parts.clock.now())
     const { clock, logger } = parts
-    this.#diagnosis = new RunDiagnosis({ clock, logger, links: this.#links, state: () => this.#state })
+    this.#diagnosis = new RunDiagnosis({
+      clock,
+      logger,
+      links: this.#links,
+      state: () => this.#state,
+      onEvent: event => this.apply(event),
+    })
   }
 
   /** Says what run this is and where it begins; once, before anything else. */

@@ -1,12 +1,13 @@
 import type { Clock, Ms } from '@skein/core'
-import { type Effect, type LinkId, type MembershipState, memberOfLink } from '@skein/membership'
+import { type LinkWatchState, noLinks, observeLinks } from '@skein/diagnosis'
+import { type Effect, type LinkId, type MembershipEvent, type MembershipState, memberOfLink } from '@skein/membership'
 import type { Logger } from '@skein/telemetry'
 import type { WorkerMessage } from '@skein/wire'
 import { type FailureReport, FailureReports } from './failure-reports.ts'
 import { FlightRecords } from './flight-records.ts'
 import type { Links } from './links.ts'
 import { StepWatch } from './step-watch.ts'
-import { isHeldUp, type RunWhy, whyOf } from './why.ts'
+import { flightsOf, isHeldUp, type RunWhy, type WhyParts, whyOf } from './why.ts'
 
 /** How long workers have to answer what they are in: their comm threads do nothing that takes long. */
 const answerMs = 1000
@@ -19,6 +20,8 @@ export interface DiagnosisParts {
   readonly links: Links
   /** The present state of membership. */
   state(): MembershipState
+  /** A link does not move: something has to be done about it. */
+  onEvent(event: MembershipEvent): void
 }
 
 /** Watches a run beside membership: decides nothing, and says who is slow, whom a step waits for, and who saw a failure first. */
@@ -31,6 +34,7 @@ export class RunDiagnosis {
   /** The answer that readers wait for now. */
   #why: Promise<RunWhy> | undefined
   #lastCause = ''
+  #links: LinkWatchState = noLinks
 
   constructor(parts: DiagnosisParts) {
     this.#parts = parts
@@ -71,7 +75,10 @@ export class RunDiagnosis {
   /** Asks, and says in the log what it finds, while a step is held up. */
   tick(): void {
     const nowMs = this.#parts.clock.now()
-    if (nowMs - this.#askedMs < askAgainMs || !isHeldUp(this.#parts.state(), this.steps, nowMs)) return
+    const state = this.#parts.state()
+    if (nowMs - this.#askedMs < askAgainMs) return
+    // While members bring one another to the same state no step is due, and links may be stuck all the same.
+    if (state.phase !== 'preparing' && !isHeldUp(state, this.steps, nowMs)) return
     void this.why().then(why => this.#log(why))
   }
 
@@ -94,7 +101,7 @@ export class RunDiagnosis {
       const workerIds = asked.map(({ workerId }) => workerId)
       await this.#flights.answered(workerIds, generation, askedMs, answerMs)
     }
-    return whyOf({
+    const parts: WhyParts = {
       state: this.#parts.state(),
       facts: link => links.facts(link),
       steps: this.steps,
@@ -102,7 +109,21 @@ export class RunDiagnosis {
       failures: this.#failures,
       askedMs,
       nowMs: clock.now(),
-    })
+    }
+    this.#watchLinks(parts)
+    return whyOf(parts)
+  }
+
+  #watchLinks(parts: WhyParts): void {
+    const { generation } = parts.state
+    const { state, dead } = observeLinks(this.#links, { generation, records: flightsOf(parts), nowMs: parts.nowMs })
+    this.#links = state
+    if (dead.length === 0) return
+    const links = dead.map(({ src, dst }) => ({ from: src, to: dst }))
+    const forMs = Math.max(...dead.map(({ waitedMs }) => waitedMs))
+    for (const { from, to } of links) this.#parts.logger.warn({ generation, from, to, forMs }, 'link.stuck')
+    // After this answer: whoever asked is told of what it found.
+    queueMicrotask(() => this.#parts.onEvent({ type: 'linkStuck', generation, links, forMs }))
   }
 
   #log({ summary, causes, step }: RunWhy): void {

@@ -69,6 +69,10 @@ export function isHeldUp(state: MembershipState, steps: StepWatch, nowMs: Ms): b
   return isTraining(state) && waitedMs(state, nowMs) > heldUpAfterMs(steps.usualStepMs)
 }
 
+/** What the workers have answered, by rank. */
+export const flightsOf = (parts: WhyParts): FlightRecord[] =>
+  [...parts.state.members].flatMap(member => recordOf(member, answerOf(parts, member), parts.nowMs))
+
 export function whyOf(parts: WhyParts): RunWhy {
   const { state, steps, nowMs } = parts
   const workers = state.members.map(member => ({ member, answer: answerOf(parts, member) }))

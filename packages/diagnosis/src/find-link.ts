@@ -20,6 +20,8 @@ export interface StuckLink {
   readonly src: number
   readonly dst: number
   readonly op: FlightOp
+  /** Complete ones. */
+  readonly framesReceived: number
   /** Since its header came; undefined where not even that did. */
   readonly inFrameMs: Ms | undefined
   readonly waitedMs: Ms
@@ -77,24 +79,28 @@ export function findSlowLink(records: readonly FlightRecord[]): SlowLink | undef
  * one whose frame has been coming in longest. To be asked only of an op that takes far longer than usual.
  */
 export function findStuckLink(records: readonly FlightRecord[]): StuckLink | undefined {
+  return findStuckLinks(records).toSorted((a, b) => (b.inFrameMs ?? 0) - (a.inFrameMs ?? 0))[0]
+}
+
+/** All links on which a frame of the oldest op under way was sent that has not arrived, and does not wait at its destination. */
+export function findStuckLinks(records: readonly FlightRecord[]): readonly StuckLink[] {
   const stuck = oldestUnderWay(records)
-  if (stuck === undefined) return undefined
+  if (stuck === undefined) return []
   const { op, waitedMs } = stuck
-  let worst: StuckLink | undefined
-  for (const record of records) {
+  return records.flatMap(record => {
     const own = findOp(record, op)
-    if (own === undefined || !isUnderWay(own)) continue
-    for (const { peer, framesReceived, framesToReceive, inFrameMs } of own.peers) {
-      if (framesReceived === framesToReceive) continue
+    if (own === undefined || !isUnderWay(own)) return []
+    return own.peers.flatMap(({ peer, framesReceived, framesToReceive, inFrameMs, isParked }): StuckLink[] => {
+      if (framesReceived === framesToReceive || isParked === true) return []
       const sent = records.find(one => one.rank === peer)
       const traffic = sent === undefined ? undefined : findOp(sent, op)?.peers.find(one => one.peer === record.rank)
-      const isOnItsWay = inFrameMs !== undefined || (traffic !== undefined && traffic.framesSent > framesReceived)
+      if (inFrameMs === undefined && (traffic === undefined || traffic.framesSent <= framesReceived)) return []
       const since = inFrameMs === undefined ? undefined : inFrameMs + record.ageMs
-      if (!isOnItsWay || (worst !== undefined && (worst.inFrameMs ?? 0) >= (since ?? 0))) continue
-      worst = { finding: 'stuck-link', src: peer, dst: record.rank, op: own, inFrameMs: since, waitedMs }
-    }
-  }
-  return worst
+      return [
+        { finding: 'stuck-link', src: peer, dst: record.rank, op: own, framesReceived, inFrameMs: since, waitedMs },
+      ]
+    })
+  })
 }
 
 function linksInto({ rank, ops }: FlightRecord): readonly Link[] {

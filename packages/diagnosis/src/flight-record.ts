@@ -12,6 +12,8 @@ export interface PeerTraffic {
   readonly receivingMs: Ms
   /** How long the frame that is coming in now has been; missing where none is. */
   readonly inFrameMs?: Ms
+  /** A frame is here and waits until the rank has come so far. */
+  readonly isParked?: true
 }
 
 /** One op as one rank knows it. Ages are before the record was made, by the clock of the rank. */

@@ -15,9 +15,10 @@ export {
   type MemberFacts,
   type Situation,
 } from './explain.ts'
-export { findSlowLink, findStuckLink, type SlowLink, type StuckLink } from './find-link.ts'
+export { findSlowLink, findStuckLink, findStuckLinks, type SlowLink, type StuckLink } from './find-link.ts'
 export { findLate, findMissing, type LateRank, type MissingRanks, oldestUnderWay } from './find-rank.ts'
 export { type FlightOp, type FlightRecord, isUnderWay, opName, type PeerTraffic } from './flight-record.ts'
+export { deadLinkMs, type LinkWatchState, noLinks, observeLinks } from './link-watch.ts'
 export { median } from './robust.ts'
 export {
   type MemberSpeed,

@@ -8,6 +8,8 @@ import type { Member, MembershipState } from './state.ts'
 
 /** So many generations in a row that end on the same link, and one of its two ends has to go. */
 export const maxTries = 3
+/** More broken links are not remembered. */
+const mostBroken = 1_024
 
 export function withAccusation(state: MembershipState, reporter: string, accused: string): MembershipState {
   const by = state.accusations[reporter] ?? {}
@@ -39,15 +41,42 @@ export function worstOfFailing(state: MembershipState): Member | undefined {
     for (const [name, times] of Object.entries(accused)) {
       complaints.set(name, (complaints.get(name) ?? 0) + times)
       const both = times + (state.accusations[name]?.[reporter] ?? 0)
-      if (both >= maxTries) failing = [reporter, name]
+      if (both >= (isKnownBroken(state, reporter, name) ? 1 : maxTries)) failing = [reporter, name]
     }
   }
-  const ends = state.members.filter(({ workerId }) => failing?.includes(workerId) === true)
+  return failing === undefined ? undefined : worstOf(state, failing, complaints)
+}
+
+/** Of these workers the one to put out, by how many complaints there are of each. */
+export function worstOf(
+  state: MembershipState,
+  names: readonly string[],
+  complaints: ReadonlyMap<string, number>,
+): Member | undefined {
   const complaintsOf = ({ workerId }: Member) => complaints.get(workerId) ?? 0
   const isHolding = (member: Member) => Number(holdsCommitted(state, member))
-  const [worst] = ends.toSorted(
-    (a, b) =>
-      isHolding(a) - isHolding(b) || complaintsOf(b) - complaintsOf(a) || compareWorkerIds(b.workerId, a.workerId),
-  )
-  return worst
+  return state.members
+    .filter(({ workerId }) => names.includes(workerId))
+    .toSorted(
+      (a, b) =>
+        isHolding(a) - isHolding(b) || complaintsOf(b) - complaintsOf(a) || compareWorkerIds(b.workerId, a.workerId),
+    )[0]
+}
+
+const isPair = ([a, b]: readonly [string, string], one: string, other: string) =>
+  (a === one && b === other) || (a === other && b === one)
+
+const isKnownBroken = ({ brokenLinks }: MembershipState, one: string, other: string): boolean =>
+  brokenLinks.some(pair => isPair(pair, one, other))
+
+/** One of these was put out for their link: the next failure between them is enough. */
+export function withBrokenLink(state: MembershipState, one: string, other: string): MembershipState {
+  if (isKnownBroken(state, one, other)) return state
+  return { ...state, brokenLinks: [...state.brokenLinks, [one, other] as const].slice(-mostBroken) }
+}
+
+/** These have made a step together: their links are whole. */
+export function withWholeLinks(state: MembershipState, names: ReadonlySet<string>): MembershipState {
+  if (state.brokenLinks.length === 0) return state
+  return { ...state, brokenLinks: state.brokenLinks.filter(([a, b]) => !names.has(a) || !names.has(b)) }
 }

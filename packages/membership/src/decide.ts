@@ -1,5 +1,5 @@
 import { assertNever, type Ms } from '@skein/core'
-import { onPeerLost, onSuspectsAlive } from './blaming.ts'
+import { onLinkStuck, onPeerLost, onSuspectsAlive } from './blaming.ts'
 import { type Decision, durableFirst, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import type { MembershipEvent, SeenMoves } from './events.ts'
@@ -55,6 +55,8 @@ function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decis
       return onFailed(state, event.link, event.error, nowMs)
     case 'peerLost':
       return onPeerLost(state, event.link, event.generation, event.peerRank, event.error, nowMs)
+    case 'linkStuck':
+      return onLinkStuck(state, event.generation, event.links, event.forMs, nowMs)
     case 'left':
       return onLeft(state, event.link, event.reason, nowMs)
     case 'linkLost':

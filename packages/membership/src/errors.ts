@@ -94,6 +94,11 @@ export const MembershipErrors = {
     retry: 'next-generation',
     meaning: 'Two workers that both reach the coordinator cannot keep a connection; one of them was put out.',
   },
+  CORRUPTING: {
+    code: 'SKEIN_MEMBERSHIP_CORRUPTING',
+    retry: 'next-generation',
+    meaning: 'Frames that a worker sent or received were altered again and again; it was put out.',
+  },
   WORKER_LOST: {
     code: 'SKEIN_MEMBERSHIP_WORKER_LOST',
     retry: 'next-generation',

@@ -72,6 +72,13 @@ export type MembershipEvent =
       readonly peerRank: number
       readonly error: ErrorRecord
     }
+  /** Frames that these links carry have not arrived for so long, while all their ends live and wait: by rank, of a generation. */
+  | {
+      readonly type: 'linkStuck'
+      readonly generation: number
+      readonly links: readonly { readonly from: number; readonly to: number }[]
+      readonly forMs: Ms
+    }
   | { readonly type: 'left'; readonly link: LinkId; readonly reason: string }
   /** `isSilent`: nothing was heard of the worker for too long, so it counts as dead; else the connection broke, and it may come back. */
   | { readonly type: 'linkLost'; readonly link: LinkId; readonly reason: string; readonly isSilent: boolean }

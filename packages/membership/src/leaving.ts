@@ -95,6 +95,7 @@ export function endGeneration(
   const next: MembershipState = {
     ...state,
     phase: 'gathering',
+    endedRanks: new Map(activeMembers(state).map(({ rank, workerId }) => [rank, workerId])),
     members: state.members.each(member => ({
       ...member,
       rank: undefined,

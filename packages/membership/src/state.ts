@@ -1,6 +1,7 @@
 import type { ErrorRecord, Ms } from '@skein/core'
 import { nothingObserved, type Observed } from './deadlines.ts'
 import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
+import type { Corruption } from './corruptions.ts'
 import { Roster } from './roster.ts'
 
 /** Names one control link of the process; never reused. */
@@ -169,6 +170,12 @@ export interface MembershipState {
   readonly strikes: readonly Strikes[]
   /** Reporter → accused, since the last commit: how often it lost its lane to it. */
   readonly accusations: Readonly<Record<string, Readonly<Record<string, number>>>>
+  /** Pairs of whom one was put out for their link, until they have made a step together. */
+  readonly brokenLinks: readonly (readonly [string, string])[]
+  /** Who got altered frames from whom lately. */
+  readonly corruptions: readonly Corruption[]
+  /** Of the last generation that ended before its time, by rank: what its members still say of each other is told apart so. */
+  readonly endedRanks: ReadonlyMap<number | undefined, string>
   /** The step after the last commit, if its votes differed and none had a majority. */
   readonly disputedStep: number | undefined
   readonly gathering: Gathering
@@ -220,6 +227,9 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     fenced: [],
     strikes: [],
     accusations: {},
+    brokenLinks: [],
+    corruptions: [],
+    endedRanks: new Map(),
     disputedStep: undefined,
     gathering: {
       isFirst: true,

@@ -1,4 +1,5 @@
 import type { ErrorRecord, Ms } from '@skein/core'
+import { withWholeLinks } from './accusations.ts'
 import { stallAfterMs, withMove } from './deadlines.ts'
 import { withSharesOfNext } from './dividing.ts'
 import { type Decision, type Effect, keep } from './effects.ts'
@@ -101,7 +102,7 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
   ]
   const isLast = step >= lastStepOf(state)
   const committed = withSharesOfNext({
-    ...withMove(state, nowMs),
+    ...withWholeLinks(withMove(state, nowMs), new Set(active.map(({ workerId }) => workerId))),
     phase: isLast ? 'finishing' : state.phase,
     members: state.members.each(member => (isActive(member) ? { ...member, vote: undefined } : member)),
     accusations: {},

@@ -149,6 +149,12 @@ class Machine {
         return this.#apply({ type: 'failed', link, error: errorOf(args) })
       case 'peer-lost':
         return this.#apply({ type: 'peerLost', link, generation, peerRank: number('peer', 0), error: errorOf(args) })
+      case 'link-stuck': {
+        const links = text('links', '0-1')
+          .split(',')
+          .map(pair => ({ from: Number(pair[0]), to: Number(pair[2]) }))
+        return this.#apply({ type: 'linkStuck', generation, links, forMs: number('forMs', 10_000) })
+      }
       case 'leave':
         return this.#apply({ type: 'left', link, reason: text('reason', 'told to') })
       case 'lost':

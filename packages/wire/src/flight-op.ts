@@ -32,6 +32,8 @@ export const flightOp = z.strictObject({
         receivingMs: ms,
         /** Since the header of the frame that is coming in now. */
         inFrameMs: ms.exactOptional(),
+        /** A frame is here and waits until this rank has come so far: what is behind it is not the link's fault. */
+        isParked: z.literal(true).exactOptional(),
       }),
     )
     .max(maxFlightPeers)

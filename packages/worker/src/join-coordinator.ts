@@ -6,6 +6,14 @@ import type { CommStart } from './thread-messages.ts'
 
 const firstPauseMs = 50
 const longestPauseMs = 1_000
+/** For one attempt: a network that swallows it may be whole by the next one. */
+const attemptMs = 5_000
+
+/** Nobody is there, or not yet. */
+const absentCodes: ReadonlySet<string> = new Set([
+  TransportErrors.UNREACHABLE.code,
+  TransportErrors.HANDSHAKE_TIMEOUT.code,
+])
 
 /**
  * Opens the control link. A coordinator that does not answer yet is tried again, with growing pauses, until the join timeout: workers
@@ -26,11 +34,11 @@ export async function joinCoordinator(options: {
         token: start.token ?? '',
         ...(start.tls === undefined ? {} : { tls: start.tls }),
         heartbeat: start.heartbeat,
-        timeoutMs: Math.max(1_000, deadlineMs - systemClock.now()),
+        timeoutMs: Math.min(attemptMs, Math.max(1_000, deadlineMs - systemClock.now())),
         signal,
       })
     } catch (thrown) {
-      const isAbsent = thrown instanceof SkeinError && thrown.code === TransportErrors.UNREACHABLE.code
+      const isAbsent = thrown instanceof SkeinError && absentCodes.has(thrown.code)
       if (!isAbsent) throw thrown
       if (systemClock.now() + pauseMs >= deadlineMs) throw unreachable(start, timeoutMs, thrown)
       logger.debug({ reason: thrown.what, waitMs: pauseMs }, 'join.retry')
