@@ -94,15 +94,20 @@ export async function chaos(options: ChaosCommandOptions): Promise<number> {
     },
   })
   const last = await chaosRun.play()
+  const missed = faults.filter(fault => fault.place !== undefined && !times.has(fault))
   const late = checkTimes(steps, [...times.values()])
   const longestStallMs = Math.max(0, ...steps.map(({ atMs }, i) => atMs - (steps[i - 1]?.atMs ?? atMs)))
-  const report = await reportOf({ run, seed, done, late, longestStallMs, last })
+  const report = await reportOf({ run, seed, done, late: [...missed.map(neverDone), ...late], longestStallMs, last })
   const how = report.verdict === 'passed' ? 'passed' : `FAILED: ${report.problems.join('; ')}`
   say(
     report,
     `${how}\n  ${done.length} faults, ${report.steps} steps in ${report.generations} generations, longest stall ${(longestStallMs / 1000).toFixed(1)} s\n  the log is in ${run.runDir}; --seed ${seed} draws the same faults`,
   )
   return report.verdict === 'passed' ? 0 : 1
+}
+
+function neverDone({ kind, atStep, place }: Fault): string {
+  return `${kind} after step ${atStep} was never done: no frame with ${JSON.stringify(place)} came by`
 }
 
 interface FaultEvent {
@@ -117,7 +122,7 @@ async function reportOf(facts: {
   readonly run: Awaited<ReturnType<typeof loadForRun>>
   readonly seed: number
   readonly done: ChaosReport['faults']
-  /** Waits beyond their bounds. */
+  /** Waits beyond their bounds, and faults that never came to be. */
   readonly late: readonly string[]
   readonly longestStallMs: number
   readonly last: RunEvent
