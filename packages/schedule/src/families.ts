@@ -9,6 +9,9 @@ import type { Schedule } from './schedule.ts'
 import { hanayo } from './hanayo.ts'
 import { bitpipe } from './bitpipe.ts'
 import { zeroPP } from './zero-pp.ts'
+import { skipPipe } from './skip-pipe.ts'
+import { sppo } from './sppo.ts'
+import { automatic } from './automatic.ts'
 import { zbH1, zbH2 } from './zb-h.ts'
 import { zbV } from './zb-v.ts'
 import { vHalf } from './v-half.ts'
@@ -32,6 +35,9 @@ export const families: readonly Family[] = [
   hanayo,
   bitpipe,
   zeroPP,
+  sppo,
+  skipPipe,
+  automatic,
   pipedream,
 ]
 

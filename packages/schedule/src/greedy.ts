@@ -9,8 +9,8 @@ export interface GreedyRule {
   readonly split: boolean
   /** What goes first of two ops on a rank: negative for `a`. */
   before(a: ComputeOp, b: ComputeOp): number
-  /** Whether a rank may start a forward, given how many chunks it holds and how many microbatches are on their way in all. */
-  mayStart(op: ComputeOp, held: number, underWay: number): boolean
+  /** Whether a rank may start a forward, given how many chunks it holds. */
+  mayStart(op: ComputeOp, held: number): boolean
 }
 
 /**
@@ -25,7 +25,6 @@ export function runGreedily(layout: Omit<Schedule, 'ops'>, costs: Costs, rule: G
   const held = lists.map(() => 0)
   const running: ({ readonly op: ComputeOp; readonly end: number } | undefined)[] = lists.map(() => undefined)
   let now = 0
-  let underWay = 0
 
   const offer = (op: ComputeOp, from: number) => {
     const rank = rankOf(schedule, op.stage, op.microbatch)
@@ -42,24 +41,20 @@ export function runGreedily(layout: Omit<Schedule, 'ops'>, costs: Costs, rule: G
     if (op.op !== 'B') held[rank] = (held[rank] as number) - 1
     if (op.op === 'W') return
     const next = stageAlong(schedule, stage, microbatch, -1)
-    if (next === undefined) underWay--
-    else offer({ op: gradient, stage: next, microbatch }, rank)
+    if (next !== undefined) offer({ op: gradient, stage: next, microbatch }, rank)
     if (op.op === 'B') offer({ op: 'W', stage, microbatch }, rank)
   }
   const start = (rank: number) => {
     const pool = pools[rank] ?? []
     let best: (typeof pool)[number] | undefined
     for (const one of pool) {
-      if (one.at > now + 1e-9 || (one.op.op === 'F' && !rule.mayStart(one.op, held[rank] as number, underWay))) continue
+      if (one.at > now + 1e-9 || (one.op.op === 'F' && !rule.mayStart(one.op, held[rank] as number))) continue
       if (best === undefined || rule.before(one.op, best.op) < 0) best = one
     }
     if (best === undefined) return
     pool.splice(pool.indexOf(best), 1)
     const { op } = best
-    if (op.op === 'F') {
-      held[rank] = (held[rank] as number) + 1
-      if (stageAlong(schedule, op.stage, op.microbatch, -1) === undefined) underWay++
-    }
+    if (op.op === 'F') held[rank] = (held[rank] as number) + 1
     lists[rank]?.push(op)
     running[rank] = { op, end: now + durationOf(schedule, op, costs) }
   }

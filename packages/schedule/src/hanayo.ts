@@ -5,8 +5,8 @@ import { wave } from './placement.ts'
 
 /**
  * Waves: stages go down the ranks and up again, so that what turns stays where it is and neighbours alone talk; one copy of the
- * weights. A rank takes a backward that is ready, else the forward of the deepest stage, and at most p microbatches
- * are on their way.
+ * weights. A rank takes a backward that is ready, else the forward of the deepest stage, and holds at most p
+ * microbatches.
  */
 export const hanayo: Family = {
   name: 'hanayo',
@@ -30,7 +30,8 @@ export const hanayo: Family = {
         (a.op === 'F'
           ? b.stage - a.stage || a.microbatch - b.microbatch
           : a.microbatch - b.microbatch || b.stage - a.stage),
-      mayStart: ({ stage }, _, underWay) => stage > 0 || underWay < ranks,
+      // A place is kept for each deeper chunk: else the first chunks take all, and every rank waits for another to free some.
+      mayStart: ({ stage }, held) => held < ranks * chunks - (chunks - 1 - Math.floor(stage / ranks)),
     })
     return scheduleOf('hanayo', sizes, { ...parts, lists })
   },

@@ -28,8 +28,11 @@ export {
   type WeightOp,
 } from './schedule.ts'
 export { type WeightVersions, weightVersions } from './pipedream.ts'
+export { type OffloadOptions, offloadActivations } from './pipe-offload.ts'
+export { withPostValidation } from './post-validation.ts'
 export { recompute } from './recompute.ts'
 export { type Simulation, simulate, type TimedOp } from './simulate.ts'
+export { equalCostCuts, equalLengthCuts, slicePartsOf } from './sppo.ts'
 export { repeated, steadyPeriod } from './steady.ts'
 export { lower } from './transfers.ts'
 export { withWeightGradsLast } from './two-bp.ts'

@@ -5,6 +5,7 @@ import { unitCosts } from './costs.ts'
 import { generateSchedule } from './families.ts'
 import { alternate } from './family.ts'
 import { describeOp, isCompute, type Schedule, type ScheduleOp } from './schedule.ts'
+import { offloadActivations } from './pipe-offload.ts'
 import { simulate } from './simulate.ts'
 import { lower } from './transfers.ts'
 import { assertValidSchedule, checkSchedule } from './validate.ts'
@@ -196,4 +197,23 @@ test('assertValidSchedule throws what is wrong and with what', () => {
   expect(() => assertValidSchedule(changed(split, 1, list => list.splice(3, 1)))).toThrow(
     /the schedule zb-h1 for 3 ranks and 4 microbatches is invalid \(missing\): nobody does/,
   )
+})
+
+test('an activation on the host comes back whole, once, and before it is read', () => {
+  const costs = { ...unitCosts, copy: 0.5 }
+  const schedule = offloadActivations(generateSchedule('zb-h1', { ranks: 4, microbatches: 6 }), costs)
+  expect(checkSchedule(schedule)).toBeUndefined()
+  const copies = places(schedule).filter(({ op }) => op.op === 'offload' || op.op === 'reload')
+  expect(copies.length).toBeGreaterThan(10)
+  for (const { rank, index, op } of copies) {
+    const dropped = checkSchedule(changed(schedule, rank, list => list.splice(index, 1)))
+    expect(dropped?.kind).toBe(op.op === 'offload' ? 'missing' : 'copies')
+    const half = checkSchedule(
+      changed(schedule, rank, list => list.splice(index, 1, { ...op, share: 0.5 } as ScheduleOp)),
+    )
+    expect(half?.kind).toBe('copies')
+    if (op.op === 'offload') continue
+    const late = changed(schedule, rank, list => list.splice(list.length - 1, 0, ...list.splice(index, 1)))
+    expect(['copies', 'deadlock']).toContain(checkSchedule(late)?.kind)
+  }
 })

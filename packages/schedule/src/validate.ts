@@ -1,5 +1,6 @@
 import { SkeinError } from '@skein/core'
 import { peakActivations } from './activations.ts'
+import { findAstray } from './copies.ts'
 import { ScheduleErrors } from './errors.ts'
 import { type Graph, type GraphNode, graphOf, inOrder } from './graph.ts'
 import { type ComputeOp, describeOp, isCompute, rankOf, type Schedule, type ScheduleOp } from './schedule.ts'
@@ -16,6 +17,7 @@ export interface ScheduleProblem {
     | 'order' // against the order on a rank: its inputs come later, gradients out of turn, an update too early
     | 'deadlock' // a circle of waits
     | 'memory' // more held than promised
+    | 'copies' // an activation used while it is on the host, or not whole again
     | 'unmatched' // a message without its partner
     | 'weights' // a stage computed while its weights are away
   readonly message: string
@@ -23,7 +25,7 @@ export interface ScheduleProblem {
 
 type Found = ScheduleProblem | undefined
 
-/** The first thing that is wrong, looked for in this order: sizes, places, each op once, order, waits, memory, messages, weights. */
+/** The first thing that is wrong, looked for in this order: sizes, places, each op once, order, waits, copies, memory, messages, weights. */
 export function checkSchedule(schedule: Schedule): ScheduleProblem | undefined {
   const early =
     findMalformed(schedule) ?? findMisplaced(schedule) ?? findMissingOrDoubled(schedule) ?? findOutOfOrder(schedule)
@@ -32,6 +34,7 @@ export function checkSchedule(schedule: Schedule): ScheduleProblem | undefined {
   return (
     findWithoutInput(graph) ??
     findCircle(graph) ??
+    problem('copies', findAstray(schedule)) ??
     findTooMuchHeld(schedule) ??
     problem('unmatched', findUnmatched(schedule)) ??
     problem('weights', findWeightsAway(schedule))
@@ -118,7 +121,7 @@ function findMisplaced(schedule: Schedule): Found {
 function findMissingOrDoubled(schedule: Schedule): Found {
   const counts = new Map<string, number>()
   for (const op of schedule.ops.flat()) {
-    if (op.op === 'update' || op.op === 'gather' || op.op === 'release') continue
+    if (op.op === 'update' || op.op === 'validate' || op.op === 'gather' || op.op === 'release') continue
     const key = describeOp(op)
     if (counts.has(key)) return problem('doubled', `"${key}" is there twice`)
     counts.set(key, 1)
@@ -184,7 +187,8 @@ function findOutOfOrder(schedule: Schedule): Found {
           backwards++
           const chain = `${op.stage} ${schedule.pipeOf?.[op.microbatch] ?? 0}`
           const before = newest.get(chain) ?? -1
-          if (op.microbatch < before) return out(`"${describeOp(op)}" stands after that of microbatch ${before}`)
+          if (op.microbatch < before && schedule.paths === undefined)
+            return out(`"${describeOp(op)}" stands after that of microbatch ${before}`)
           newest.set(chain, op.microbatch)
         }
         if (schedule.updates !== 'microbatch' && updates > 0) return out(`"${describeOp(op)}" stands after the update`)
@@ -193,6 +197,12 @@ function findOutOfOrder(schedule: Schedule): Found {
         }
       }
     }
+    const verdicts = ops.filter(({ op }) => op === 'validate').length
+    if (verdicts !== (schedule.updates === 'validated' ? 1 : 0))
+      return out(`there are ${verdicts} validations of the step before`)
+    const verdict = ops.findIndex(({ op }) => op === 'validate')
+    const backward = ops.findIndex(({ op }) => op === 'B' || op === 'BW')
+    if (verdict > backward) return out('a backward stands before the validation of the step before')
     const wanted = schedule.updates === 'microbatch' ? backwards : 1
     if (updates !== wanted) return out(`there are ${updates} updates, not ${wanted}`)
     if (ops.findLast(op => isCompute(op) || op.op === 'update')?.op !== 'update')

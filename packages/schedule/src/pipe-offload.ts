@@ -1,0 +1,85 @@
+import { type Costs, durationOf } from './costs.ts'
+import type { ComputeOp, CopyOp, Schedule, ScheduleOp } from './schedule.ts'
+import { simulate, type TimedOp } from './simulate.ts'
+
+export interface OffloadOptions {
+  /** Which activations; default all. The first half of the stages lives longest, and frees more than half for half of the copies. */
+  readonly which?: (op: ComputeOp) => boolean
+  /**
+   * Copies only the share of an activation that the next forward has time for, so that the copies never fall behind: early slices
+   * of a sequence take as many bytes and less time than late ones. Default: all of each.
+   * @see Chen et al. 2025, SPPO, section 4
+   */
+  readonly adaptive?: boolean
+}
+
+/**
+ * Any schedule with activations copied to the host after their forward and back before their backward. Copies in each direction go
+ * one after another; those back are put as late as they can be, from the end backwards. What is needed again before both copies are
+ * done stays. A host link that neighbours share has to be counted in `costs.copy`.
+ * @see Wan et al. 2025, PipeOffload: Improving Scalability of Pipeline Parallelism with Memory Optimization, sections 3 and 4
+ */
+export function offloadActivations(schedule: Schedule, costs: Costs, options: OffloadOptions = {}): Schedule {
+  const { which = () => true, adaptive = false } = options
+  const copyTime = ((costs.copy ?? 0) * schedule.ranks) / (schedule.stages * schedule.slices)
+  const { ops: timed } = simulate(schedule, costs)
+  const { promise: _promise, ...rest } = schedule
+  const ops = timed.map(list => {
+    const away = chosen(list, copyTime, which)
+    const shareOf = (piece: ComputeOp) =>
+      adaptive && copyTime > 0 ? Math.min(1, durationOf(schedule, { ...piece, op: 'F' }, costs) / copyTime) : 1
+    const reloads = placedLate(list, away, piece => copyTime * shareOf(piece))
+    return list.flatMap(({ op }, index): ScheduleOp[] => {
+      const back = (reloads.get(index) ?? []).map(piece => copy('reload', piece, shareOf(piece)))
+      const isAway = op.op === 'F' && away.has(pieceKey(op))
+      return [...back, op, ...(isAway ? [copy('offload', op, shareOf(op))] : [])]
+    })
+  })
+  return { ...rest, ops }
+}
+
+/** The pieces that are away long enough for both copies. */
+function chosen(list: readonly TimedOp[], copyTime: number, which: (op: ComputeOp) => boolean): ReadonlySet<string> {
+  const forwards = new Map<string, number>()
+  const away = new Set<string>()
+  for (const { op, start, end } of list) {
+    if (op.op === 'F' && which(op)) forwards.set(pieceKey(op), end)
+    const made = isBackward(op) ? forwards.get(pieceKey(op)) : undefined
+    if (made !== undefined && start - made >= 2 * copyTime - 1e-9 && isBackward(op)) away.add(pieceKey(op))
+  }
+  return away
+}
+
+/** By place in the list, what is to begin its way back before the op there. */
+function placedLate(
+  list: readonly TimedOp[],
+  away: ReadonlySet<string>,
+  copyTime: (piece: ComputeOp) => number,
+): ReadonlyMap<number, readonly ComputeOp[]> {
+  const places = new Map<number, ComputeOp[]>()
+  let channelFree = Number.POSITIVE_INFINITY
+  for (let index = list.length - 1; index >= 0; index--) {
+    const { op, start } = list[index] as TimedOp
+    if (!isBackward(op) || !away.has(pieceKey(op))) continue
+    const begin = Math.min(start, channelFree) - copyTime(op)
+    channelFree = begin
+    // The last place that the rank comes to before the copy has to begin.
+    const forward = list.findIndex(one => one.op.op === 'F' && pieceKey(one.op) === pieceKey(op))
+    const place = list.findLastIndex((_, i) => i <= index && (list[i - 1]?.end ?? 0) <= begin + 1e-9)
+    const after = Math.max(forward + 1, place)
+    places.set(after, [op, ...(places.get(after) ?? [])])
+  }
+  return places
+}
+
+function isBackward(op: ScheduleOp): op is ComputeOp {
+  return op.op === 'B' || op.op === 'BW'
+}
+
+function copy(op: CopyOp['op'], { stage, microbatch, slice }: ComputeOp, share: number): CopyOp {
+  return { op, stage, microbatch, ...(slice === undefined ? {} : { slice }), ...(share === 1 ? {} : { share }) }
+}
+
+function pieceKey({ stage, microbatch, slice = 0 }: ComputeOp): string {
+  return `${stage} ${microbatch} ${slice}`
+}
