@@ -30,6 +30,10 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
       const { generation, step, path } = message
       return { type: 'checkpointed', link, generation, step, path }
     }
+    case 'checkpoint-failed': {
+      const { generation, step, error } = message
+      return { type: 'checkpointFailed', link, generation, step, error }
+    }
     case 'finished': {
       const { generation, step, peakRssBytes, sampleText, baselineLoss } = message
       return {

@@ -3,7 +3,14 @@ import { onLinkStuck, onPeerLost, onSuspectsAlive } from './blaming.ts'
 import { type Decision, durableFirst, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import type { MembershipEvent, SeenMoves } from './events.ts'
-import { finishTimeout, onCheckpointed, onEvaluated, onFinished, onStopRequested } from './finishing.ts'
+import {
+  finishTimeout,
+  onCheckpointed,
+  onCheckpointFailed,
+  onEvaluated,
+  onFinished,
+  onStopRequested,
+} from './finishing.ts'
 import { tryForm } from './forming.ts'
 import { onJoined, onRecovered } from './joining.ts'
 import { onFailed, onLeft, onLinkLost } from './leaving.ts'
@@ -47,6 +54,8 @@ function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decis
     }
     case 'checkpointed':
       return onCheckpointed(state, event.link, event.generation, event.step, event.path, nowMs)
+    case 'checkpointFailed':
+      return onCheckpointFailed(state, event.link, event.generation, event.step, event.error, nowMs)
     case 'finished': {
       const { type: _, link, generation, step, ...report } = event
       return onFinished(state, link, generation, step, report, nowMs)

@@ -1,6 +1,8 @@
 import type { ErrorRecord, Ms } from '@skein/core'
 import type { Decision, Effect } from './effects.ts'
+import { MembershipErrors } from './errors.ts'
 import { linksOf } from './members.ts'
+import { errorRecord } from './refusing.ts'
 import type { DoneEvent, MemberChange, RunEvent } from './run-events.ts'
 import type { Member, MembershipState } from './state.ts'
 
@@ -64,12 +66,24 @@ export function endDone(state: MembershipState, status: 'finished' | 'stopped', 
   }
 }
 
-/** The good end of a run whose last step is committed. */
+/** The end of a run whose last step is committed: a good one, unless that step could not be saved. */
 export function endOf(state: MembershipState, nowMs: Ms): Decision {
-  const { stop, config, committed } = state
+  const { stop, config, committed, unsaved } = state
+  if (unsaved?.step === committed.step && state.checkpoint?.step !== committed.step)
+    return endFailed(state, notSaved(state, unsaved.error))
   return stop !== undefined && committed.step < config.totalSteps
     ? endDone(state, 'stopped', stop.reason, nowMs)
     : endDone(state, 'finished', `all ${config.totalSteps} steps are made`, nowMs)
+}
+
+function notSaved({ committed, checkpoint }: MembershipState, error: ErrorRecord): ErrorRecord {
+  const kept = checkpoint === undefined ? 'there is no checkpoint' : `the newest checkpoint is ${checkpoint.path}`
+  return errorRecord(MembershipErrors.NOT_SAVED, {
+    what: `step ${committed.step}, the last, is made but not saved: ${error.what}; ${kept}`,
+    ...(error.why === undefined ? {} : { why: error.why }),
+    todo: 'mend that and go on from the checkpoint with --resume: the steps after it are made again, with the same result',
+    details: { step: committed.step, checkpoint: checkpoint?.path ?? null, cause: error.code },
+  })
 }
 
 export function memberEvent(member: Member, change: MemberChange, reason: string): RunEvent {

@@ -64,6 +64,11 @@ export const MembershipErrors = {
     retry: 'never',
     meaning: 'Not all workers reported the end of the run in time.',
   },
+  NOT_SAVED: {
+    code: 'SKEIN_MEMBERSHIP_NOT_SAVED',
+    retry: 'never',
+    meaning: 'All steps of a run are made, but its last state could not be taken to disk.',
+  },
   DATA_MISMATCH: {
     code: 'SKEIN_MEMBERSHIP_DATA_MISMATCH',
     retry: 'never',

@@ -56,6 +56,14 @@ export type MembershipEvent =
       readonly step: number
       readonly path: string
     }
+  /** A member could not write a committed state to disk; it goes on. */
+  | {
+      readonly type: 'checkpointFailed'
+      readonly link: LinkId
+      readonly generation: number
+      readonly step: number
+      readonly error: ErrorRecord
+    }
   | ({
       readonly type: 'finished'
       readonly link: LinkId

@@ -76,9 +76,24 @@ export type RunEvent =
       readonly phase: 'untrained' | 'during' | 'final'
     }
   | { readonly event: 'checkpoint'; readonly step: number; readonly path: string }
+  | CheckpointFailedEvent
   | { readonly event: 'stopping'; readonly afterStep: number; readonly reason: string }
   | DoneEvent
   | ErrorEvent
+
+/** An alarm: a state was not taken to disk. The run goes on, and older checkpoints are as they were. */
+export interface CheckpointFailedEvent {
+  readonly event: 'checkpoint-failed'
+  readonly step: number
+  readonly workerId: string
+  readonly code: string
+  readonly what: string
+  readonly why?: string
+  readonly todo: string
+  readonly details: Readonly<Record<string, unknown>>
+  /** The newest checkpoint that is whole. */
+  readonly checkpoint: string | null
+}
 
 /** A committed step. Times are the slowest worker's, bytes are summed over workers, memory is the largest worker's. */
 export interface StepEvent {

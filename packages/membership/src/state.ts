@@ -206,6 +206,8 @@ export interface MembershipState {
   readonly untrainedLoss: number | undefined
   readonly valLoss: number | undefined
   readonly checkpoint: { readonly step: number; readonly path: string } | undefined
+  /** The last try to take a state to disk, where it failed. */
+  readonly unsaved: { readonly step: number; readonly error: ErrorRecord } | undefined
   readonly tokens: number
   readonly peakRssBytes: number
   readonly createdMs: Ms
@@ -254,6 +256,7 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     untrainedLoss: undefined,
     valLoss: undefined,
     checkpoint: undefined,
+    unsaved: undefined,
     tokens: 0,
     peakRssBytes: 0,
     createdMs: nowMs,

@@ -135,6 +135,8 @@ class Machine {
       }
       case 'checkpointed':
         return this.#apply({ type: 'checkpointed', link, generation, step, path: text('path', `/c/${step}`) })
+      case 'checkpoint-failed':
+        return this.#apply({ type: 'checkpointFailed', link, generation, step, error: errorOf(args) })
       case 'finished':
         return this.#apply({
           type: 'finished',

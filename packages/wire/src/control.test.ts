@@ -62,6 +62,12 @@ const fromWorker: readonly WorkerMessage[] = [
   },
   { type: 'evaluated', generation: 1, step: 12, loss: Number.POSITIVE_INFINITY, phase: 'during' },
   { type: 'checkpointed', generation: 1, step: 12, path: '/runs/a/step-12' },
+  {
+    type: 'checkpoint-failed',
+    generation: 1,
+    step: 12,
+    error: { code: 'SKEIN_CHECKPOINT_WRITE', retry: 'same-op', what: 'w', todo: 't', details: { errno: 'ENOSPC' } },
+  },
   { type: 'finished', generation: 1, step: 12, peakRssBytes: 1, sampleText: 'the ünïcode 🪿', baselineLoss: 2.5 },
   { type: 'heartbeat', progress: 9, step: 12, opsEntered: 30 },
   { type: 'failed', error },

@@ -66,6 +66,8 @@ export const workerMessages = [
   }),
   /** Rank 0 only: the checkpoint after `step` is complete on disk. */
   z.strictObject({ type: z.literal('checkpointed'), generation: uint32, step: count, path }),
+  /** Rank 0 only: the state after `step` could not be taken to disk; the worker goes on. */
+  z.strictObject({ type: z.literal('checkpoint-failed'), generation: uint32, step: count, error: errorRecord }),
   /** The last step is made; the last message of a worker. */
   z.strictObject({
     type: z.literal('finished'),

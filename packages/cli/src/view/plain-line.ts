@@ -34,6 +34,8 @@ function rawLine(view: RunView, event: RunEvent): string | undefined {
     case 'checkpoint':
       return `checkpoint after step ${numberField(event, 'step') ?? '?'}: ${textField(event, 'path') ?? '?'}`
     case 'shares':
+    case 'checkpoint-failed':
+      return `CHECKPOINT FAILED after step ${numberField(event, 'step') ?? '?'}, the training goes on: ${textField(event, 'what') ?? '?'}`
     case 'stopping':
       return view.note
     default:

@@ -116,6 +116,11 @@ export function advance(view: RunView, event: RunEvent): RunView {
       return { ...view, note: sharesNote(event) }
     case 'checkpoint':
       return { ...view, checkpoint: textField(event, 'path') ?? view.checkpoint }
+    case 'checkpoint-failed':
+      return {
+        ...view,
+        note: `the checkpoint after step ${numberField(event, 'step') ?? '?'} failed: ${textField(event, 'what') ?? '?'}`,
+      }
     case 'stopping':
       return {
         ...view,
