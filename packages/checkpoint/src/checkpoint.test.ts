@@ -6,6 +6,7 @@ import { findCheckpoint } from './find-checkpoint.ts'
 import { openCheckpoint } from './open-checkpoint.ts'
 import { assertSameModel } from './same-model.ts'
 import { type CheckpointContents, saveCheckpoint } from './save-checkpoint.ts'
+import { shardsOf } from './shards.ts'
 import type { NamedTensor } from './tensor.ts'
 
 const code = (suffix: string) => expect.objectContaining({ code: `SKEIN_CHECKPOINT_${suffix}` })
@@ -53,7 +54,7 @@ describe('saving and opening', () => {
 
   test('the latest is found, an explicit path too', async () => {
     using folder = await savedFolder([1, 2, 10])
-    expect(path.basename(await findCheckpoint(folder.path))).toBe('step-00000010')
+    expect(path.basename((await findCheckpoint(folder.path)).path)).toBe('step-00000010')
     expect((await openCheckpoint(path.join(folder.path, 'step-00000002'))).manifest.step).toBe(2)
   })
 
@@ -91,9 +92,9 @@ describe('a writer that dies', () => {
   test('before LATEST is written leaves the newest whole one to be found', async () => {
     using folder = await savedFolder([1, 2])
     fs.rmSync(path.join(folder.path, 'LATEST'))
-    expect(path.basename(await findCheckpoint(folder.path))).toBe('step-00000002')
+    expect(path.basename((await findCheckpoint(folder.path)).path)).toBe('step-00000002')
     fs.rmSync(path.join(folder.path, 'step-00000002', 'manifest.json'))
-    expect(path.basename(await findCheckpoint(folder.path))).toBe('step-00000001')
+    expect(path.basename((await findCheckpoint(folder.path)).path)).toBe('step-00000001')
   })
 
   test('or is cancelled, leaves nothing', async () => {
@@ -103,6 +104,66 @@ describe('a writer that dies', () => {
       reason,
     )
     expect(fs.readdirSync(folder.path)).toEqual([])
+  })
+})
+
+describe('looking for the newest', () => {
+  const model = (folder: string, step: number) =>
+    path.join(folder, `step-${String(step).padStart(8, '0')}`, 'model.safetensors')
+
+  test('passes over what is cut short, changed or unfinished, and says which and why', async () => {
+    using folder = await savedFolder([1, 2, 3, 4])
+    const bytes = fs.readFileSync(model(folder.path, 2))
+    bytes[bytes.length - 1] = 0xff
+    fs.writeFileSync(model(folder.path, 2), bytes)
+    fs.truncateSync(model(folder.path, 3), 100)
+    fs.rmSync(path.join(folder.path, 'step-00000004', 'manifest.json'))
+    const { path: found, manifest, skipped } = await findCheckpoint(folder.path)
+    expect([path.basename(found), manifest.step]).toEqual(['step-00000001', 1])
+    expect(skipped.map(one => [path.basename(one.path), one.code])).toEqual([
+      ['step-00000004', 'SKEIN_CHECKPOINT_NO_MANIFEST'],
+      ['step-00000003', 'SKEIN_CHECKPOINT_CUT_SHORT'],
+      ['step-00000002', 'SKEIN_CHECKPOINT_CORRUPT'],
+    ])
+    expect(skipped[1]?.reason).toMatch(/model\.safetensors has 100 B/)
+    expect((await openCheckpoint(folder.path)).manifest.step).toBe(1)
+  })
+
+  test('where none is whole says so for each', async () => {
+    using folder = await savedFolder([1, 2])
+    for (const step of [1, 2]) fs.truncateSync(model(folder.path, step), 50)
+    const error = await findCheckpoint(folder.path).catch((thrown: unknown) => thrown)
+    expect(error).toEqual(code('NONE_WHOLE'))
+    expect(String(error)).toMatch(/of 2 checkpoints .* none is whole: .*step-00000002.*; .*step-00000001/)
+  })
+})
+
+describe('shards', () => {
+  test('are as few as the size allows, cut no tensor, and are read as one', async () => {
+    using folder = temporaryFolder('checkpoint')
+    const { path: saved } = await saveCheckpoint(folder.path, contentsAt(5), { shardBytes: 40 })
+    const files = fs.readdirSync(saved).sort()
+    expect(files).toEqual([
+      'manifest.json',
+      'model-00001-of-00002.safetensors',
+      'model-00002-of-00002.safetensors',
+      ...[1, 2, 3, 4].map(i => `optimizer-0000${i}-of-00004.safetensors`),
+    ])
+    const checkpoint = await openCheckpoint(folder.path)
+    expect(await checkpoint.readParameters()).toEqual(tensors(5))
+    const [parameters, expAvg, expAvgSq] = [zeros(), zeros(), zeros()]
+    await checkpoint.readParametersInto(parameters)
+    await checkpoint.readMomentsInto(expAvg, expAvgSq)
+    expect([parameters, expAvg, expAvgSq]).toEqual([tensors(5), tensors(5.5), tensors(5.25)])
+    fs.rmSync(path.join(saved, 'optimizer-00003-of-00004.safetensors'))
+    await expect(openCheckpoint(folder.path)).rejects.toThrow(code('NONE_WHOLE'))
+  })
+
+  test('are one where everything fits, to the last byte', () => {
+    const shards = (bytes: number) => shardsOf('model', tensors(1), bytes).map(shard => shard.name)
+    expect(shards(60)).toEqual(['model.safetensors'])
+    expect(shards(59)).toEqual(['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'])
+    expect(shardsOf('model', [], 1)).toEqual([{ name: 'model.safetensors', tensors: [] }])
   })
 })
 

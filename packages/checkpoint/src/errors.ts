@@ -41,6 +41,21 @@ export const CheckpointErrors = {
     retry: 'never',
     meaning: 'A file is not safetensors as the format demands.',
   },
+  NONE_WHOLE: {
+    code: 'SKEIN_CHECKPOINT_NONE_WHOLE',
+    retry: 'never',
+    meaning: 'There are checkpoints where one was looked for, and each is unfinished or damaged.',
+  },
+  S3: {
+    code: 'SKEIN_CHECKPOINT_S3',
+    retry: 'same-op',
+    meaning: 'An S3 server refused a request or did not answer, or what is needed to ask it is missing.',
+  },
+  WRITER_DIED: {
+    code: 'SKEIN_CHECKPOINT_WRITER_DIED',
+    retry: 'same-op',
+    meaning: 'The thread that writes checkpoints has ended.',
+  },
   WRITE: {
     code: 'SKEIN_CHECKPOINT_WRITE',
     retry: 'same-op',

@@ -7,15 +7,25 @@
  * await checkpoint.readParametersInto(viewsOfMyFlatBuffer)
  */
 export { byteCharacters, byteTokenizerFiles } from './byte-level-files.ts'
+export { CheckpointWriter, type Snapshot, snapshotBytes, type WriterOptions } from './checkpoint-writer.ts'
 export { CheckpointErrors } from './errors.ts'
-export { findCheckpoint } from './find-checkpoint.ts'
+export {
+  findCheckpoint,
+  type FindOptions,
+  type FoundCheckpoint,
+  type SkippedCheckpoint,
+  wholeOrSkipped,
+} from './find-checkpoint.ts'
 export { type Gpt2Sizes, gpt2Shapes } from './gpt2-names.ts'
 export { exportHuggingFace, type Gpt2Weights, importHuggingFace } from './hugging-face.ts'
+export { isS3, locationIn, resolveLocation, splitLocation, type StoreEnvironment } from './location.ts'
 export { checkpointFolderName, type Manifest, manifestFormat } from './manifest.ts'
-export { type Checkpoint, type OpenOptions, openCheckpoint, readManifest } from './open-checkpoint.ts'
+export { type Checkpoint, openCheckpoint } from './open-checkpoint.ts'
+export { openStore } from './open-store.ts'
 export { openSafetensors, type SafetensorsFile } from './read-safetensors.ts'
 export { type SafetensorsDtype, type SafetensorsHeader, type TensorEntry } from './safetensors-header.ts'
 export { assertSameModel, type Difference, jsonDifferences } from './same-model.ts'
 export { type CheckpointContents, type SavedCheckpoint, type SaveOptions, saveCheckpoint } from './save-checkpoint.ts'
+export type { CheckpointDraft, CheckpointStore } from './store.ts'
 export type { NamedTensor } from './tensor.ts'
 export { type WriteOptions, type WrittenFile, writeSafetensors } from './write-safetensors.ts'

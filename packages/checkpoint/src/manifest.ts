@@ -39,9 +39,13 @@ export function checkpointFolderName(step: number): string {
 }
 
 export const checkpointFolderPattern = /^step-(\d{8,})$/
+/** Orders names of checkpoints. */
+export const byStepDescending = (a: string, b: string): number => stepOf(b) - stepOf(a)
+const stepOf = (name: string) => Number(checkpointFolderPattern.exec(name)?.[1])
 export const latestFileName = 'LATEST'
 export const manifestFileName = 'manifest.json'
-export const modelFileName = 'model.safetensors'
-export const optimizerFileName = 'optimizer.safetensors'
+/** Stems of the shards, see `shardsOf`. */
+export const modelStem = 'model'
+export const optimizerStem = 'optimizer'
 /** Prefixes of AdamW's moments in the optimizer file, before the parameter's name; torch's words. */
 export const momentPrefixes = { expAvg: 'exp_avg.', expAvgSq: 'exp_avg_sq.' } as const

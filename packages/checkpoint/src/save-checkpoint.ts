@@ -1,20 +1,20 @@
-import fs from 'node:fs/promises'
-import path from 'node:path'
 import { SkeinError } from '@skein/core'
 import { CheckpointErrors } from './errors.ts'
 import {
+  byStepDescending,
   checkpointFolderName,
-  checkpointFolderPattern,
-  latestFileName,
   type Manifest,
-  manifestFileName,
   manifestFormat,
-  modelFileName,
+  modelStem,
   momentPrefixes,
-  optimizerFileName,
+  optimizerStem,
 } from './manifest.ts'
+import type { StoreEnvironment } from './location.ts'
+import { openStore } from './open-store.ts'
+import { defaultShardBytes, shardsOf } from './shards.ts'
+import type { CheckpointStore } from './store.ts'
 import type { NamedTensor } from './tensor.ts'
-import { writeFile, writeSafetensors } from './write-safetensors.ts'
+import { safetensorsParts } from './write-safetensors.ts'
 
 /** Everything a run needs to go on, and what it was. Tensors are borrowed until `saveCheckpoint` settles. */
 export interface CheckpointContents extends Omit<Manifest, 'format' | 'files'> {
@@ -26,24 +26,25 @@ export interface CheckpointContents extends Omit<Manifest, 'format' | 'files'> {
 }
 
 export interface SaveOptions {
-  /** Checkpoints to keep in the folder, this one included; the oldest go. 0 keeps all. Default 0. */
+  /** Checkpoints to keep in the store, this one included; the oldest go. 0 keeps all. Default 0. */
   readonly keep?: number
+  /** Tensor bytes of one file, see `shardsOf`. Default 256 MiB. */
+  readonly shardBytes?: number
+  /** Needed for S3. */
+  readonly environment?: StoreEnvironment
   readonly signal?: AbortSignal
 }
 
 export interface SavedCheckpoint {
-  /** The checkpoint's own folder. */
+  /** The checkpoint's own location. */
   readonly path: string
   readonly bytes: number
 }
 
-const temporaryPrefix = '.writing-'
-const replacedPrefix = '.replaced-'
-
 /**
- * Writes `root/step-00000500/` so that it is either whole or not there: into a sibling folder, tensors first, manifest last,
- * everything synced to the disk, then renamed. After that `root/LATEST` names it, and checkpoints beyond `keep` are removed.
- * One writer a root. @throws SKEIN_CHECKPOINT_WRITE
+ * Writes `step-00000500` below `root` (a folder, or `s3://…`) so that it is either whole or not there: shards first, the manifest last, each durable before
+ * the next. Then checkpoints beyond `keep` are removed. Whatever fails, what was written is taken away and older checkpoints stay as they
+ * were. One writer a root. @throws SKEIN_CHECKPOINT_WRITE
  */
 export async function saveCheckpoint(
   root: string,
@@ -51,113 +52,61 @@ export async function saveCheckpoint(
   options: SaveOptions = {},
 ): Promise<SavedCheckpoint> {
   const { parameters, expAvg, expAvgSq, ...facts } = contents
+  const { signal, keep = 0, shardBytes = defaultShardBytes } = options
   const name = checkpointFolderName(contents.step)
-  const folder = path.join(root, name)
-  const temporary = path.join(root, `${temporaryPrefix}${name}`)
-  const { signal } = options
+  const prefixed = (prefix: string, tensors: readonly NamedTensor[]) =>
+    tensors.map(tensor => ({ ...tensor, name: `${prefix}${tensor.name}` }))
+  const moments = [...prefixed(momentPrefixes.expAvg, expAvg), ...prefixed(momentPrefixes.expAvgSq, expAvgSq)]
+  const shards = [...shardsOf(modelStem, parameters, shardBytes), ...shardsOf(optimizerStem, moments, shardBytes)]
+  const metadata = { format: 'pt', step: String(contents.step) }
   try {
-    await fs.mkdir(root, { recursive: true })
-    await removeLeftovers(root)
-    await fs.mkdir(temporary)
-    const writeOptions = { metadata: { format: 'pt', step: String(contents.step) }, ...(signal && { signal }) }
-    const prefixed = (prefix: string, tensors: readonly NamedTensor[]) =>
-      tensors.map(tensor => ({ ...tensor, name: `${prefix}${tensor.name}` }))
-    const moments = [...prefixed(momentPrefixes.expAvg, expAvg), ...prefixed(momentPrefixes.expAvgSq, expAvgSq)]
-    const model = await writeSafetensors(path.join(temporary, modelFileName), parameters, writeOptions)
-    const optimizer = await writeSafetensors(path.join(temporary, optimizerFileName), moments, writeOptions)
-    const manifest: Manifest = {
-      format: manifestFormat,
-      ...facts,
-      files: [
-        { name: modelFileName, ...model },
-        { name: optimizerFileName, ...optimizer },
-      ],
+    const store = openStore(root, options.environment ?? {})
+    const draft = await store.begin(name)
+    const files: Manifest['files'] = []
+    try {
+      for (const shard of shards) {
+        const written = await draft.write(shard.name, safetensorsParts(shard.tensors, { metadata }), signal)
+        files.push({ name: shard.name, ...written })
+      }
+      const manifest: Manifest = { format: manifestFormat, ...facts, files }
+      const text = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`)
+      await draft.publish(text)
+      await removeOld(store, name, keep)
+      return { path: store.locationOf(name), bytes: files.reduce((bytes, file) => bytes + file.bytes, text.length) }
+    } catch (error) {
+      await draft.discard()
+      throw error
     }
-    const text = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`)
-    await writeFile(path.join(temporary, manifestFileName), [text])
-    await syncFolder(temporary)
-    await moveIntoPlace(root, temporary, name)
-    await pointLatestAt(root, name)
-    await removeOld(root, name, options.keep ?? 0)
-    return { path: folder, bytes: model.bytes + optimizer.bytes + text.length }
   } catch (cause) {
-    await fs.rm(temporary, { recursive: true, force: true }).catch(() => undefined)
-    if (cause instanceof SkeinError || signal?.aborted === true) throw cause
-    throw writeError(folder, cause)
+    if (signal?.aborted === true) throw cause
+    if (cause instanceof SkeinError && cause.code !== CheckpointErrors.S3.code) throw cause
+    throw writeError(root, name, cause)
   }
 }
 
-/** What a writer that was killed left behind: a folder never finished, or a replaced one whose successor is not in place. */
-async function removeLeftovers(root: string): Promise<void> {
-  const names = await fs.readdir(root)
-  for (const name of names) {
-    const restored = name.startsWith(replacedPrefix) ? name.slice(replacedPrefix.length) : undefined
-    if (restored !== undefined && !names.includes(restored)) {
-      await fs.rename(path.join(root, name), path.join(root, restored))
-    } else if (restored !== undefined || name.startsWith(temporaryPrefix)) {
-      await fs.rm(path.join(root, name), { recursive: true, force: true })
-    }
-  }
-}
-
-async function moveIntoPlace(root: string, temporary: string, name: string): Promise<void> {
-  const folder = path.join(root, name)
-  const replaced = path.join(root, `${replacedPrefix}${name}`)
-  const isThere = await fs.stat(folder).then(
-    () => true,
-    () => false,
-  )
-  if (isThere) await fs.rename(folder, replaced)
-  await fs.rename(temporary, folder)
-  await syncFolder(root)
-  if (isThere) await fs.rm(replaced, { recursive: true, force: true })
-}
-
-async function pointLatestAt(root: string, name: string): Promise<void> {
-  const temporary = path.join(root, `${temporaryPrefix}${latestFileName}`)
-  await writeFile(temporary, [Buffer.from(`${name}\n`)])
-  await fs.rename(temporary, path.join(root, latestFileName))
-  await syncFolder(root)
-}
-
-async function removeOld(root: string, newest: string, keep: number): Promise<void> {
+async function removeOld(store: CheckpointStore, newest: string, keep: number): Promise<void> {
   if (keep <= 0) return
-  const names = (await fs.readdir(root)).filter(name => checkpointFolderPattern.test(name) && name !== newest)
-  const older = names.sort((a, b) => stepOf(a) - stepOf(b))
-  for (const name of older.slice(0, Math.max(0, older.length - (keep - 1)))) {
-    // The manifest goes first: what is left of a removal that was cut off is no checkpoint.
-    await fs.rm(path.join(root, name, manifestFileName), { force: true })
-    await fs.rm(path.join(root, name), { recursive: true, force: true })
-  }
+  const others = (await store.names()).filter(name => name !== newest).sort(byStepDescending)
+  for (const name of others.slice(keep - 1).reverse()) await store.remove(name)
 }
 
-const stepOf = (name: string) => Number(checkpointFolderPattern.exec(name)?.[1])
-
-/** Makes names in a folder durable. Platforms that cannot open a folder (Windows) do it by themselves. */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const handle = await fs.open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-function writeError(folder: string, cause: unknown): SkeinError {
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+function writeError(root: string, name: string, cause: unknown): SkeinError {
+  const errno = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
   const known: Readonly<Record<string, string>> = {
     ENOSPC: 'the disk is full',
     EDQUOT: 'the quota of this user is used up',
+    EFBIG: 'the file would be larger than the limit of this process (ulimit -f) or of the file system',
     EACCES: 'the folder is not writable for this user',
     EROFS: 'the file system is read-only',
     ENOTDIR: 'a part of the path is a file',
   }
+  const why = cause instanceof SkeinError ? cause.why : known[errno]
+  const said = cause instanceof SkeinError ? cause.what : cause instanceof Error ? cause.message : String(cause)
   return new SkeinError(CheckpointErrors.WRITE, {
-    what: `the checkpoint ${folder} could not be written: ${cause instanceof Error ? cause.message : String(cause)}`,
-    ...(known[code] === undefined ? {} : { why: known[code] }),
-    todo: 'free space or give another folder in checkpoint.to; older checkpoints are untouched',
-    details: { folder, errno: code },
+    what: `the checkpoint ${name} could not be written to ${root}: ${said}`,
+    ...(why === undefined ? {} : { why }),
+    todo: 'free space or give another place (checkpoint.to, checkpoint.dir); older checkpoints are untouched',
+    details: { root, name, errno },
     cause,
   })
 }

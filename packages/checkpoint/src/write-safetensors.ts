@@ -11,7 +11,6 @@ export interface WriteOptions {
   readonly metadata?: Readonly<Record<string, string>>
   /** What float32 tensors become on disk. Default F32. */
   readonly floats?: 'F32' | 'BF16'
-  readonly signal?: AbortSignal
 }
 
 /** A file that was written and is on the disk (fsync). */
@@ -31,8 +30,13 @@ const pieceBytes = 4 * 1024 * 1024
 export async function writeSafetensors(
   file: string,
   tensors: readonly NamedTensor[],
-  options: WriteOptions = {},
+  options: WriteOptions & { readonly signal?: AbortSignal } = {},
 ): Promise<WrittenFile> {
+  return writeFile(file, safetensorsParts(tensors, options), options.signal)
+}
+
+/** The bytes of a safetensors file, part by part; parts are views where no conversion is asked for. @throws as `writeSafetensors`, at once */
+export function safetensorsParts(tensors: readonly NamedTensor[], options: WriteOptions): Iterable<Uint8Array> {
   for (const { name, shape, data } of tensors) {
     if (numElements(shape) === data.length) continue
     throw new SkeinError(CheckpointErrors.TENSORS, {
@@ -48,16 +52,12 @@ export async function writeSafetensors(
     .map(tensor => ({ ...tensor, dtype: dtypeOf(tensor) }))
     .sort((a, b) => Number(a.dtype === 'BF16') - Number(b.dtype === 'BF16'))
   const header = encodeHeader(ordered, options.metadata ?? {})
-  return writeFile(
-    file,
-    (function* () {
-      yield header.bytes
-      for (const { data, dtype } of ordered) {
-        yield bytesOf(dtype === 'BF16' && data instanceof Float32Array ? toBfloat16(data) : data)
-      }
-    })(),
-    options.signal,
-  )
+  return (function* () {
+    yield header.bytes
+    for (const { data, dtype } of ordered) {
+      yield bytesOf(dtype === 'BF16' && data instanceof Float32Array ? toBfloat16(data) : data)
+    }
+  })()
 }
 
 /** Writes parts one after the other, hashing them, and syncs the file to the disk. */

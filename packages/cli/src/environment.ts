@@ -1,3 +1,5 @@
+import type { StoreEnvironment } from '@skein/checkpoint'
+
 /** What Skein reads from the environment, here and nowhere below: flags win over it. */
 export interface Environment {
   /** SKEIN_TOKEN: the shared secret of a run. */
@@ -8,6 +10,8 @@ export interface Environment {
   readonly device: string | undefined
   /** SKEIN_LOG_LEVEL: trace, debug, info (default), warn, error. */
   readonly logLevel: string
+  /** AWS_…: how a checkpoint store on S3 is reached. */
+  readonly store: StoreEnvironment
 }
 
 export function readEnvironment(env: NodeJS.ProcessEnv = process.env): Environment {
@@ -16,6 +20,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv = process.env): Environme
     tls: notEmpty(env['SKEIN_TLS']),
     device: notEmpty(env['SKEIN_DEVICE']),
     logLevel: notEmpty(env['SKEIN_LOG_LEVEL']) ?? 'info',
+    store: Object.fromEntries(Object.entries(env).filter(([name]) => name.startsWith('AWS_'))),
   }
 }
 

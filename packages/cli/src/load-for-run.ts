@@ -1,7 +1,14 @@
 import path from 'node:path'
-import { assertSameModel, findCheckpoint, readManifest } from '@skein/checkpoint'
+import {
+  assertSameModel,
+  findCheckpoint,
+  type FoundCheckpoint,
+  isS3,
+  type SkippedCheckpoint,
+  type StoreEnvironment,
+} from '@skein/checkpoint'
 import { loadJob, type ResolvedJob } from '@skein/job'
-import { folderOfCheckpoints, newestCheckpoint } from './newest-checkpoint.ts'
+import { findBelow, newestCheckpoint } from './newest-checkpoint.ts'
 
 /** The options by which `train` and `coordinator` change a job from outside. */
 export interface JobOptions {
@@ -12,6 +19,7 @@ export interface JobOptions {
   readonly precision?: 'f32' | 'bf16'
   readonly lr?: number
   readonly runDir?: string
+  readonly checkpointDir?: string
   /** A checkpoint, or true: the newest of this job. */
   readonly resume?: string | true
 }
@@ -24,15 +32,22 @@ export interface RunToStart {
   readonly numWorkers: number
   readonly runDir: string
   readonly resume: string | undefined
+  /** Checkpoints that are newer than the one to resume, and not whole. */
+  readonly skipped: readonly SkippedCheckpoint[]
 }
 
 /**
  * Loads the job, applies the options, chooses the run's folder and finds what to resume. Creates nothing.
  * @throws what loadJob throws, and for a checkpoint that is not there, not whole or of another model, what @skein/checkpoint does
  */
-export async function loadForRun(jobFile: string, options: JobOptions, now = new Date()): Promise<RunToStart> {
+export async function loadForRun(
+  jobFile: string,
+  options: JobOptions,
+  environment: StoreEnvironment = {},
+  now = new Date(),
+): Promise<RunToStart> {
   const file = path.resolve(jobFile)
-  const { workers, steps, data, seed, precision, lr } = options
+  const { workers, steps, data, seed, precision, lr, checkpointDir } = options
   const job = await loadJob(file, {
     ...(workers === undefined ? {} : { workers }),
     ...(steps === undefined ? {} : { steps }),
@@ -40,31 +55,47 @@ export async function loadForRun(jobFile: string, options: JobOptions, now = new
     ...(seed === undefined ? {} : { seed }),
     ...(precision === undefined ? {} : { precision }),
     ...(lr === undefined ? {} : { lr }),
+    ...(checkpointDir === undefined ? {} : { checkpointDir }),
   })
-  const resume = options.resume === undefined ? undefined : await checkpointFor(job, options.resume)
+  const found = options.resume === undefined ? undefined : await checkpointFor(job, options.resume, environment)
   return {
     name: job.name,
     job,
     jobFile: file,
     numWorkers: job.mesh.dp,
     runDir: path.resolve(options.runDir ?? path.join(job.checkpoint.to, `${job.name}-${timestamp(now)}`)),
-    resume,
+    resume: found?.path,
+    skipped: found?.skipped ?? [],
   }
 }
 
-/** The checkpoint folder to go on from, known to be of the job's model. Its tensors are checked by who loads them. */
-async function checkpointFor(job: ResolvedJob, resume: string | true): Promise<string> {
-  const given = resume === true ? newestCheckpoint(job.checkpoint.to, job.name) : path.resolve(resume)
-  const folder = await findCheckpoint(folderOfCheckpoints(given) ?? given)
-  const manifest = await readManifest(folder)
-  assertSameModel(folder, manifest.model, job.model)
-  return folder
+/** The checkpoint to go on from, known to be of the job's model; one that was looked for is whole, one that was named is checked by who loads it. */
+async function checkpointFor(
+  job: ResolvedJob,
+  resume: string | true,
+  environment: StoreEnvironment,
+): Promise<FoundCheckpoint> {
+  const found =
+    resume === true
+      ? await newestCheckpoint(job.checkpoint, job.name)
+      : isS3(resume)
+        ? await findCheckpoint(resume, { environment })
+        : await findBelow(path.resolve(resume))
+  assertSameModel(found.path, found.manifest.model, job.model)
+  return found
 }
 
 /** The same options as flags, for the coordinator process. */
 export function jobFlags(options: JobOptions): string[] {
-  const { steps, data, seed, precision, lr } = options
-  const flags = { '--steps': steps, '--data': data, '--seed': seed, '--precision': precision, '--lr': lr }
+  const { steps, data, seed, precision, lr, checkpointDir } = options
+  const flags = {
+    '--steps': steps,
+    '--data': data,
+    '--seed': seed,
+    '--precision': precision,
+    '--lr': lr,
+    '--checkpoint-dir': checkpointDir,
+  }
   return Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [flag, String(value)]))
 }
 

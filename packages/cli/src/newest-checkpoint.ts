@@ -1,27 +1,28 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import { findCheckpoint, type FoundCheckpoint, isS3, type SkippedCheckpoint, wholeOrSkipped } from '@skein/checkpoint'
 import { SkeinError } from '@skein/core'
 import { CliErrors } from './errors.ts'
 
 const manifestName = 'manifest.json'
 const stepFolder = /^step-\d+$/u
 
-/** A finished checkpoint: one whose manifest, which is written last, is there. */
-export interface FoundCheckpoint {
+/** A folder with a checkpoint, or what is left of one. */
+export interface CheckpointBelow {
   readonly path: string
   readonly writtenAtMs: number
 }
 
-/** All finished checkpoints in `folder` and in the run folders below it, newest first; empty where there is no such folder. */
-export function checkpointsBelow(folder: string): FoundCheckpoint[] {
-  const found: FoundCheckpoint[] = []
+/** All checkpoints in `folder` and in the run folders below it, newest first, whole or not; empty where there is no such folder. */
+export function checkpointsBelow(folder: string): CheckpointBelow[] {
+  const found: CheckpointBelow[] = []
   const look = (dir: string, depth: number) => {
     for (const entry of entriesOf(dir)) {
       if (!entry.isDirectory()) continue
       const child = path.join(dir, entry.name)
       if (stepFolder.test(entry.name)) {
-        const manifest = fs.statSync(path.join(child, manifestName), { throwIfNoEntry: false })
-        if (manifest !== undefined) found.push({ path: child, writtenAtMs: manifest.mtimeMs })
+        const written = fs.statSync(path.join(child, manifestName), { throwIfNoEntry: false }) ?? fs.statSync(child)
+        found.push({ path: child, writtenAtMs: written.mtimeMs })
       } else if (depth > 0) look(child, depth - 1)
     }
   }
@@ -31,32 +32,55 @@ export function checkpointsBelow(folder: string): FoundCheckpoint[] {
 }
 
 /**
- * The checkpoint that `--resume` without a path means: the newest in the job's checkpoint folder, of this job's own runs
+ * The checkpoint that `--resume` without a path means: the newest whole one where the job keeps its checkpoints, of this job's own runs
  * (`NAME-…`) if there are any. @throws SKEIN_CLI_NOTHING_TO_RESUME
  */
-export function newestCheckpoint(folder: string, jobName: string): string {
-  const all = checkpointsBelow(folder)
-  const ownRuns = path.join(folder, `${jobName}-`)
-  const newest = all.find(one => one.path.startsWith(ownRuns)) ?? all[0]
-  if (newest !== undefined) return newest.path
-  throw new SkeinError(CliErrors.NOTHING_TO_RESUME, {
-    what: `--resume found no checkpoint in ${folder}`,
-    why: fs.existsSync(folder) ? 'no run there has written one yet' : 'there is no such folder',
-    todo: 'start without --resume, or name the checkpoint: --resume PATH',
-    details: { folder },
-  })
+export async function newestCheckpoint(
+  places: { readonly to: string; readonly dir?: string },
+  jobName: string,
+): Promise<FoundCheckpoint> {
+  const { to, dir = to } = places
+  if (isS3(dir)) {
+    throw nothingToResume(dir, 'runs on S3 are not searched', 'name the run: --resume s3://BUCKET/PREFIX/RUN')
+  }
+  const all = checkpointsBelow(dir)
+  const own = all.filter(one => one.path.startsWith(path.join(dir, `${jobName}-`)))
+  const { found, skipped } = await firstWhole(own.length > 0 ? own : all)
+  if (found !== undefined) return found
+  const why = fs.existsSync(dir) ? 'no run there has written one yet' : 'there is no such folder'
+  const damaged = skipped.map(({ reason }) => reason).join('; ')
+  throw nothingToResume(
+    dir,
+    skipped.length === 0 ? why : `those there are not whole: ${damaged}`,
+    'start without --resume, or name the checkpoint: --resume PATH',
+    skipped,
+  )
 }
 
 /**
- * The folder that a path given by a user means: itself where it is a checkpoint (also an unfinished one) or holds some, else
- * the newest checkpoint of the runs below it; undefined where there is none.
+ * The checkpoint that a path given by a user means: itself (taken as it is), or of those it holds, or else of the runs below it, the newest that
+ * is whole. @throws what `findCheckpoint` does
  */
-export function folderOfCheckpoints(folder: string): string | undefined {
-  const isCheckpointName = (name: string) => name === manifestName || stepFolder.test(name)
-  if (fs.existsSync(folder) && stepFolder.test(path.basename(folder))) return folder
-  if (entriesOf(folder).some(entry => isCheckpointName(entry.name))) return folder
-  return checkpointsBelow(folder)[0]?.path
+export async function findBelow(folder: string): Promise<FoundCheckpoint> {
+  const holdsSome = entriesOf(folder).some(entry => isCheckpointName(entry.name))
+  if (stepFolder.test(path.basename(folder)) || holdsSome) return findCheckpoint(folder)
+  const { found } = await firstWhole(checkpointsBelow(folder))
+  return found ?? findCheckpoint(folder)
 }
+
+async function firstWhole(
+  candidates: readonly CheckpointBelow[],
+): Promise<{ readonly found?: FoundCheckpoint; readonly skipped: readonly SkippedCheckpoint[] }> {
+  const skipped: SkippedCheckpoint[] = []
+  for (const { path: place } of candidates) {
+    const looked = await wholeOrSkipped(place)
+    if ('manifest' in looked) return { found: { ...looked, skipped }, skipped }
+    skipped.push(looked)
+  }
+  return { skipped }
+}
+
+const isCheckpointName = (name: string) => name === manifestName || stepFolder.test(name)
 
 function entriesOf(dir: string): fs.Dirent[] {
   try {
@@ -64,4 +88,18 @@ function entriesOf(dir: string): fs.Dirent[] {
   } catch {
     return []
   }
+}
+
+function nothingToResume(
+  place: string,
+  why: string,
+  todo: string,
+  skipped: readonly SkippedCheckpoint[] = [],
+): SkeinError {
+  return new SkeinError(CliErrors.NOTHING_TO_RESUME, {
+    what: `--resume found no checkpoint in ${place}`,
+    why,
+    todo,
+    details: { folder: place, skipped },
+  })
 }

@@ -92,13 +92,14 @@ function buildProgram(outcome: Outcome): Command {
     .option('--workers <n>', 'worker processes (default: dp of the mesh in the job)', wholeNumber('--workers', 1, 1024))
     .option('--resume [path]', 'go on from a checkpoint; without a path from the newest of this job')
     .option('--run-dir <dir>', 'folder of the run: log, commits, checkpoints (default: checkpoint.to/NAME-TIME)')
+    .option('--checkpoint-dir <place>', 'keep the checkpoints here instead: a folder, or s3://BUCKET/PREFIX')
     .option('--port <port>', 'port of the coordinator (default: a free one)', wholeNumber('--port', 0, 65535))
     .addOption(deviceOption())
     .addOption(jsonOption())
     .option('--plain', 'plain lines also in a terminal', false)
     .action(async (job: string, options) => {
       const { train } = await import('./commands/train.ts')
-      outcome.status = await train({ ...options, jobFile: job })
+      outcome.status = await train({ ...options, jobFile: job, environment })
     })
 
   command(
@@ -127,6 +128,7 @@ function buildProgram(outcome: Outcome): Command {
     .option('--port <port>', 'port to listen on; 0 takes a free one', wholeNumber('--port', 0, 65535), 0)
     .addOption(tokenOption())
     .option('--run-dir <dir>', 'folder of the run (default: checkpoint.to/NAME-TIME)')
+    .option('--checkpoint-dir <place>', 'keep the checkpoints here instead: a folder, or s3://BUCKET/PREFIX')
     .option('--resume [path]', 'go on from a checkpoint')
     .option('--continue', 'go on with the run in --run-dir from its last commit; its workers come back', false)
     .addOption(jsonOption())
@@ -225,7 +227,7 @@ function buildProgram(outcome: Outcome): Command {
     .addOption(jsonOption())
     .action(async options => {
       const { exportModel } = await import('./commands/export.ts')
-      outcome.status = await exportModel(options)
+      outcome.status = await exportModel({ ...options, environment })
     })
 
   command('doctor', 'what this machine has, which device is chosen and why, what would make it better')

@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import type { SkippedCheckpoint } from '@skein/checkpoint'
 import { asSkeinError, CoreErrors, type SkeinError } from '@skein/core'
 
 /** The `error` line of the --json contract. */
@@ -65,5 +66,13 @@ function appendStack(error: SkeinError, runDir: string | undefined): string | un
     return file
   } catch {
     return undefined
+  }
+}
+
+/** Says which checkpoints `--resume` passed over, before the run begins. */
+export function tellSkipped(skipped: readonly SkippedCheckpoint[], json: boolean): void {
+  for (const { path, code, reason } of skipped) {
+    if (json) process.stdout.write(`${JSON.stringify({ event: 'checkpoint-skipped', path, code, reason })}\n`)
+    else process.stderr.write(`warning: the checkpoint ${path} is passed over: ${reason}\n`)
   }
 }

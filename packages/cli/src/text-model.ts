@@ -1,3 +1,4 @@
+import type { StoreEnvironment } from '@skein/checkpoint'
 import { byteVocabSize } from '@skein/data'
 import { chooseDevice, type DeviceKind, openKernelDevice } from '@skein/device'
 import { type FlatLayout, Gpt2, placeOf } from '@skein/model'
@@ -16,9 +17,13 @@ export interface TextModel extends Disposable {
  * Reads the model that `given` means and puts it on the best device, or the one asked for.
  * @throws as readTrainedModel, SKEIN_CLI_MODEL_NOT_TEXT for another tokenizer than bytes, SKEIN_DEVICE_…
  */
-export async function openTextModel(given: string, prefer?: string): Promise<TextModel> {
+export async function openTextModel(
+  given: string,
+  options: { readonly device?: string | undefined; readonly store?: StoreEnvironment } = {},
+): Promise<TextModel> {
+  const { device: prefer, store = {} } = options
   const [trained, choice] = await Promise.all([
-    readTrainedModel(given),
+    readTrainedModel(given, store),
     chooseDevice(prefer === undefined ? {} : { prefer: prefer as DeviceKind }),
   ])
   if (trained.sizes.vocab !== byteVocabSize) throw otherTokenizer(trained)

@@ -1,21 +1,24 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import {
+  CheckpointErrors,
   type Gpt2Sizes,
   type Gpt2Weights,
   importHuggingFace,
+  isS3,
   type NamedTensor,
   openCheckpoint,
+  type StoreEnvironment,
 } from '@skein/checkpoint'
 import { SkeinError } from '@skein/core'
 import { CliErrors } from './errors.ts'
-import { folderOfCheckpoints } from './newest-checkpoint.ts'
+import { findBelow } from './newest-checkpoint.ts'
 
 /** A trained language model as it lies on disk, checked. */
 export interface TrainedModel extends Gpt2Weights {
   readonly sizes: Gpt2Sizes
   readonly tensors: readonly NamedTensor[]
-  /** The folder that the given path meant. */
+  /** The folder, or `s3://…`, that the given path meant. */
   readonly folder: string
   readonly format: 'skein' | 'hf'
 }
@@ -25,17 +28,20 @@ export interface TrainedModel extends Gpt2Weights {
  * newest checkpoint).
  * @throws SKEIN_CLI_NO_MODEL, SKEIN_CLI_MODEL_NOT_TEXT, and what @skein/checkpoint throws for files that are not whole
  */
-export async function readTrainedModel(given: string): Promise<TrainedModel> {
+export async function readTrainedModel(given: string, environment: StoreEnvironment = {}): Promise<TrainedModel> {
+  if (isS3(given)) return readCheckpoint(given, environment)
   const folder = path.resolve(given)
   if (isHuggingFace(folder)) return { ...(await importHuggingFace(folder)), folder, format: 'hf' }
-  const meant = folderOfCheckpoints(folder)
-  if (meant === undefined) {
-    throw noModel(
-      folder,
-      fs.existsSync(folder) ? 'it holds neither a checkpoint nor config.json' : 'there is no such folder',
-    )
-  }
-  const checkpoint = await openCheckpoint(meant)
+  const meant = await findBelow(folder).catch((error: unknown) => {
+    if (!(error instanceof SkeinError) || error.code !== CheckpointErrors.NOT_FOUND.code) throw error
+    const why = fs.existsSync(folder) ? 'it holds neither a checkpoint nor config.json' : 'there is no such folder'
+    throw noModel(folder, why)
+  })
+  return readCheckpoint(meant.path, environment)
+}
+
+async function readCheckpoint(location: string, environment: StoreEnvironment): Promise<TrainedModel> {
+  await using checkpoint = await openCheckpoint(location, { environment })
   const sizes = gpt2SizesOf(checkpoint.manifest.model)
   if (sizes === undefined) throw notText(checkpoint.path, checkpoint.manifest.model)
   return { sizes, tensors: await checkpoint.readParameters(), folder: checkpoint.path, format: 'skein' }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import type http from 'node:http'
 import path from 'node:path'
-import { findCheckpoint, readManifest } from '@skein/checkpoint'
+import { findCheckpoint, resolveLocation, type StoreEnvironment, wholeOrSkipped } from '@skein/checkpoint'
 import { type Clock, SkeinError, systemClock } from '@skein/core'
 import type { MembershipConfig, RecoveredEvent } from '@skein/membership'
 import { createLogger, type Logger } from '@skein/telemetry'
@@ -20,7 +20,7 @@ import { keepWhy } from './keep-why.ts'
 import { listenOn, urlOf } from './listen.ts'
 import { lockRun } from './run-lock.ts'
 import { Resources } from './resources.ts'
-import { Store } from './store.ts'
+import { type LoggedStand, Store } from './store.ts'
 
 export type CoordinatorOptions = CoordinatorConfigInput & {
   readonly clock?: Clock
@@ -28,6 +28,8 @@ export type CoordinatorOptions = CoordinatorConfigInput & {
   readonly logger?: Logger
   /** For the logger that is made here. */
   readonly logLevel?: string
+  /** Variables by which a checkpoint on S3 is reached. */
+  readonly storeEnvironment?: StoreEnvironment
   /** Aborting it asks for the run's end after the steps under way, as `stop` does. */
   readonly signal?: AbortSignal
 }
@@ -60,13 +62,13 @@ const requestTimeoutMs = 20_000
  * _LISTEN_FAILED, and what a broken checkpoint throws; nothing is left open then
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
-  const { clock = systemClock, logger, logLevel, signal, ...input } = options
+  const { clock = systemClock, logger, logLevel, signal, storeEnvironment = {}, ...input } = options
   const config = parseConfig({ ...input, job: asJson(input.job) })
   const access = accessOf(config.host, config.token)
   if (config.tls !== undefined) checkTlsIdentity(config.tls, Date.now())
   const resources = new Resources()
   try {
-    return await open({ config, access, clock, logger, logLevel, signal, resources })
+    return await open({ config, access, clock, logger, logLevel, signal, storeEnvironment, resources })
   } catch (error) {
     await resources.close()
     throw error
@@ -80,6 +82,7 @@ async function open(parts: {
   readonly logger: Logger | undefined
   readonly logLevel: string | undefined
   readonly signal: AbortSignal | undefined
+  readonly storeEnvironment: StoreEnvironment
   readonly resources: Resources
 }): Promise<RunningCoordinator> {
   const { config, access, clock, signal, resources } = parts
@@ -88,8 +91,8 @@ async function open(parts: {
   const lock = resources.own(lockRun(runDir), held => held.release())
   const store = resources.own(new Store(path.join(runDir, 'coordinator.sqlite')), opened => opened.close())
   const runId = config.runId ?? store.past().runId ?? path.basename(runDir)
-  const recovered = await recover(config, store, runDir)
   const logger = openLogger(parts, runDir).child({ runId, pkg: 'coordinator' })
+  const recovered = await recover({ config, store, runDir, environment: parts.storeEnvironment, logger })
 
   store.beginLife({ runId, job: config.job, resume: recovered.checkpoint?.path, startStep: recovered.step })
   const feed = new EventFeed(store)
@@ -211,12 +214,21 @@ function asJson(job: unknown): unknown {
 }
 
 /** Where this run begins: at nothing, or at a checkpoint and what the log says about its step. */
-async function recover(config: CoordinatorConfig, store: Store, runDir: string): Promise<RecoveredEvent> {
+async function recover(parts: {
+  readonly config: CoordinatorConfig
+  readonly store: Store
+  readonly runDir: string
+  readonly environment: StoreEnvironment
+  readonly logger: Logger
+}): Promise<RecoveredEvent> {
+  const { config, store, runDir, environment, logger } = parts
   const past = store.past()
   const stand = config.continueRun ? store.stand() : undefined
   if (stand !== undefined) {
+    const { checkpoints, ...known } = stand
     const samplesTo = stand.samplesTo ?? stand.step * config.globalBatch
-    return { type: 'recovered', ...stand, samplesTo, untrainedLoss: past.untrainedLoss }
+    const checkpoint = await firstWhole(checkpoints, environment, logger)
+    return { type: 'recovered', ...known, samplesTo, checkpoint, untrainedLoss: past.untrainedLoss }
   }
   if (config.resume === undefined) {
     if (past.lastStep > 0) throw runExists(runDir, past.lastStep, past.lastCheckpoint?.path)
@@ -231,8 +243,8 @@ async function recover(config: CoordinatorConfig, store: Store, runDir: string):
       untrainedLoss: undefined,
     }
   }
-  const resume = await findCheckpoint(path.resolve(config.resume))
-  const manifest = await readManifest(resume)
+  const { path: resume, manifest, skipped } = await findCheckpoint(resolveLocation(config.resume), { environment })
+  for (const one of skipped) logger.warn({ ...one }, 'checkpoint.skipped')
   const logged = store.commitOf(manifest.step)
   return {
     type: 'recovered',
@@ -244,6 +256,24 @@ async function recover(config: CoordinatorConfig, store: Store, runDir: string):
     members: [],
     untrainedLoss: past.untrainedLoss,
   }
+}
+
+/** Of what the log names, the newest first: what retention has removed is passed over silently, what is damaged is said. */
+async function firstWhole(
+  logged: LoggedStand['checkpoints'],
+  environment: StoreEnvironment,
+  logger: Logger,
+): Promise<RecoveredEvent['checkpoint']> {
+  for (const checkpoint of logged) {
+    try {
+      const looked = await wholeOrSkipped(checkpoint.path, { environment })
+      if ('manifest' in looked) return checkpoint
+      logger.warn({ ...looked }, 'checkpoint.skipped')
+    } catch (error) {
+      logger.debug({ err: error, path: checkpoint.path }, 'checkpoint.gone')
+    }
+  }
+  return undefined
 }
 
 function membershipConfig(config: CoordinatorConfig, runId: string, runDir: string): MembershipConfig {

@@ -45,8 +45,8 @@ export interface LoggedStand {
   readonly step: number
   readonly digest: string | undefined
   readonly samplesTo: number | undefined
-  /** The newest one at or before that step. */
-  readonly checkpoint: { readonly step: number; readonly path: string } | undefined
+  /** Those at or before that step, the newest first; some may have been removed since. */
+  readonly checkpoints: readonly { readonly step: number; readonly path: string }[]
   /** Members of the last generation. */
   readonly members: readonly { readonly workerId: string; readonly incarnation: string; readonly share: number }[]
 }
@@ -144,9 +144,9 @@ export class Store {
       .get(generation.generation) as unknown as LoggedCommit | undefined
     const step = made?.step ?? generation.startStep
     const commit = made ?? this.commitOf(step)
-    const checkpoint = this.#database
-      .prepare('SELECT step, path FROM checkpoints WHERE step <= ? ORDER BY step DESC, rowid DESC LIMIT 1')
-      .get(step) as { step: number; path: string } | undefined
+    const checkpoints = this.#database
+      .prepare('SELECT step, path FROM checkpoints WHERE step <= ? ORDER BY step DESC, rowid DESC')
+      .all(step) as unknown as { step: number; path: string }[]
     const shares = this.shares().findLast(row => row.generation === generation.generation)?.shares
     const members = this.#database
       .prepare('SELECT workerId, incarnation FROM members WHERE generation = ? ORDER BY rank')
@@ -156,7 +156,7 @@ export class Store {
       step,
       digest: commit?.digest ?? generation.startDigest ?? undefined,
       samplesTo: commit?.samplesTo,
-      checkpoint: checkpoint === undefined ? undefined : { step: checkpoint.step, path: checkpoint.path },
+      checkpoints: checkpoints.map(({ step: savedStep, path }) => ({ step: savedStep, path })),
       members: members.map((member, rank) => ({ ...member, share: shares?.[rank] ?? 0 })),
     }
   }

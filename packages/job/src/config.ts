@@ -158,6 +158,14 @@ export const jobSchema = section({
       .describe('Steps between checkpoints; 0: only at the end.'),
     to: z.string().min(1).default('./runs').describe('Folder of the runs, relative to the current folder.'),
     keep: whole(0, 100_000).default(3).describe('Checkpoints of a run that stay; 0: all.'),
+    dir: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        'Checkpoints go here instead of to the folder of the run, each run below its own name: a folder, or s3://BUCKET/PREFIX (?endpoint=URL).',
+      ),
+    shardMiB: whole(1, 4096).default(256).describe('Largest file of a checkpoint; a tensor is never cut.'),
   }).prefault({}),
   seed: whole(0, 2 ** 31 - 1)
     .default(1)

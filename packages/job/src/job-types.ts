@@ -90,8 +90,18 @@ export interface ResolvedJob {
   readonly steps: number
   /** Held-out samples to measure, every so many steps; 0 only before and after. */
   readonly eval: { readonly every: number; readonly samples: number }
-  /** Steps between checkpoints (0: only at the end), absolute folder, how many stay. */
-  readonly checkpoint: { readonly every: number; readonly to: string; readonly keep: number }
+  readonly checkpoint: {
+    /** Steps between two; 0: only at the end. */
+    readonly every: number
+    /** Folder of the runs, absolute. */
+    readonly to: string
+    /** How many stay; 0: all. */
+    readonly keep: number
+    /** Where runs have their checkpoints instead of in their own folders: an absolute folder, or `s3://…`. */
+    readonly dir?: string
+    /** Largest file. */
+    readonly shardMiB: number
+  }
   readonly seed: number
   readonly precision: Precision
   readonly elastic?: { readonly min: number; readonly max: number }
@@ -117,7 +127,13 @@ export interface JobInput {
   readonly mesh?: { readonly dp?: number }
   readonly steps: number
   readonly eval?: { readonly every?: number; readonly samples?: number }
-  readonly checkpoint?: { readonly every?: number; readonly to?: string; readonly keep?: number }
+  readonly checkpoint?: {
+    readonly every?: number
+    readonly to?: string
+    readonly keep?: number
+    readonly dir?: string
+    readonly shardMiB?: number
+  }
   readonly seed?: number
   readonly precision?: Precision
   readonly elastic?: { readonly min: number; readonly max: number }

@@ -24,6 +24,8 @@ export interface JobOverrides {
   /** checkpoint.to, relative to the current folder. */
   readonly checkpointTo?: string
   readonly keep?: number
+  /** checkpoint.dir, relative to the current folder. */
+  readonly checkpointDir?: string
 }
 
 const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data'>, string>> = {
@@ -40,6 +42,7 @@ const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data'>, string>> = {
   checkpointEvery: 'checkpoint.every',
   checkpointTo: 'checkpoint.to',
   keep: 'checkpoint.keep',
+  checkpointDir: 'checkpoint.dir',
 }
 
 /** A copy of a job value with overrides put in, and their dotted paths. @throws SKEIN_JOB_CONFLICT for text to a model of code */

@@ -40,7 +40,7 @@ export function resolveJob(value: unknown, options: ResolveOptions): ResolvedJob
     mesh: parsed.mesh,
     steps: parsed.steps,
     eval: { every: parsed.eval.every ?? Math.ceil(parsed.steps / 10), samples: parsed.eval.samples },
-    checkpoint: { ...parsed.checkpoint, to: path.resolve(cwd, parsed.checkpoint.to) },
+    checkpoint: resolveCheckpoint(parsed.checkpoint, cwd),
     seed: parsed.seed,
     precision: parsed.precision,
     ...(parsed.elastic === undefined ? {} : { elastic: parsed.elastic }),
@@ -50,6 +50,11 @@ export function resolveJob(value: unknown, options: ResolveOptions): ResolvedJob
   const resolved = { ...job, sources: sourcesOf(job, given.value, given.flagged) }
   checkRules(resolved, path.basename(jobFile))
   return resolved
+}
+
+function resolveCheckpoint({ dir, to, ...rest }: ParsedJob['checkpoint'], cwd: string): ResolvedJob['checkpoint'] {
+  const place = dir === undefined || dir.startsWith('s3://') ? dir : path.resolve(cwd, dir)
+  return { ...rest, to: path.resolve(cwd, to), ...(place === undefined ? {} : { dir: place }) }
 }
 
 function resolveData({ data, model }: ParsedJob, folder: string): ResolvedJob['data'] {

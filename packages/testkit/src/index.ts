@@ -2,4 +2,5 @@
 export { maxAbsDifference, relativeL2 } from './compare.ts'
 export { fuzzRuns, mutate } from './mutate.ts'
 export { testSeed, useTestSeed } from './seed.ts'
+export { type S3Server, startS3Server } from './s3-server.ts'
 export { temporaryFolder } from './temp.ts'

@@ -1,5 +1,12 @@
-import { type CheckpointContents, type NamedTensor, openCheckpoint, saveCheckpoint } from '@skein/checkpoint'
-import { SkeinError } from '@skein/core'
+import {
+  CheckpointWriter,
+  type NamedTensor,
+  openCheckpoint,
+  type Snapshot,
+  snapshotBytes,
+  type StoreEnvironment,
+} from '@skein/checkpoint'
+import { asSkeinError, SkeinError } from '@skein/core'
 import type { FlatLayout } from '@skein/model'
 import { formatHash, type Simd } from '@skein/simd'
 import { TrainerErrors } from './errors.ts'
@@ -8,22 +15,26 @@ import type { TrainingState } from './training-state.ts'
 
 /** What a checkpoint says beside its tensors, the same for all of one run. */
 export type CheckpointFacts = Pick<
-  CheckpointContents,
+  Snapshot['facts'],
   'seed' | 'generation' | 'dataFingerprint' | 'job' | 'model' | 'createdBy'
 >
 
 export interface CheckpointSinkOptions {
   readonly state: TrainingState
   readonly simd: Simd
-  /** Folder that gets `step-…` folders and LATEST. */
+  /** Folder, or `s3://…`, that gets `step-…`. */
   readonly root: string
   /** Checkpoints to keep; 0 keeps all. */
   readonly keep: number
+  /** Largest file. */
+  readonly shardBytes: number
+  /** Needed for S3. */
+  readonly environment: StoreEnvironment
   /** Samples of one step, for the place in the data. */
   readonly globalBatch: number
   readonly facts: CheckpointFacts
   readonly onSaved: (step: number, path: string) => void
-  readonly signal?: AbortSignal
+  readonly onFailed: (step: number, error: SkeinError) => void
 }
 
 /** The tensors of a flat buffer by name; views, not copies. */
@@ -35,40 +46,59 @@ export function namedTensors(layout: FlatLayout, flat: Float32Array): NamedTenso
   }))
 }
 
+/** One is copied to while the other is written. */
+const numSnapshots = 2
+
 /**
- * Writes the current slot to disk without holding the training up: a copy of the three buffers is taken at once (12 B a
- * parameter), the files are written behind it. One write at a time; a second `save` waits for the first.
+ * Saves the current slot without holding the training up: its three buffers are copied (12 B a parameter) into one of two snapshots, which are made at
+ * the first save and kept; a thread of its own hashes, writes and syncs them. A third `save` waits for the first. A write that fails is told
+ * to `onFailed`, and the same step may be saved again.
  */
-export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink {
-  const { state, simd } = options
-  const { totalElems } = state.layout
-  let writing: Promise<void> = Promise.resolve()
+export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink & AsyncDisposable {
+  const { state, simd, root, keep, shardBytes, environment } = options
+  const { totalElems, tensors } = state.layout
+  const writer = new CheckpointWriter({ root, keep, shardBytes, environment })
+  const snapshots: { readonly buffer: SharedArrayBuffer; free: Promise<void> }[] = []
+  let next = 0
   let lastStep: number | undefined
   return {
     async save(step) {
       if (step === lastStep) return
-      await writing
       lastStep = step
-      const slot = state.current()
-      const copy = (byteOffset: number) => new Float32Array(state.sharedBuffer, byteOffset, totalElems).slice()
-      const { hi, lo } = simd.hash(slot.params.byteOffset, slot.params.bytes)
-      const contents: CheckpointContents = {
-        ...options.facts,
-        step,
-        samplesSeen: step * options.globalBatch,
-        digest: formatHash({ hi, lo }),
-        parameters: namedTensors(state.layout, copy(slot.params.byteOffset)),
-        expAvg: namedTensors(state.layout, copy(slot.expAvg.byteOffset)),
-        expAvgSq: namedTensors(state.layout, copy(slot.expAvgSq.byteOffset)),
+      const place = (snapshots[next] ??= {
+        buffer: new SharedArrayBuffer(snapshotBytes(totalElems)),
+        free: Promise.resolve(),
+      })
+      next = (next + 1) % numSnapshots
+      await place.free
+      const { params, expAvg, expAvgSq } = state.current()
+      for (const [i, { byteOffset }] of [params, expAvg, expAvgSq].entries()) {
+        const part = new Float32Array(state.sharedBuffer, byteOffset, totalElems)
+        new Float32Array(place.buffer, i * part.byteLength, totalElems).set(part)
       }
-      writing = saveCheckpoint(options.root, contents, {
-        keep: options.keep,
-        ...(options.signal === undefined ? {} : { signal: options.signal }),
-      }).then(saved => options.onSaved(step, saved.path))
-      // Awaited by the next save or by flush; until then a failure must not count as unhandled.
-      writing.catch(() => undefined)
+      const snapshot: Snapshot = {
+        buffer: place.buffer,
+        totalElems,
+        tensors: tensors.map(({ name, shape, offset, elems }) => ({ name, shape, offset, elems })),
+        facts: {
+          ...options.facts,
+          step,
+          samplesSeen: step * options.globalBatch,
+          digest: formatHash(simd.hash(params.byteOffset, params.bytes)),
+        },
+      }
+      place.free = writer.save(snapshot).then(
+        saved => options.onSaved(step, saved.path),
+        (error: unknown) => {
+          if (lastStep === step) lastStep = undefined
+          options.onFailed(step, asSkeinError(error))
+        },
+      )
     },
-    flush: () => writing,
+    async flush() {
+      for (const { free } of snapshots) await free
+    },
+    [Symbol.asyncDispose]: () => writer.close(),
   }
 }
 
@@ -80,8 +110,9 @@ export async function loadCheckpoint(
   given: string,
   state: TrainingState,
   simd: Simd,
+  environment: StoreEnvironment,
 ): Promise<{ readonly step: number }> {
-  const checkpoint = await openCheckpoint(given)
+  await using checkpoint = await openCheckpoint(given, { environment })
   const slot = state.current()
   const tensorsAt = (byteOffset: number) =>
     namedTensors(state.layout, new Float32Array(state.sharedBuffer, byteOffset, state.layout.totalElems))

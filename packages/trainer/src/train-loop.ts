@@ -11,9 +11,9 @@ import type { TrainingState } from './training-state.ts'
 
 /** Takes committed states to disk; rank 0 has one. */
 export interface CheckpointSink {
-  /** Copies the current state and writes it in the background; waits only for the write before it. */
+  /** Copies the current state, to be written behind the training; waits only where two copies are still being written. */
   save(step: number): Promise<void>
-  /** Settles when all that was saved is on disk; rejects with the first failure. */
+  /** Settles when all that was saved is on disk, or is known to have failed. A failure is told by the sink, and ends nothing. */
   flush(): Promise<void>
 }
 

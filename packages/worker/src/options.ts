@@ -1,3 +1,4 @@
+import type { StoreEnvironment } from '@skein/checkpoint'
 import type { TlsIdentity } from '@skein/transport'
 
 /** How one worker process is started. The process entry (the CLI) fills this from flags and environment. */
@@ -25,6 +26,8 @@ export interface WorkerOptions {
    * authority. Lanes within one host stay Unix sockets.
    */
   readonly tls?: TlsIdentity
+  /** Variables by which a checkpoint store on S3 is reached. */
+  readonly environment?: StoreEnvironment
   /** Folder for this worker's log file; none: no file. */
   readonly logFolder?: string
   readonly logLevel?: string

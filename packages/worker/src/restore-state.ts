@@ -1,3 +1,4 @@
+import type { StoreEnvironment } from '@skein/checkpoint'
 import { SkeinError } from '@skein/core'
 import type { TrainableModel } from '@skein/model'
 import type { Simd } from '@skein/simd'
@@ -18,8 +19,10 @@ export async function restoreState(parts: {
   readonly state: TrainingState
   readonly simd: Simd
   readonly seed: number
+  /** Needed for a checkpoint on S3. */
+  readonly environment: StoreEnvironment
 }): Promise<void> {
-  const { message, peers, connected, model, state, simd, seed } = parts
+  const { message, peers, connected, model, state, simd, seed, environment } = parts
   const { origin, startStep, members } = message
   const { rank } = peers
   let root: number | undefined
@@ -31,7 +34,7 @@ export async function restoreState(parts: {
       root = model.initialIsRandom ? 0 : undefined
       break
     case 'checkpoint':
-      if (rank === 0) await loadCheckpoint(origin.path, state, simd)
+      if (rank === 0) await loadCheckpoint(origin.path, state, simd, environment)
       root = 0
       break
     case 'members':

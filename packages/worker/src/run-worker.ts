@@ -69,7 +69,14 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
   const onLeave = () => comm.leave(asSkeinError(options.leave?.reason))
   options.leave?.addEventListener('abort', onLeave, { once: true })
   try {
-    const outcome = await trainMember({ comm, choice, threads, workerId, logger })
+    const outcome = await trainMember({
+      comm,
+      choice,
+      threads,
+      workerId,
+      logger,
+      environment: options.environment ?? {},
+    })
     return { workerId, ...outcome }
   } catch (thrown) {
     const error = asSkeinError(thrown)

@@ -1,4 +1,5 @@
 import path from 'node:path'
+import { locationIn, type StoreEnvironment } from '@skein/checkpoint'
 import { scratchBytesFor } from '@skein/collective'
 import { asSkeinError, systemClock } from '@skein/core'
 import type { Dataset } from '@skein/data'
@@ -31,6 +32,8 @@ export interface MemberParts {
   readonly threads: number
   readonly workerId: string
   readonly logger: Logger
+  /** By which a checkpoint store is reached. */
+  readonly environment: StoreEnvironment
 }
 
 /** What stays with a worker from one generation to the next. */
@@ -44,6 +47,7 @@ interface Trainee {
   readonly memory: WebAssembly.Memory
   readonly scratch: Region
   readonly checkpoints: CheckpointSink
+  readonly environment: StoreEnvironment
   readonly logger: Logger
 }
 
@@ -70,11 +74,13 @@ export async function trainMember(
   const simd = createSimd(arena.memory)
   const state = createTrainingState(model.layout, arena)
   let generation = 0
-  const checkpoints = checkpointSink({
+  await using checkpoints = checkpointSink({
     state,
     simd,
-    root: path.join(welcome.runDir, 'checkpoints'),
+    root: checkpointsOf(job, welcome.runDir),
     keep: job.checkpoint.keep,
+    shardBytes: job.checkpoint.shardMiB * 1024 * 1024,
+    environment: parts.environment,
     globalBatch: job.batch.global,
     facts: {
       seed: job.seed,
@@ -87,6 +93,10 @@ export async function trainMember(
       createdBy: createdBy(parts.choice),
     },
     onSaved: (step, folder) => comm.tell({ type: 'checkpointed', generation, step, path: folder }),
+    onFailed: (step, error) => {
+      logger.error({ step, code: error.code, reason: error.message }, 'checkpoint.failed')
+      comm.tell({ type: 'checkpoint-failed', generation, step, error: error.toJSON() })
+    },
   })
   const scratch = arena.alloc('collective scratch', scratchBytes)
   const trainee: Trainee = {
@@ -99,6 +109,7 @@ export async function trainMember(
     memory: arena.memory,
     scratch,
     checkpoints,
+    environment: parts.environment,
     logger,
   }
   let outcome: TrainOutcome = { lastStep: 0, end: 'stopped' }
@@ -120,12 +131,18 @@ export async function trainMember(
   return { lastStep: outcome.lastStep, stopped: outcome.end !== 'finished' }
 }
 
+/** Where a run has its checkpoints. In a place that runs share each has its own, by the name of its folder. */
+function checkpointsOf(job: ResolvedJob, runDir: string): string {
+  const { dir } = job.checkpoint
+  return dir === undefined ? path.join(runDir, 'checkpoints') : locationIn(dir, path.basename(runDir))
+}
+
 async function trainGeneration(
   trainee: Trainee,
   message: GenerationMessage,
   peers: GenerationClient,
 ): Promise<TrainOutcome> {
-  const { comm, job, opened, dataset, state, simd, memory, scratch, checkpoints } = trainee
+  const { comm, job, opened, dataset, state, simd, memory, scratch, checkpoints, environment } = trainee
   const { rank, worldSize, generation } = peers
   const { startStep } = message
   const log = trainee.logger.child({ generation, rank, worldSize })
@@ -133,7 +150,7 @@ async function trainGeneration(
   const bytes = scratchBytesFor(worldSize, { poolBytes })
   const connected = peers.connect(memory, { byteOffset: scratch.byteOffset, bytes })
   connected.catch(() => undefined)
-  await restoreState({ message, peers, connected, model: opened.model, state, simd, seed: job.seed })
+  await restoreState({ message, peers, connected, model: opened.model, state, simd, seed: job.seed, environment })
   await peers.ready(state.current().params, startStep)
   log.info({ step: startStep }, 'training.start')
   const outcome = await trainLoop({

@@ -192,7 +192,7 @@ async function follow(url: string, onEvent: (event: RunEvent) => void): Promise<
 }
 
 /** A job whose learning rate does not depend on its number of steps, so that a run that was ended can be compared with a shorter one. */
-export function constantRateJob(folder: string): string {
+export function constantRateJob(folder: string, checkpoint: { readonly every?: number } = {}): string {
   const text = path.dirname(createRequire(import.meta.url).resolve('@types/node/package.json'))
   const file = path.join(folder, 'constant.job.yaml')
   const job = {
@@ -203,6 +203,7 @@ export function constantRateJob(folder: string): string {
     mesh: { dp: 2 },
     steps: 100,
     eval: { every: 0, samples: 16 },
+    checkpoint,
   }
   // JSON is YAML.
   fs.writeFileSync(file, JSON.stringify(job))

@@ -3,7 +3,7 @@ import { SkeinError } from '@skein/core'
 import { endingOf } from '../launch/ending.ts'
 import { watchParent } from '../launch/parent.ts'
 import { loadForRun, type JobOptions } from '../load-for-run.ts'
-import { reportError } from '../report-error.ts'
+import { reportError, tellSkipped } from '../report-error.ts'
 import { readTlsIdentity, type TlsOptions } from '../tls-files.ts'
 
 export interface CoordinatorCommandOptions extends JobOptions, TlsOptions {
@@ -36,8 +36,9 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
     const tls = readTlsIdentity(options)
     const [{ startCoordinator }, run] = await Promise.all([
       import('@skein/coordinator'),
-      loadForRun(options.job, options),
+      loadForRun(options.job, options, environment.store),
     ])
+    tellSkipped(run.skipped, json)
     const running = await startCoordinator({
       job: run.job,
       jobFile: run.jobFile,
@@ -47,6 +48,7 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
       runDir: run.runDir,
       continueRun: options.continue,
       logLevel: environment.logLevel,
+      storeEnvironment: environment.store,
       signal: ending.signal,
       ...(token === undefined ? {} : { token }),
       ...(tls === undefined ? {} : { tls }),

@@ -1,9 +1,11 @@
+import type { Environment } from '../environment.ts'
 import { decodeTokens, documentSeparator, encodeText, tokenDecoder } from '@skein/data'
 import { generate as continueText } from '@skein/model'
 import { openTextModel } from '../text-model.ts'
 
 export interface GenerateCommandOptions {
   readonly checkpoint: string
+  readonly environment: Environment
   readonly prompt: string
   readonly tokens: number
   readonly temperature: number
@@ -17,7 +19,10 @@ export interface GenerateCommandOptions {
 /** `skein generate`: prints the prompt and what the model makes of it, token by token; with --json one object at the end. */
 export async function generate(options: GenerateCommandOptions): Promise<number> {
   const { json, seed, temperature } = options
-  using opened = await openTextModel(options.checkpoint, options.device)
+  using opened = await openTextModel(options.checkpoint, {
+    device: options.device,
+    store: options.environment.store,
+  })
   const { model, params } = opened
   const promptTokens = [...encodeText(options.prompt)]
   const decoder = tokenDecoder()

@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto'
 import os from 'node:os'
 import { sleep } from '@skein/core'
 import { chooseDevice, type DeviceKind, mallocEnvironment } from '@skein/device'
+import type { Environment } from '../environment.ts'
 import { errorOfEvent } from '../error-event.ts'
 import { keepToken } from '../find-run.ts'
 import { followEvents } from '../follow-events.ts'
 import { childFailed, launchLocal, type LocalRun, threadsPerWorker } from '../launch/launch-local.ts'
 import { StopRequests } from '../launch/stop-requests.ts'
 import { type JobOptions, jobFlags, loadForRun, type RunToStart } from '../load-for-run.ts'
-import { reportError } from '../report-error.ts'
+import { reportError, tellSkipped } from '../report-error.ts'
 import type { RunEvent } from '../run-event.ts'
 import { faceKind, openFace, type RunFace } from '../view/run-face.ts'
 import { summaryLines } from '../view/summary.ts'
@@ -19,6 +20,7 @@ export interface TrainCommandOptions extends JobOptions {
   readonly device?: string
   readonly json: boolean
   readonly plain: boolean
+  readonly environment: Environment
 }
 
 /** Time for the processes to end by themselves after the run is over. */
@@ -36,10 +38,11 @@ export async function train(options: TrainCommandOptions): Promise<number> {
   const { json } = options
   const prefer = options.device as DeviceKind | undefined
   const [run, choice] = await Promise.all([
-    loadForRun(options.jobFile, options),
+    loadForRun(options.jobFile, options, options.environment.store),
     chooseDevice(prefer === undefined ? {} : { prefer }),
   ])
   if (choice.warning !== undefined) process.stderr.write(`${choice.warning}\n`)
+  tellSkipped(run.skipped, json)
   const token = randomBytes(24).toString('base64url')
   const face = openFace({
     kind: faceKind(options, process.stdout.isTTY),

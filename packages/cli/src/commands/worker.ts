@@ -63,6 +63,7 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
       laneKind: options.lane,
       localLanes: options.localLanes,
       logLevel: options.environment.logLevel,
+      environment: options.environment.store,
       joinTimeoutMs: options.joinTimeout * 1000,
       signal: orphaned.signal,
       leave: ending.signal,

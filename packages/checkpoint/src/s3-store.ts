@@ -1,0 +1,184 @@
+import { createHash } from 'node:crypto'
+import { SkeinError } from '@skein/core'
+import { AwsClient } from 'aws4fetch'
+import { CheckpointErrors } from './errors.ts'
+import { isS3, type StoreEnvironment } from './location.ts'
+import { byStepDescending, checkpointFolderPattern, manifestFileName } from './manifest.ts'
+import type { CheckpointStore } from './store.ts'
+
+/** Of requests that a server puts off (5xx, 429), with growing pauses. */
+const retries = 4
+const requestMs = 120_000
+
+/**
+ * Checkpoints as objects below `s3://bucket/prefix`. The manifest's object is put last and taken away first, and names every shard with
+ * length and SHA-256: a checkpoint is whole or not there. Each PUT carries the SHA-256 of its body, so that the server refuses what was
+ * changed on the way. @throws SKEIN_CHECKPOINT_S3
+ */
+export function s3Store(location: string, environment: StoreEnvironment): CheckpointStore {
+  const { bucketUrl, prefix, query } = placeOf(location, environment)
+  const client = new AwsClient({ ...credentials(location, environment), service: 's3', retries, initRetryMs: 100 })
+  const keyOf = (name: string, file: string) => `${prefix}${name}/${file}`
+  const request = async (
+    method: string,
+    key: string,
+    init: RequestInit & { readonly search?: Readonly<Record<string, string>> } = {},
+  ) => {
+    const { search, ...rest } = init
+    const url = new URL(`${bucketUrl}/${key.split('/').map(encodeURIComponent).join('/')}`)
+    if (search !== undefined) url.search = queryOf(search)
+    const timeout = AbortSignal.timeout(requestMs)
+    const signal = rest.signal ? AbortSignal.any([rest.signal, timeout]) : timeout
+    const response = await client.fetch(url, { ...rest, method, signal }).catch((cause: unknown) => {
+      rest.signal?.throwIfAborted()
+      throw failed(`${method} ${url.href}`, cause instanceof Error ? causeOf(cause) : String(cause), cause)
+    })
+    if (response.ok || response.status === 404) return response
+    throw failed(`${method} ${url.href}`, `${response.status} ${(await response.text()).slice(0, 300)}`)
+  }
+  const put = async (key: string, body: Uint8Array<ArrayBuffer>, sha256: string, signal?: AbortSignal) => {
+    const headers = { 'x-amz-content-sha256': sha256 }
+    const response = await request('PUT', key, { body, headers, ...(signal && { signal }) })
+    if (response.status === 404) throw failed(`PUT ${key}`, await response.text())
+  }
+  const drop = async (key: string) => void (await request('DELETE', key)).body?.cancel()
+  /** Keys below `below`, without the prefix; with `delimiter` the names of the next level. */
+  const list = async (below: string, delimiter?: string): Promise<string[]> => {
+    const found: string[] = []
+    for (let token: string | undefined; ; ) {
+      const search = {
+        'list-type': '2',
+        prefix: `${prefix}${below}`,
+        ...(delimiter === undefined ? {} : { delimiter }),
+        ...(token === undefined ? {} : { 'continuation-token': token }),
+      }
+      const response = await request('GET', '', { search })
+      const xml = await response.text()
+      if (response.status === 404) throw failed(`listing ${location}`, xml)
+      const fields = delimiter === undefined ? /<Key>([^<]*)<\/Key>/gu : /<Prefix>([^<]*)<\/Prefix>/gu
+      for (const [, text = ''] of xml.matchAll(fields)) {
+        const key = unescapeXml(text)
+        if (key.length > prefix.length && key.startsWith(prefix)) found.push(key.slice(prefix.length))
+      }
+      token = /<NextContinuationToken>([^<]*)</u.exec(xml)?.[1]
+      if (token === undefined) return found
+      token = unescapeXml(token)
+    }
+  }
+  const remove = async (name: string) => {
+    await drop(keyOf(name, manifestFileName))
+    for (const key of await list(`${name}/`)) await drop(`${prefix}${key}`)
+  }
+  return {
+    location,
+    locationOf: name => `${location.split('?')[0]?.replace(/\/+$/u, '')}/${name}${query}`,
+    folderOf: () => undefined,
+    async names() {
+      const names = (await list('', '/')).map(name => name.replace(/\/$/u, ''))
+      return names.filter(name => checkpointFolderPattern.test(name)).sort(byStepDescending)
+    },
+    async sizeOf(name, file) {
+      const response = await request('HEAD', keyOf(name, file))
+      return response.status === 404 ? undefined : Number(response.headers.get('content-length'))
+    },
+    async *read(name, file, signal) {
+      const response = await request('GET', keyOf(name, file), signal && { signal })
+      if (response.status === 404) throw failed(`GET ${keyOf(name, file)}`, 'there is no such object')
+      try {
+        for await (const piece of response.body ?? []) yield piece as Uint8Array
+      } catch (cause) {
+        signal?.throwIfAborted()
+        throw failed(`GET ${keyOf(name, file)}`, cause instanceof Error ? causeOf(cause) : String(cause), cause)
+      }
+    },
+    async begin(name) {
+      // Also where this step was saved before: its manifest would vouch for files that are about to change.
+      await remove(name)
+      return {
+        async write(file, parts, signal) {
+          const body = joined(parts)
+          const sha256 = sha256Of(body)
+          await put(keyOf(name, file), body, sha256, signal)
+          return { bytes: body.length, sha256 }
+        },
+        async publish(manifest) {
+          const body = joined([manifest])
+          await put(keyOf(name, manifestFileName), body, sha256Of(body))
+        },
+        discard: () => remove(name).catch(() => undefined),
+      }
+    },
+    remove,
+  }
+}
+
+/** The address of the bucket: path style below an endpoint, virtual hosts at Amazon. */
+function placeOf(location: string, environment: StoreEnvironment) {
+  const url = URL.parse(location)
+  if (!isS3(location) || url === null || url.hostname === '') {
+    throw failed(location, 'it names no bucket', undefined, 'give s3://BUCKET/PREFIX, if need be with ?endpoint=URL')
+  }
+  const endpoint =
+    url.searchParams.get('endpoint') ?? environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL']
+  const region = regionOf(environment)
+  const bucketUrl =
+    endpoint === undefined || endpoint === ''
+      ? `https://${url.hostname}.s3.${region}.amazonaws.com`
+      : `${endpoint.replace(/\/+$/u, '')}/${url.hostname}`
+  const folder = decodeURIComponent(url.pathname).replace(/^\/+|\/+$/gu, '')
+  return { bucketUrl, prefix: folder === '' ? '' : `${folder}/`, query: url.search }
+}
+
+const regionOf = (environment: StoreEnvironment) =>
+  environment['AWS_REGION'] ?? environment['AWS_DEFAULT_REGION'] ?? 'us-east-1'
+
+function credentials(location: string, environment: StoreEnvironment) {
+  const accessKeyId = environment['AWS_ACCESS_KEY_ID']
+  const secretAccessKey = environment['AWS_SECRET_ACCESS_KEY']
+  if (!accessKeyId || !secretAccessKey) {
+    const missing = accessKeyId ? 'AWS_SECRET_ACCESS_KEY' : 'AWS_ACCESS_KEY_ID'
+    const todo = `set ${missing} for every process that reads or writes checkpoints (workers and the command line)`
+    throw failed(location, `${missing} is not set`, undefined, todo)
+  }
+  const sessionToken = environment['AWS_SESSION_TOKEN']
+  return { accessKeyId, secretAccessKey, region: regionOf(environment), ...(sessionToken && { sessionToken }) }
+}
+
+/** A blank as %20: a plus, as URLSearchParams writes it, is a plus to S3, and the signature would not fit. */
+function queryOf(search: Readonly<Record<string, string>>): string {
+  return Object.entries(search)
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .join('&')
+}
+
+/** One buffer of its own: what is shared with the training cannot be a request's body. */
+function joined(parts: Iterable<Uint8Array>): Uint8Array<ArrayBuffer> {
+  const all = [...parts]
+  const body = new Uint8Array(all.reduce((bytes, part) => bytes + part.length, 0))
+  let at = 0
+  for (const part of all) {
+    body.set(part, at)
+    at += part.length
+  }
+  return body
+}
+
+const sha256Of = (body: Uint8Array) => createHash('sha256').update(body).digest('hex')
+
+const entities: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" }
+const unescapeXml = (text: string) =>
+  text.replace(/&(amp|lt|gt|quot|apos);/gu, (_, name: string) => entities[name] ?? '')
+
+/** fetch says "fetch failed" and keeps the reason one level below. */
+function causeOf(error: Error): string {
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
+}
+
+function failed(what: string, answer: string, cause?: unknown, todo?: string): SkeinError {
+  return new SkeinError(CheckpointErrors.S3, {
+    what: `S3 refused or did not answer, ${what}: ${answer}`,
+    why: 'the bucket, the endpoint, the credentials or the network are not right, or the storage is full',
+    todo: todo ?? 'check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and the endpoint; the bucket must exist',
+    ...(cause === undefined ? {} : { cause }),
+  })
+}

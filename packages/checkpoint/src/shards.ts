@@ -1,0 +1,36 @@
+import type { NamedTensor } from './tensor.ts'
+
+/** Bytes of one shard where a job says nothing. */
+export const defaultShardBytes = 256 * 1024 * 1024
+
+/**
+ * Tensors in their order, in as few files of at most `shardBytes` of data as that order allows. A tensor is never cut: one that is larger has a
+ * file of its own. Names are those of Hugging Face: `model.safetensors`, or `model-00001-of-00003.safetensors`.
+ */
+export function shardsOf(
+  stem: string,
+  tensors: readonly NamedTensor[],
+  shardBytes: number,
+): readonly { readonly name: string; readonly tensors: readonly NamedTensor[] }[] {
+  const shards: NamedTensor[][] = [[]]
+  let bytes = 0
+  for (const tensor of tensors) {
+    const last = shards.at(-1) as NamedTensor[]
+    if (last.length > 0 && bytes + tensor.data.byteLength > shardBytes) {
+      shards.push([tensor])
+      bytes = tensor.data.byteLength
+    } else {
+      last.push(tensor)
+      bytes += tensor.data.byteLength
+    }
+  }
+  const five = (number: number) => String(number).padStart(5, '0')
+  const nameOf = (i: number) =>
+    shards.length === 1 ? `${stem}.safetensors` : `${stem}-${five(i + 1)}-of-${five(shards.length)}.safetensors`
+  return shards.map((shard, i) => ({ name: nameOf(i), tensors: shard }))
+}
+
+/** Whether a file of a checkpoint is a shard of `stem`. */
+export function isShardOf(stem: string, file: string): boolean {
+  return file === `${stem}.safetensors` || new RegExp(`^${stem}-\\d+-of-\\d+\\.safetensors$`, 'u').test(file)
+}

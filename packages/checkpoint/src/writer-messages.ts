@@ -1,0 +1,37 @@
+import type { ErrorRecord } from '@skein/core'
+import type { CheckpointContents, SavedCheckpoint, SaveOptions } from './save-checkpoint.ts'
+
+/** What the writer thread is started with. */
+export interface WriterOptions extends Omit<SaveOptions, 'signal'> {
+  /** A folder, or `s3://…`, that gets `step-…`. */
+  readonly root: string
+}
+
+/** A tensor's place in each of the three parts of a snapshot's buffer. */
+export interface SnapshotTensor {
+  readonly name: string
+  readonly shape: readonly number[]
+  /** In elements from the beginning of the part. */
+  readonly offset: number
+  readonly elems: number
+}
+
+/** What a checkpoint says beside its tensors. */
+export type SnapshotFacts = Omit<CheckpointContents, 'parameters' | 'expAvg' | 'expAvgSq'>
+
+/** The state of one step: float32 [3 × totalElems] in shared memory, parameters, then first and second moments. */
+export interface Snapshot {
+  readonly buffer: SharedArrayBuffer
+  readonly totalElems: number
+  readonly tensors: readonly SnapshotTensor[]
+  readonly facts: SnapshotFacts
+}
+
+export interface ToWriter {
+  readonly id: number
+  readonly snapshot: Snapshot
+}
+
+export type FromWriter =
+  | { readonly id: number; readonly saved: SavedCheckpoint }
+  | { readonly id: number; readonly error: ErrorRecord }
