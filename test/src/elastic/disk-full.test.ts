@@ -7,8 +7,8 @@ import { describe, expect, it } from 'vitest'
 import { runSkein, startSkein, stepsOf } from '../skein-process.ts'
 import { constantRateJob } from './elastic-run.ts'
 
-/** Room for a few checkpoints of the job below (0.3 MB each). */
-const diskBytes = 1_500_000
+/** Room for ten checkpoints of the job below (0.3 MB each): two runs keep three, and one is being written. */
+const diskBytes = 3_000_000
 
 /** A file system of its own, as small as that. */
 function smallDisk(): ({ readonly path: string } & Disposable) | undefined {
