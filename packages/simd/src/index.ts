@@ -7,6 +7,7 @@
  * createSimd(arena.memory).add(sum.byteOffset, part.byteOffset, 1024)
  */
 export { type AdamwOptions, adamwScalars } from './adamw-scalars.ts'
+export { type AdamwBuffers, adamwSlabs, type Slab, type StateSlot } from './adamw-slabs.ts'
 export { SimdErrors } from './errors.ts'
 export { formatHash } from './format-hash.ts'
 export { kernelModule, rangeCheck } from './kernel-module.ts'

@@ -1,16 +1,10 @@
 import { SkeinError } from '@skein/core'
-import type { Simd } from '@skein/simd'
+import { type AdamwOptions, adamwSlabs, type Simd } from '@skein/simd'
+import type { UpdateHistory } from '@skein/catchup'
 import { TrainerErrors } from './errors.ts'
 import type { TrainingState } from './training-state.ts'
 
-export interface UpdateOptions {
-  /** The step being made, from 1: AdamW's bias correction counts from it. */
-  readonly step: number
-  readonly lr: number
-  readonly beta1: number
-  readonly beta2: number
-  readonly eps: number
-  readonly weightDecay: number
+export interface UpdateOptions extends Omit<AdamwOptions, 'gradScale'> {
   /** Largest L2 norm of the mean gradient; 0 leaves it as it is. */
   readonly clipNorm: number
   /** Samples in the reduced gradient sum, from the reduced tail. */
@@ -21,9 +15,9 @@ export interface UpdateOptions {
  * One AdamW step (Loshchilov & Hutter 2019, as torch.optim.AdamW) from the reduced gradient sums: reads the current slot,
  * writes the other, flips. Identical inputs give identical bits on every machine, so digests can be compared (ADR 0001).
  *
- * Returns the L2 norm of the mean gradient before clipping. @throws SKEIN_TRAINER_NONFINITE before anything is written.
+ * With a `history` the update is recorded there first, for those who repeat it. Returns the L2 norm of the mean gradient before clipping. @throws SKEIN_TRAINER_NONFINITE before anything is written.
  */
-export function applyUpdate(simd: Simd, state: TrainingState, options: UpdateOptions): number {
+export function applyUpdate(simd: Simd, state: TrainingState, options: UpdateOptions, history?: UpdateHistory): number {
   const { layout, gradients } = state
   const norm = Math.sqrt(simd.sumSquares(gradients.byteOffset, layout.totalElems)) / options.samples
   if (!Number.isFinite(norm)) {
@@ -36,27 +30,10 @@ export function applyUpdate(simd: Simd, state: TrainingState, options: UpdateOpt
   }
   const clip = options.clipNorm > 0 && norm > options.clipNorm ? options.clipNorm / norm : 1
   const from = state.current()
-  const to = state.other()
-  for (const slab of layout.slabs) {
-    const offset = slab.offset * 4
-    simd.adamw({
-      p: from.params.byteOffset + offset,
-      m: from.expAvg.byteOffset + offset,
-      v: from.expAvgSq.byteOffset + offset,
-      g: gradients.byteOffset + offset,
-      pOut: to.params.byteOffset + offset,
-      mOut: to.expAvg.byteOffset + offset,
-      vOut: to.expAvgSq.byteOffset + offset,
-      n: slab.elems,
-      lr: options.lr,
-      beta1: options.beta1,
-      beta2: options.beta2,
-      eps: options.eps,
-      weightDecay: slab.decay ? options.weightDecay : 0,
-      gradScale: clip / options.samples,
-      step: options.step,
-    })
-  }
+  const update = { ...options, gradScale: clip / options.samples }
+  history?.record(update, state.gradientView())
+  const all = { offset: 0, elems: layout.totalElems }
+  adamwSlabs(simd, layout.slabs, all, { from, to: state.vacate(), gradients }, update)
   state.flip(options.step)
   return norm
 }

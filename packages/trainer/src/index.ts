@@ -17,7 +17,6 @@ export { runsOf, shareOf } from './share.ts'
 export { type CheckpointSink, type TrainContext, type TrainOutcome, trainLoop } from './train-loop.ts'
 export {
   createTrainingState,
-  type StateSlot,
   type TrainingState,
   tailElems,
   trainingStateBytes,

@@ -1,3 +1,4 @@
+import type { UpdateHistory } from '@skein/catchup'
 import type { Clock } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import type { TrainableModel } from '@skein/model'
@@ -18,6 +19,8 @@ export interface StepContext {
   readonly batch: { readonly global: number; readonly micro: number }
   /** Called when a bucket of gradients is complete on this rank and its reduction begins; for logs. */
   readonly onBucket?: (bucket: number, elems: number) => void
+  /** As in `TrainContext`. */
+  readonly history?: () => UpdateHistory | undefined
 }
 
 export interface StepResult extends StepReport {
@@ -95,7 +98,7 @@ export async function runStep(
   const loss = (tail[0] as number) / reducedSamples
   await beforeUpdate()
   const updateMs = clock.now()
-  const gradNorm = applyUpdate(context.simd, state, { ...options, samples: reducedSamples })
+  const gradNorm = applyUpdate(context.simd, state, { ...options, samples: reducedSamples }, context.history?.())
   const endedMs = clock.now()
   return {
     step,

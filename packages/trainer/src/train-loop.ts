@@ -1,3 +1,4 @@
+import type { UpdateHistory } from '@skein/catchup'
 import type { Clock } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import type { ResolvedJob } from '@skein/job'
@@ -28,6 +29,8 @@ export interface TrainContext {
   /** The last step already made; 0 for a new run. */
   readonly startStep: number
   readonly checkpoints?: CheckpointSink
+  /** Where updates are recorded for those who catch up, while there are any. */
+  readonly history?: () => UpdateHistory | undefined
   /** As in `StepContext`, with the step. */
   readonly onBucket?: (step: number, bucket: number, elems: number) => void
   /** Called after each step on this rank, before its commit is known. */

@@ -1,14 +1,6 @@
 import type { FlatLayout } from '@skein/model'
-import type { Region, SharedArena } from '@skein/simd'
-
-/** Parameters and AdamW moments of one instant, each float32 [layout.totalElems]. */
-export interface StateSlot {
-  readonly params: Region
-  /** First moment, torch's `exp_avg`. */
-  readonly expAvg: Region
-  /** Second moment, torch's `exp_avg_sq`. */
-  readonly expAvgSq: Region
-}
+import { type SharedState, SlotSteps } from '@skein/catchup'
+import type { Region, SharedArena, StateSlot } from '@skein/simd'
 
 /**
  * All that one worker trains, as flat float32 buffers in the shared memory (ADR 0001).
@@ -20,10 +12,15 @@ export interface TrainingState {
   readonly layout: FlatLayout
   /** The buffer of the shared memory that all regions lie in. */
   readonly sharedBuffer: ArrayBufferLike
+  /** Where all of it lies, for another thread. */
+  readonly shared: SharedState
   current(): StateSlot
-  other(): StateSlot
+  /** The slot beside the current one, to be written: it holds no step from now on. */
+  vacate(): StateSlot
   /** The update of `step` is written: the other slot becomes the current one. */
   flip(step: number): void
+  /** Neither slot holds a step from now on: the current one is about to be filled. */
+  forget(): void
   /** Zeros everywhere, held by no step. */
   clear(): void
   /** The step that the current slot holds; undefined before anything was put there. */
@@ -50,7 +47,7 @@ const float32Bytes = 4
 
 /** Bytes of shared memory that `createTrainingState` takes: 2 × (params + 2 moments) + gradients = 28 B a parameter. */
 export function trainingStateBytes(layout: FlatLayout): number {
-  return (7 * layout.totalElems + 2 * tailElems) * float32Bytes + 16 * 64
+  return (7 * layout.totalElems + 2 * tailElems) * float32Bytes + 17 * 64
 }
 
 export function createTrainingState(layout: FlatLayout, arena: SharedArena): TrainingState {
@@ -63,40 +60,58 @@ export function createTrainingState(layout: FlatLayout, arena: SharedArena): Tra
   const slots = [slot('a'), slot('b')] as const
   const gradients = arena.alloc('gradients', bytes + tailElems * float32Bytes)
   const scalars = arena.alloc('scalars', tailElems * float32Bytes)
+  const stepWords = arena.alloc('steps', 2 * Int32Array.BYTES_PER_ELEMENT)
   const buffer = arena.memory.buffer
   const paramViews = slots.map(s => new Float32Array(buffer, s.params.byteOffset, layout.totalElems))
   const gradientView = new Float32Array(buffer, gradients.byteOffset, layout.totalElems)
   const tailView = new Float32Array(buffer, gradients.byteOffset + bytes, tailElems)
-  const steps: (number | undefined)[] = [undefined, undefined]
+  const steps = new SlotSteps(arena.memory, stepWords)
   let index: 0 | 1 = 0
+  const otherIndex = () => (index === 0 ? 1 : 0)
+  const forget = () => {
+    steps.set(0, undefined)
+    steps.set(1, undefined)
+  }
+  forget()
   return {
     layout,
     sharedBuffer: buffer,
-    current: () => slots[index],
-    other: () => slots[index === 0 ? 1 : 0],
-    flip: step => {
-      index = index === 0 ? 1 : 0
-      steps[index] = step
+    shared: {
+      memory: arena.memory,
+      slots,
+      steps: stepWords,
+      gradients,
+      totalElems: layout.totalElems,
+      slabs: layout.slabs,
     },
+    current: () => slots[index],
+    vacate: () => {
+      steps.set(otherIndex(), undefined)
+      return slots[otherIndex()]
+    },
+    flip: step => {
+      index = otherIndex()
+      steps.set(index, step)
+    },
+    forget,
     clear: () => {
-      steps.fill(undefined)
+      forget()
       for (const { params, expAvg, expAvgSq } of slots) {
         for (const { byteOffset } of [params, expAvg, expAvgSq]) {
           new Float32Array(buffer, byteOffset, layout.totalElems).fill(0)
         }
       }
     },
-    step: () => steps[index],
+    step: () => steps.at(index),
     filled: step => {
-      steps[index] = step
-      steps[1 - index] = undefined
+      steps.set(index, step)
+      steps.set(otherIndex(), undefined)
     },
     goBackTo: step => {
-      if (steps[index] !== step) {
-        if (steps[1 - index] !== step) return false
-        index = index === 0 ? 1 : 0
-      }
-      steps[1 - index] = undefined
+      const held = steps.slotOf(step)
+      if (held === undefined) return false
+      index = held
+      steps.set(otherIndex(), undefined)
       return true
     },
     params: () => paramViews[index] as Float32Array,

@@ -104,7 +104,8 @@ export async function listen(options: ListenOptions = {}): Promise<Listener> {
   }
 }
 
-function wantUpgrade(_: http.IncomingMessage, response: http.ServerResponse): void {
+/** The answer to ordinary requests on a port that has none to answer. */
+export function wantUpgrade(_: http.IncomingMessage, response: http.ServerResponse): void {
   response.writeHead(426, { Upgrade: 'websocket, skein-lane/1', 'Content-Type': 'text/plain' })
   response.end('this port takes Skein links only\n')
 }

@@ -1,4 +1,5 @@
 import type { Worker } from 'node:worker_threads'
+import { type SharedState, UpdateHistory } from '@skein/catchup'
 import { type Deferred, deferred, SkeinError } from '@skein/core'
 import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 import { WorkerErrors } from './errors.ts'
@@ -22,6 +23,7 @@ export class CommClient {
   #isWelcome = false
   #isFinished = false
   #failure: SkeinError | undefined
+  #history: UpdateHistory | undefined
 
   constructor(thread: Worker, workerId: string, shared: Pick<CommStart, 'lastOver' | 'numPieces'>) {
     this.#thread = thread
@@ -51,6 +53,7 @@ export class CommClient {
       const { generation } = this.#newest ?? { generation: 0 }
       const isNew = generation > (this.#entered?.generation ?? 0)
       if (isNew && generation > Atomics.load(this.#lastOver, 0)) return this.#newest
+      this.#post({ type: 'idle', generation })
       await this.#news.promise
     }
   }
@@ -66,6 +69,16 @@ export class CommClient {
     this.#entered = entered
     if (this.#failure !== undefined) entered.fail(this.#failure)
     return entered
+  }
+
+  /** Where updates are to be recorded, while others catch up. */
+  get history(): UpdateHistory | undefined {
+    return this.#history
+  }
+
+  /** The state that other workers may ask for, and that theirs is put into while this thread waits for a generation. */
+  shareState(state: SharedState): void {
+    this.#post({ type: 'state', state })
   }
 
   /** Model and data are open. */
@@ -108,7 +121,11 @@ export class CommClient {
       case 'told':
         this.#hear(message.message)
         break
+      case 'record':
+        this.#history = message.history === undefined ? undefined : new UpdateHistory(message.history)
+        break
       case 'connected':
+      case 'restored':
         if (message.generation === this.#entered?.generation) this.#entered.receive(message)
         break
       case 'op-done':

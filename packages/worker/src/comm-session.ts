@@ -4,8 +4,18 @@ import type { GroupAnswer, GroupRequest } from '@skein/collective'
 import { asSkeinError, SkeinError, sleep, systemClock } from '@skein/core'
 import { formatHash, type Region, type Simd, createSimd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
-import { attachLanes, type ControlLink, hostId, type LaneServer, type Listener, listen } from '@skein/transport'
+import {
+  attachLanes,
+  type ControlLink,
+  guardOf,
+  hostId,
+  type LaneServer,
+  type Listener,
+  listen,
+  wantUpgrade,
+} from '@skein/transport'
 import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
+import { CatchUp } from './catch-up.ts'
 import { CommGeneration } from './comm-generation.ts'
 import { WorkerErrors } from './errors.ts'
 import type { GenerationMessage } from './generation-client.ts'
@@ -46,7 +56,11 @@ export class CommSession {
   #loaded: Loaded | undefined
   #leaving: string | undefined
   #message: GenerationMessage | undefined
+  /** The last one that the device thread was told of. */
+  #toldGeneration = 0
   #generation: CommGeneration | undefined
+  readonly #catchUp: CatchUp
+  #restoring: AbortController | undefined
   #simd: Simd | undefined
   /** What the device thread could go on from, the newest first. */
   #holds: { readonly step: number; readonly digest: string }[] = []
@@ -66,6 +80,17 @@ export class CommSession {
       bindings: { workerId: start.workerId, pkg: 'worker.comm' },
       ...(start.log.file === undefined ? {} : { file: start.log.file }),
     })
+    this.#catchUp = new CatchUp({
+      workerId: start.workerId,
+      hostId: ownHostOf(start),
+      tls: start.tls,
+      logger: this.#logger,
+      onRecord: history => post({ type: 'record', history }),
+      onHeld: held => {
+        this.#holds = held === undefined ? [] : [held]
+        this.#tell({ type: 'caught-up', holds: this.#holds })
+      },
+    })
   }
 
   /** Listens for lanes, then joins. */
@@ -76,6 +101,7 @@ export class CommSession {
       port: start.listenPort,
       local: usesLocalLanes(start),
       logger: this.#logger,
+      onRequest: this.#catchUp.server.listener(() => guardOf(listener.server), wantUpgrade),
       ...(start.tls === undefined ? {} : { tls: start.tls }),
     })
     this.#listener = listener
@@ -85,6 +111,7 @@ export class CommSession {
       const opsEntered = this.#generation?.opsEntered ?? 0
       const progress = this.#progress + (Atomics.load(start.numPieces, 0) >>> 0)
       this.#tell({ type: 'heartbeat', progress, step: this.#step, opsEntered })
+      this.#catchUp.sweep()
     }, start.heartbeat.intervalMs)
   }
 
@@ -114,11 +141,21 @@ export class CommSession {
         this.#loaded = message
         this.#tell(message)
         break
+      case 'state':
+        this.#catchUp.share(message.state)
+        break
+      case 'idle':
+        if (message.generation === this.#toldGeneration) this.#catchUp.idle()
+        break
+      case 'restore':
+        this.#restore(message)
+        break
       case 'connect':
         this.#connect(message)
         break
       case 'ready':
         if (message.generation !== this.#generation?.number) break
+        this.#catchUp.ready()
         this.#holds = [{ step: message.step, digest: this.#digest(message.params) }]
         this.#tell({ type: 'ready', generation: message.generation, digest: this.#holds[0]?.digest ?? '' })
         break
@@ -153,7 +190,7 @@ export class CommSession {
     void link.closed.then(reason => {
       if (link === this.#link) this.#linkLost(reason.error)
     })
-    const ownHost = usesLocalLanes(start) ? hostId() : undefined
+    const ownHost = ownHostOf(start)
     const localPath = this.#listener?.localPath
     this.#tell({
       type: 'join',
@@ -182,10 +219,13 @@ export class CommSession {
       case 'generation':
         this.#endGeneration(supersededError(message.generation))
         this.#message = message
+        this.#catchUp.taken()
+        this.#toldGeneration = message.generation
+        this.#catchUp.server.open(message.generation, message.laneToken)
+        this.#committed(message.startStep)
         break
       case 'catch-up':
-        // What it lacks it gets when it is taken in.
-        this.#tell({ type: 'caught-up', holds: this.#holds })
+        this.#catchUp.begin(message)
         break
       case 'abort':
         if (message.generation === this.#message?.generation) this.#endGeneration(SkeinError.fromJSON(message.error))
@@ -206,12 +246,19 @@ export class CommSession {
         break
       case 'start':
       case 'commit':
+        if (message.generation === this.#message?.generation) this.#committed(message.step)
+        break
       case 'regroup':
       case 'shares':
       case 'stop':
         break
     }
     this.#post({ type: 'told', message })
+  }
+
+  /** The state after `step` is everybody's now: given to those who ask for it, where it is held here. */
+  #committed(step: number): void {
+    this.#catchUp.server.committed(this.#holds.find(held => held.step === step))
   }
 
   /** The coordinator is gone, or this process was silent for too long: its state is kept, and it comes back. */
@@ -256,8 +303,10 @@ export class CommSession {
     const message = this.#message
     if (message === undefined) return
     this.#message = undefined
+    this.#catchUp.server.close(message.generation)
     // First of all the word that the device thread sees without listening.
     Atomics.store(this.#start.lastOver, 0, message.generation)
+    this.#restoring?.abort(error)
     this.#generation?.end(error)
     this.#reportFlight('failed')
     this.#generation = undefined
@@ -298,6 +347,24 @@ export class CommSession {
         const { peer } = error.details
         if (typeof peer === 'number') this.#peerLost(current, error, peer)
         else if (current === this.#generation) this.fail(error)
+      },
+    )
+  }
+
+  #restore({ generation, step }: Extract<ToComm, { type: 'restore' }>): void {
+    const message = this.#message
+    if (message?.generation !== generation || message.origin.kind !== 'members') return
+    const ending = new AbortController()
+    this.#restoring = ending
+    this.#catchUp.restore(message, message.origin.ranks, step, ending.signal).then(
+      () => this.#post({ type: 'restored', generation }),
+      (thrown: unknown) => {
+        if (message !== this.#message) return
+        const error = asSkeinError(thrown)
+        this.#logger.warn({ err: error, step }, 'restore.failed')
+        const [peerRank = 0] = message.origin.kind === 'members' ? message.origin.ranks : []
+        this.#tell({ type: 'peer-lost', generation, peerRank, error: error.toJSON() })
+        this.#endGeneration(error)
       },
     )
   }
@@ -364,6 +431,7 @@ export class CommSession {
     if (this.#closing.signal.aborted) return
     clearInterval(this.#heartbeat)
     this.#closing.abort()
+    this.#catchUp.stop()
     this.#generation?.end(supersededError(0))
     await this.#link?.close()
     this.#lanes?.close()
@@ -372,6 +440,9 @@ export class CommSession {
     this.#post({ type: 'closed' })
   }
 }
+
+/** What tells peers that they are on this host, where they may meet on Unix sockets. */
+const ownHostOf = (start: CommStart): string | undefined => (usesLocalLanes(start) ? hostId() : undefined)
 
 /** Whether peers of this host meet on Unix sockets. */
 const usesLocalLanes = (start: CommStart): boolean => start.laneKind === 'raw' && start.localLanes

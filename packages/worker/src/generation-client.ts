@@ -22,6 +22,7 @@ export class GenerationClient implements Peers {
   readonly #atPiece: () => number
   readonly #group: RemoteGroup
   readonly #connected = deferred<void>()
+  readonly #restored = deferred<void>()
   readonly #started = deferred<void>()
   readonly #over = deferred<never>()
   readonly #commits = new Map<number, Deferred<void>>()
@@ -47,7 +48,8 @@ export class GenerationClient implements Peers {
     this.#committedStep = startStep
     this.#group = new RemoteGroup({ rank: this.rank, worldSize: this.worldSize }, post)
     // A failure may come while nobody waits: these promises must not count as unhandled then.
-    for (const { promise } of [this.#connected, this.#started, this.#over]) promise.catch(() => undefined)
+    for (const { promise } of [this.#connected, this.#restored, this.#started, this.#over])
+      promise.catch(() => undefined)
   }
 
   /** Rejects when the generation is over before its time; never resolves. */
@@ -59,6 +61,12 @@ export class GenerationClient implements Peers {
   async connect(memory: WebAssembly.Memory, scratch: Region): Promise<void> {
     this.#post({ type: 'connect', generation: this.generation, memory, scratch })
     await this.#connected.promise
+  }
+
+  /** Gets the state after `step` from those who hold it into one of the slots, which nobody else touches meanwhile. */
+  async restore(step: number): Promise<void> {
+    this.#post({ type: 'restore', generation: this.generation, step })
+    await this.#restored.promise
   }
 
   /** Tells that the state after `step` is in `params`; resolves when all members have it. */
@@ -115,8 +123,9 @@ export class GenerationClient implements Peers {
   }
 
   /** What came from the comm thread for this generation. */
-  receive(message: Extract<ToDevice, { type: 'connected' | 'op-done' | 'op-failed' }>): void {
+  receive(message: Extract<ToDevice, { type: 'connected' | 'restored' | 'op-done' | 'op-failed' }>): void {
     if (message.type === 'connected') this.#connected.resolve()
+    else if (message.type === 'restored') this.#restored.resolve()
     else this.#group.receive(message)
   }
 
@@ -151,6 +160,7 @@ export class GenerationClient implements Peers {
     this.#failure = error
     this.#over.reject(error)
     this.#connected.reject(error)
+    this.#restored.reject(error)
     this.#started.reject(error)
     this.#group.fail(error)
     for (const commit of this.#commits.values()) commit.reject(error)

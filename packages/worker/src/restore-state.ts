@@ -2,9 +2,9 @@ import type { StoreEnvironment } from '@skein/checkpoint'
 import { SkeinError } from '@skein/core'
 import type { TrainableModel } from '@skein/model'
 import type { Simd } from '@skein/simd'
-import { loadCheckpoint, type Peers, type TrainingState } from '@skein/trainer'
+import { loadCheckpoint, type TrainingState } from '@skein/trainer'
 import { WorkerErrors } from './errors.ts'
-import type { GenerationMessage } from './generation-client.ts'
+import type { GenerationClient, GenerationMessage } from './generation-client.ts'
 
 /**
  * Brings this rank to the state after the generation's `startStep`, together with the others: from the job's seed, from a checkpoint, or from
@@ -12,7 +12,7 @@ import type { GenerationMessage } from './generation-client.ts'
  */
 export async function restoreState(parts: {
   readonly message: GenerationMessage
-  readonly peers: Peers
+  readonly peers: GenerationClient
   /** Settles when the lanes are open. */
   readonly connected: Promise<void>
   readonly model: TrainableModel
@@ -23,7 +23,7 @@ export async function restoreState(parts: {
   readonly environment: StoreEnvironment
 }): Promise<void> {
   const { message, peers, connected, model, state, simd, seed, environment } = parts
-  const { origin, startStep, members } = message
+  const { origin, startStep } = message
   const { rank } = peers
   let root: number | undefined
   switch (origin.kind) {
@@ -34,12 +34,14 @@ export async function restoreState(parts: {
       root = model.initialIsRandom ? 0 : undefined
       break
     case 'checkpoint':
+      state.forget()
       if (rank === 0) await loadCheckpoint(origin.path, state, simd, environment)
       root = 0
       break
     case 'members':
-      if (origin.ranks.includes(rank) && !state.goBackTo(startStep)) throw notHeld(startStep, state.step())
-      root = origin.ranks.length < members.length ? origin.ranks[0] : undefined
+      if (origin.ranks.includes(rank) && state.goBackTo(startStep)) break
+      await peers.restore(startStep)
+      if (!state.goBackTo(startStep)) throw notHeld(startStep, state.step())
       break
   }
   await connected

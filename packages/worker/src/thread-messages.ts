@@ -1,5 +1,6 @@
 import type { ErrorRecord } from '@skein/core'
 import type { GroupAnswer, GroupRequest } from '@skein/collective'
+import type { SharedHistory, SharedState } from '@skein/catchup'
 import type { Region } from '@skein/simd'
 import type { StepReport } from '@skein/trainer'
 import type { TlsIdentity } from '@skein/transport'
@@ -15,6 +16,12 @@ export type ToComm =
       readonly scratch: Region
     }
   | { readonly type: 'loaded'; readonly dataFingerprint: string; readonly numParams: number }
+  /** Where the training state lies, once. */
+  | { readonly type: 'state'; readonly state: SharedState }
+  /** The device thread waits for a generation after this one: it touches the state no more until it is told of it. */
+  | { readonly type: 'idle'; readonly generation: number }
+  /** The state after `step` is to be had from those who hold it, before this generation can begin. */
+  | { readonly type: 'restore'; readonly generation: number; readonly step: number }
   /** The parameters after `step` are in `params`. */
   | { readonly type: 'ready'; readonly generation: number; readonly params: Region; readonly step: number }
   | GroupRequest
@@ -29,6 +36,10 @@ export type ToDevice =
   | { readonly type: 'told'; readonly message: CoordinatorMessage }
   /** Lanes to and from every peer are open. */
   | { readonly type: 'connected'; readonly generation: number }
+  /** The state that was asked for is in one of the slots. */
+  | { readonly type: 'restored'; readonly generation: number }
+  /** Others catch up: each update is to be recorded here from now on; undefined: no more. */
+  | { readonly type: 'record'; readonly history: SharedHistory | undefined }
   | GroupAnswer
   /** The generation is over before its time: a lost peer, a lost coordinator, or its word. */
   | { readonly type: 'over'; readonly generation: number; readonly error: ErrorRecord }

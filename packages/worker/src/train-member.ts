@@ -73,6 +73,7 @@ export async function trainMember(
   const arena = new SharedArena(createSharedMemory(trainingStateBytes(model.layout) + scratchBytes))
   const simd = createSimd(arena.memory)
   const state = createTrainingState(model.layout, arena)
+  comm.shareState(state.shared)
   let generation = 0
   await using checkpoints = checkpointSink({
     state,
@@ -162,6 +163,7 @@ async function trainGeneration(
     peers,
     clock: systemClock,
     startStep,
+    history: () => comm.history,
     ...(rank === 0 ? { checkpoints } : {}),
     onBucket: (step, bucket, elems) => log.debug({ step, bucket, elems }, 'bucket.ready'),
     onStep: result => {

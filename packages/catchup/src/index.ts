@@ -1,0 +1,18 @@
+/**
+ * How a newcomer gets the training state while the others train on: chunks of the state from several peers at once, then the updates of each
+ * further step, repeated here.
+ *
+ * @example
+ * const server = new StateServer({ onFollower })               // at a member; serve(state), open(generation, token), committed(…)
+ * const source = new HttpSource({ name, address, generation, token })   // at the newcomer
+ * await new Follower({ state, simd }).follow([source], signal, held => tell(held))
+ */
+export { type Chunk, chunkElems, chunksOf } from './chunks.ts'
+export { CatchupErrors } from './errors.ts'
+export { Follower, type FollowerOptions } from './follower.ts'
+export { HttpSource, type HttpSourceOptions } from './http-source.ts'
+export { type SharedState, SlotSteps } from './shared-state.ts'
+export type { ChunkAnswer, Standing, StateSource } from './source.ts'
+export { StateServer, type StateServerOptions } from './state-server.ts'
+export { statePath } from './state-request.ts'
+export { allocateHistory, historyDepth, type SharedHistory, UpdateHistory } from './update-history.ts'

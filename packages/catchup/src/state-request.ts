@@ -1,0 +1,104 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+
+/**
+ * How state is asked for: `GET /state` for where the peer stands, `GET /state/<chunk>` for a chunk, each with a proof that the asker knows the
+ * generation's token, as lanes have (ADR 5). A proof holds for one request: its asker numbers them.
+ */
+export interface StateRequest {
+  readonly generation: number
+  /** Undefined: where the peer stands. */
+  readonly chunk: number | undefined
+  /** The step that the asker has; undefined: none. */
+  readonly have: number | undefined
+}
+
+export interface RequestProof {
+  /** 32 hex digits, drawn once by the asker. */
+  readonly asker: string
+  /** Rises with every request of this asker. */
+  readonly number: number
+  /** 64 hex digits. */
+  readonly proof: string
+}
+
+export const statePath = '/state'
+
+export const names = {
+  generation: 'x-skein-generation',
+  have: 'x-skein-have',
+  asker: 'x-skein-asker',
+  number: 'x-skein-number',
+  proof: 'x-skein-proof',
+  answer: 'x-skein-answer',
+  kind: 'x-skein-kind',
+  step: 'x-skein-step',
+  digest: 'x-skein-digest',
+  options: 'x-skein-options',
+  hash: 'x-skein-hash',
+  why: 'x-skein-reason',
+} as const
+
+export const newAsker = (): string => randomBytes(16).toString('hex')
+
+export const pathOf = ({ chunk }: StateRequest): string => (chunk === undefined ? statePath : `${statePath}/${chunk}`)
+
+export function requestHeaders(
+  request: StateRequest,
+  token: string,
+  asker: string,
+  number: number,
+): Record<string, string> {
+  return {
+    [names.generation]: String(request.generation),
+    ...(request.have === undefined ? {} : { [names.have]: String(request.have) }),
+    [names.asker]: asker,
+    [names.number]: String(number),
+    [names.proof]: proofOf('ask', token, request, { asker, number }),
+  }
+}
+
+/** `said`: what the answer vouches for, such as the hash of its body. */
+export function proofOf(
+  side: 'ask' | 'answer',
+  token: string,
+  { generation, chunk, have }: StateRequest,
+  { asker, number }: Pick<RequestProof, 'asker' | 'number'>,
+  said = '',
+): string {
+  const text = ['skein-state/1', side, generation, chunk ?? '-', have ?? '-', asker, number, said].join(' ')
+  return createHmac('sha256', token).update(text).digest('hex')
+}
+
+/** In constant time. */
+export function isSameProof(given: unknown, wanted: string): boolean {
+  return (
+    typeof given === 'string' &&
+    given.length === wanted.length &&
+    timingSafeEqual(Buffer.from(given, 'latin1'), Buffer.from(wanted, 'latin1'))
+  )
+}
+
+/** Undefined where it is no such request. */
+export function parseStateRequest(
+  url: string,
+  headers: IncomingHttpHeaders,
+): { readonly request: StateRequest; readonly shown: RequestProof } | undefined {
+  const path = /^\/state(?:\/(\d{1,7}))?$/.exec(url)
+  const generation = numberIn(headers[names.generation])
+  const number = numberIn(headers[names.number])
+  const asker = headers[names.asker]
+  const proof = headers[names.proof]
+  const have = headers[names.have]
+  if (path === null || generation === undefined || number === undefined) return undefined
+  if (typeof asker !== 'string' || !/^[0-9a-f]{32}$/.test(asker) || typeof proof !== 'string') return undefined
+  if (have !== undefined && numberIn(have) === undefined) return undefined
+  return {
+    request: { generation, chunk: path[1] === undefined ? undefined : Number(path[1]), have: numberIn(have) },
+    shown: { asker, number, proof },
+  }
+}
+
+export function numberIn(text: unknown): number | undefined {
+  return typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+}

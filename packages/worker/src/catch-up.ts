@@ -1,0 +1,180 @@
+import {
+  allocateHistory,
+  Follower,
+  HttpSource,
+  type SharedHistory,
+  type SharedState,
+  StateServer,
+  type Standing,
+  UpdateHistory,
+} from '@skein/catchup'
+import { asSkeinError, type Clock, type Ms, systemClock } from '@skein/core'
+import { createSimd } from '@skein/simd'
+import type { Logger } from '@skein/telemetry'
+import { isSameHost, type TlsIdentity } from '@skein/transport'
+import type { GenerationMessage } from './generation-client.ts'
+
+/** Updates are recorded so long after the last one who asked for them. */
+const recordForMs: Ms = 15_000
+
+/** Where the state is to be had. */
+export type StatePlaces = Pick<GenerationMessage, 'generation' | 'members' | 'laneToken'>
+
+export interface CatchUpParts {
+  readonly workerId: string
+  /** Peers of the same host are asked over their Unix sockets. */
+  readonly hostId: string | undefined
+  readonly tls: TlsIdentity | undefined
+  readonly logger: Logger
+  readonly clock?: Clock
+  /** Each update is to be recorded here; undefined: no more. */
+  readonly onRecord: (history: SharedHistory | undefined) => void
+  /** The state after a commit has been put together; undefined: it cannot be had so. */
+  readonly onHeld: (held: Standing | undefined) => void
+}
+
+/**
+ * A worker's state for others, and others' state for this one: the side of a member that trains, and of one that waits to be taken in. The state
+ * is written here only while the device thread is idle or has asked for it.
+ */
+export class CatchUp {
+  readonly server: StateServer
+  readonly #parts: CatchUpParts
+  readonly #clock: Clock
+  #state: SharedState | undefined
+  #follower: Follower | undefined
+  #following: AbortController | undefined
+  #places: StatePlaces | undefined
+  #isIdle = false
+  #isRecording = false
+  #askedMs = 0
+
+  constructor(parts: CatchUpParts) {
+    this.#parts = parts
+    this.#clock = parts.clock ?? systemClock
+    this.server = new StateServer({ onFollower: () => this.#onFollower() })
+  }
+
+  /** Where the training state lies. */
+  share(state: SharedState): void {
+    this.#state = state
+    this.server.serve(state)
+    this.#follow()
+  }
+
+  /** The device thread touches the state no more, until it is told of a generation. */
+  idle(): void {
+    this.#isIdle = true
+    this.#follow()
+  }
+
+  /** The others train, and this one waits: it goes after them from now on. */
+  begin(places: StatePlaces): void {
+    this.stop()
+    this.#places = places
+    this.#follow()
+  }
+
+  /** A generation has been formed with this worker: the state is the device thread's. */
+  taken(): void {
+    this.#isIdle = false
+    this.stop()
+  }
+
+  /** Nothing more is written. */
+  stop(): void {
+    this.#following?.abort()
+    this.#following = undefined
+    this.#places = undefined
+  }
+
+  /** The device thread has the state it begins a generation with: what was put together here will soon be of the past. */
+  ready(): void {
+    this.#follower = undefined
+  }
+
+  /** Gets the state after `step` from `ranks` of a generation that waits for this worker. @throws SKEIN_CATCHUP_* */
+  async restore(places: StatePlaces, ranks: readonly number[], step: number, signal: AbortSignal): Promise<Standing> {
+    this.stop()
+    const sources = this.#sources(places, ranks)
+    try {
+      return await this.#followerOf().reach(step, sources, signal)
+    } finally {
+      for (const source of sources) source.close()
+    }
+  }
+
+  /** To be called about once a second. */
+  sweep(): void {
+    if (!this.#isRecording || this.#clock.now() - this.#askedMs < recordForMs) return
+    this.#isRecording = false
+    this.server.record(undefined)
+    this.#parts.onRecord(undefined)
+  }
+
+  #onFollower(): void {
+    this.#askedMs = this.#clock.now()
+    const state = this.#state
+    if (this.#isRecording || state === undefined) return
+    this.#isRecording = true
+    const history = allocateHistory(state.totalElems)
+    this.server.record(new UpdateHistory(history))
+    this.#parts.onRecord(history)
+  }
+
+  #follow(): void {
+    const places = this.#places
+    if (places === undefined || !this.#isIdle || this.#state === undefined || this.#following !== undefined) return
+    const { logger, onHeld } = this.#parts
+    const following = new AbortController()
+    this.#following = following
+    const sources = this.#sources(
+      places,
+      places.members.map(member => member.rank),
+    )
+    const { generation } = places
+    logger.info({ generation, sources: sources.length }, 'catch-up.start')
+    this.#followerOf()
+      .follow(sources, following.signal, held => {
+        logger.debug({ generation, step: held.step, bytes: sum(sources) }, 'catch-up.held')
+        onHeld(held)
+      })
+      .catch((thrown: unknown) => {
+        if (following.signal.aborted) return
+        const error = asSkeinError(thrown)
+        logger.warn({ generation, code: error.code, reason: error.message, bytes: sum(sources) }, 'catch-up.failed')
+        onHeld(undefined)
+      })
+      .finally(() => {
+        for (const source of sources) source.close()
+      })
+  }
+
+  #followerOf(): Follower {
+    const state = this.#state
+    if (state === undefined) throw new Error('a state is asked for before there is a place for it')
+    this.#follower ??= new Follower({ state, simd: createSimd(state.memory) })
+    return this.#follower
+  }
+
+  #sources({ generation, members, laneToken }: StatePlaces, ranks: readonly number[]): HttpSource[] {
+    const { workerId, hostId, tls } = this.#parts
+    return members
+      .filter(member => member.workerId !== workerId && ranks.includes(member.rank))
+      .map(({ workerId: name, lane: { host, port, local } }) => {
+        // The Unix socket of a host is not for TLS.
+        const path =
+          tls === undefined && local !== undefined && isSameHost(local.hostId, hostId) ? local.path : undefined
+        return new HttpSource({
+          name: `worker ${name}`,
+          address: { host, port, ...(path === undefined ? {} : { path }) },
+          generation,
+          token: laneToken,
+          ...(tls === undefined ? {} : { tls }),
+        })
+      })
+  }
+}
+
+const sum = (sources: readonly HttpSource[]): number =>
+  sources.reduce((bytes, source) => bytes + source.bytesReceived, 0)
