@@ -63,7 +63,9 @@ export class HttpSource implements StateSource {
 
   async standing(have: number | undefined, signal: AbortSignal): Promise<Standing> {
     const request: StateRequest = { generation: this.#options.generation, chunk: undefined, have }
-    const { headers } = await this.#get(request, 0, signal, ({ headers: h }) => `${h[names.step]} ${h[names.digest]}`)
+    const { headers } = await this.#get(request, 0, signal, ({ headers: h }) =>
+      [h[names.step], h[names.digest]].join(' '),
+    )
     const step = numberIn(headers[names.step])
     const digest = headers[names.digest]
     if (step === undefined || typeof digest !== 'string') throw this.#bad('without step or digest')
