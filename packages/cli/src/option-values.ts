@@ -64,14 +64,17 @@ export function hostAndPort(option: string) {
   }
 }
 
-/** "f,b,w" or "f,b,w,comm": times of forward, input gradient and weight gradient, and of a hop. */
+/** "f,b,w", "f,b,w,comm" or "f,b,w,comm,copy": times of forward, input and weight gradient, of a hop, and of a copy to the host. */
 export function passCosts(option: string) {
-  return (text: string): { forward: number; inputGrad: number; weightGrad: number; hop: number } => {
+  return (text: string) => {
     const times = text.split(',').map(part => (part.trim() === '' ? Number.NaN : Number(part)))
-    const [forward = 0, inputGrad = 0, weightGrad = 0, hop = 0] = times
-    const fine = times.length >= 3 && times.length <= 4 && times.every(time => Number.isFinite(time) && time >= 0)
-    if (fine && Math.min(forward, inputGrad, weightGrad) > 0) return { forward, inputGrad, weightGrad, hop }
-    throw usage(`${option} is ${JSON.stringify(text)}`, 'pass three or four times f,b,w,comm, such as 1,1.3,0.7,0.2')
+    const [forward = 0, inputGrad = 0, weightGrad = 0, hop = 0, copy = 0] = times
+    const fine = times.length >= 3 && times.length <= 5 && times.every(time => Number.isFinite(time) && time >= 0)
+    if (fine && Math.min(forward, inputGrad, weightGrad) > 0) return { forward, inputGrad, weightGrad, hop, copy }
+    throw usage(
+      `${option} is ${JSON.stringify(text)}`,
+      'pass three to five times f,b,w,comm,copy, such as 1,1.3,0.7,0.2',
+    )
   }
 }
 

@@ -334,10 +334,11 @@ function buildProgram(outcome: Outcome): Command {
       .option('--slices <k>', 'pieces of the sequence, for the rules that cut it', wholeNumber('--slices', 1, 64))
       .option('--cap <n>', 'most activations a rank may hold, for the rules that take it', positiveNumber('--cap'))
       .option(
-        '--costs <f,b,w,comm>',
-        'times of the three passes, and of a hop (default: 1,1,1,0)',
+        '--costs <f,b,w,comm,copy>',
+        'times of the three passes, of a hop and of a copy to the host (default: 1,1,1,0,0)',
         passCosts('--costs'),
       )
+      .option('--with <list>', 'changed by 2bp, recompute, offload, sharded, validated', nameList('--with'))
   schedule('draw', 'a picture of a schedule: a rank a line, time to the right')
     .option('--svg', 'the picture as SVG', false)
     .action(async (name: string, options) => {

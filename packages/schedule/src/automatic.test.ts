@@ -75,7 +75,12 @@ function exhaustively(
   ]
   const ends = new Map<string, number>()
   const visit = () => {
-    if (Math.max(...free) >= best) return
+    // No rank ends before it has done what is left.
+    const ahead = (rank: number) =>
+      (m - (f[rank] as number)) * forward +
+      (m - (b[rank] as number)) * inputGrad +
+      (m - (w[rank] as number)) * weightGrad
+    if (free.some((time, rank) => time + ahead(rank) >= best)) return
     if (w.every(count => count === m)) best = Math.max(...free)
     for (let rank = 0; rank < ranks; rank++) {
       for (const [kind, counts, time] of [

@@ -1,5 +1,6 @@
+import { alternate, messagesOver, scheduleOf, upTo } from './build.ts'
 import { isUnit, unitCosts } from './costs.ts'
-import { alternate, type Family, messagesOver, scheduleOf, type Sizes, upTo } from './family.ts'
+import type { Family, Sizes } from './family.ts'
 import { mirrored, wave } from './placement.ts'
 import type { ComputeOp, Schedule } from './schedule.ts'
 import { simulate } from './simulate.ts'

@@ -1,5 +1,6 @@
+import { alternate, eachMicrobatch, messagesOver, scheduleOf, upTo } from './build.ts'
 import { workOf } from './costs.ts'
-import { alternate, eachMicrobatch, type Family, messagesOver, scheduleOf, upTo } from './family.ts'
+import type { Family } from './family.ts'
 import { looped } from './placement.ts'
 
 /**
@@ -31,6 +32,7 @@ export const breadthFirst: Family = {
   },
   forms: {
     extra: ({ ranks, chunks }, costs) => ((ranks - 1) * workOf(costs)) / chunks,
+    steadyExtra: ({ ranks, chunks }, costs) => ((ranks - 1) * workOf(costs)) / chunks,
     peak: ({ microbatches }) => microbatches,
     messages: ({ ranks, microbatches, chunks }) => (ranks === 1 ? 0 : messagesOver(ranks * chunks - 1, microbatches)),
   },

@@ -1,6 +1,7 @@
 import { SkeinError } from '@skein/core'
+import { scheduleOf, upTo } from './build.ts'
 import { ScheduleErrors } from './errors.ts'
-import { scheduleOf, type Sizes, upTo } from './family.ts'
+import type { Sizes } from './family.ts'
 import { wave } from './placement.ts'
 import type { ComputeOp, Schedule } from './schedule.ts'
 

@@ -1,11 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { messagesBetween, peakActivations } from './activations.ts'
+import { peakActivations } from './activations.ts'
 import { type Costs, unitCosts, workOf } from './costs.ts'
 import { families, familyOf, generateSchedule } from './families.ts'
 import { type Family, type ScheduleOptions, type Sizes, sizesOf } from './family.ts'
+import type { ScheduleOp } from './schedule.ts'
 import { simulate } from './simulate.ts'
 import { steadyPeriod } from './steady.ts'
+import { messagesBetween } from './traffic.ts'
 import { lower } from './transfers.ts'
 import { checkSchedule } from './validate.ts'
 
@@ -82,7 +84,7 @@ describe.each(families.map(family => [family.name, family] as const))('%s', (_, 
           fc.pre(expected !== undefined)
           near(steadyPeriod(family.generate(sizes), costs) - sizes.microbatches * workOf(costs), expected)
         }),
-        { numRuns: 25, maxSkipsPerRun: 1000 },
+        { numRuns: 12, maxSkipsPerRun: 1000 },
       )
     },
   )
@@ -103,6 +105,30 @@ describe.each(families.map(family => [family.name, family] as const))('%s', (_, 
         }
       }),
       { numRuns: 60 },
+    )
+  })
+
+  test('with any op dropped, doubled or put on another rank it is refused', () => {
+    fc.assert(
+      fc.property(anySizes(family), fc.nat(), fc.nat(), (sizes, pick, where) => {
+        const schedule = family.generate(sizes)
+        const rank = pick % sizes.ranks
+        const list = schedule.ops[rank] ?? []
+        // The rank may have nothing to do but its update.
+        const index = where % list.length
+        const op = list[index] as ScheduleOp
+        const kindOf = (...lists: (readonly ScheduleOp[])[]) =>
+          checkSchedule({
+            ...schedule,
+            ops: schedule.ops.map((old, r) => lists[(r - rank + sizes.ranks) % sizes.ranks] ?? old),
+          })?.kind
+        const without = list.toSpliced(index, 1)
+        expect(kindOf(without)).toBe(op.op === 'update' ? 'order' : 'missing')
+        expect(kindOf(list.toSpliced(index, 0, op))).toBe(op.op === 'update' ? 'order' : 'doubled')
+        const next = schedule.ops[(rank + 1) % sizes.ranks] ?? []
+        if (sizes.ranks > 1 && op.op !== 'update') expect(kindOf(without, [op, ...next])).toBe('misplaced')
+      }),
+      { numRuns: 40 },
     )
   })
 

@@ -1,5 +1,6 @@
+import { alternate, eachMicrobatch, messagesOver, scheduleOf, upTo } from './build.ts'
 import { workOf } from './costs.ts'
-import { alternate, eachMicrobatch, type Family, messagesOver, scheduleOf, upTo } from './family.ts'
+import type { Family } from './family.ts'
 import { linear } from './placement.ts'
 
 /** All forwards, then all backwards, in the same order of microbatches. */
@@ -19,6 +20,7 @@ export const gpipe: Family = {
   },
   forms: {
     extra: ({ ranks }, costs) => (ranks - 1) * workOf(costs),
+    steadyExtra: ({ ranks }, costs) => (ranks - 1) * workOf(costs),
     peak: ({ microbatches }) => microbatches,
     messages: ({ ranks, microbatches }) => messagesOver(ranks - 1, microbatches),
   },

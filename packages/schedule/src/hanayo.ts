@@ -1,5 +1,6 @@
+import { messagesOver, scheduleOf, upTo } from './build.ts'
 import { isUnit } from './costs.ts'
-import { type Family, messagesOver, scheduleOf, upTo } from './family.ts'
+import type { Family } from './family.ts'
 import { runGreedily } from './greedy.ts'
 import { wave } from './placement.ts'
 

@@ -6,7 +6,8 @@
  * assertValidSchedule(schedule)
  * simulate(schedule, { forward: 1, inputGrad: 1, weightGrad: 1 }).syncBubble // 0.111
  */
-export { messagesBetween, peakActivations } from './activations.ts'
+export { peakActivations } from './activations.ts'
+export { messagesBetween } from './traffic.ts'
 export { type Costs, durationOf, unitCosts, workOf } from './costs.ts'
 export { type DrawOptions, drawSchedule, drawScheduleSvg, summaryOf } from './draw.ts'
 export { ScheduleErrors } from './errors.ts'
@@ -32,6 +33,7 @@ export { type OffloadOptions, offloadActivations } from './pipe-offload.ts'
 export { withPostValidation } from './post-validation.ts'
 export { recompute } from './recompute.ts'
 export { type Simulation, simulate, type TimedOp } from './simulate.ts'
+export { leastSlots } from './slots.ts'
 export { equalCostCuts, equalLengthCuts, slicePartsOf } from './sppo.ts'
 export { repeated, steadyPeriod } from './steady.ts'
 export { lower } from './transfers.ts'

@@ -1,5 +1,6 @@
+import { alternate, messagesOver, scheduleOf, upTo } from './build.ts'
 import { workOf } from './costs.ts'
-import { alternate, type Family, messagesOver, scheduleOf, upTo } from './family.ts'
+import type { Family } from './family.ts'
 import { looped } from './placement.ts'
 import type { ComputeOp } from './schedule.ts'
 
@@ -41,6 +42,7 @@ export const interleaved: Family = {
   },
   forms: {
     extra: ({ ranks, chunks }, costs) => ((ranks - 1) * workOf(costs)) / chunks,
+    steadyExtra: ({ ranks, chunks }, costs) => ((ranks - 1) * workOf(costs)) / chunks,
     peak: peakOf,
     messages: ({ ranks, microbatches, chunks }) => (ranks === 1 ? 0 : messagesOver(ranks * chunks - 1, microbatches)),
   },

@@ -1,5 +1,6 @@
+import { alternate, eachMicrobatch, messagesOver, scheduleOf, upTo } from './build.ts'
 import { workOf } from './costs.ts'
-import { alternate, eachMicrobatch, type Family, messagesOver, scheduleOf, type Sizes, upTo } from './family.ts'
+import type { Family, Sizes } from './family.ts'
 import { linear } from './placement.ts'
 import type { Schedule } from './schedule.ts'
 
@@ -26,6 +27,7 @@ export const oneFOneB: Family = {
   generate: sizes => withWarmUp('1f1b', sizes, rank => sizes.ranks - 1 - rank),
   forms: {
     extra: ({ ranks }, costs) => (ranks - 1) * workOf(costs),
+    steadyExtra: ({ ranks }, costs) => (ranks - 1) * workOf(costs),
     peak: ({ ranks, microbatches }, rank) => Math.min(microbatches, ranks - rank),
     messages: ({ ranks, microbatches }) => messagesOver(ranks - 1, microbatches),
   },
@@ -41,6 +43,7 @@ export const eagerOneFOneB: Family = {
   generate: sizes => withWarmUp('eager-1f1b', sizes, rank => 2 * (sizes.ranks - 1 - rank)),
   forms: {
     extra: ({ ranks }, costs) => (ranks - 1) * workOf(costs),
+    steadyExtra: ({ ranks }, costs) => (ranks - 1) * workOf(costs),
     peak: ({ ranks, microbatches }, rank) => Math.min(microbatches, 2 * (ranks - rank) - 1),
     messages: ({ ranks, microbatches }) => messagesOver(ranks - 1, microbatches),
   },

@@ -1,10 +1,10 @@
-import { messagesBetween } from './activations.ts'
 import { unitCosts, workOf } from './costs.ts'
 import { drawSchedule } from './draw.ts'
 import { families } from './families.ts'
 import { type Family, sizesOf } from './family.ts'
 import { simulate } from './simulate.ts'
 import { steadyPeriod } from './steady.ts'
+import { messagesBetween } from './traffic.ts'
 
 const ranks = 4
 const microbatches = 8

@@ -16,7 +16,7 @@ export interface OffloadOptions {
 /**
  * Any schedule with activations copied to the host after their forward and back before their backward. Copies in each direction go
  * one after another; those back are put as late as they can be, from the end backwards. What is needed again before both copies are
- * done stays. A host link that neighbours share has to be counted in `costs.copy`.
+ * done stays. The promise is what is held with these costs. A host link that neighbours share has to be counted in `costs.copy`.
  * @see Wan et al. 2025, PipeOffload: Improving Scalability of Pipeline Parallelism with Memory Optimization, sections 3 and 4
  */
 export function offloadActivations(schedule: Schedule, costs: Costs, options: OffloadOptions = {}): Schedule {
@@ -35,7 +35,8 @@ export function offloadActivations(schedule: Schedule, costs: Costs, options: Of
       return [...back, op, ...(isAway ? [copy('offload', op, shareOf(op))] : [])]
     })
   })
-  return { ...rest, ops }
+  const away = { ...rest, ops }
+  return { ...away, promise: simulate(away, costs).peakActivations }
 }
 
 /** The pieces that are away long enough for both copies. */

@@ -1,5 +1,6 @@
+import { messagesOver } from './build.ts'
 import { workOf } from './costs.ts'
-import { type Family, messagesOver } from './family.ts'
+import type { Family } from './family.ts'
 import { oneFOneB } from './one-f-one-b.ts'
 import type { Schedule } from './schedule.ts'
 

@@ -1,5 +1,6 @@
+import { scheduleOf, upTo } from './build.ts'
 import { type Costs, durationOf } from './costs.ts'
-import { type Family, scheduleOf, type Sizes, upTo } from './family.ts'
+import type { Family, Sizes } from './family.ts'
 import { runGreedily } from './greedy.ts'
 import { linear } from './placement.ts'
 import type { Schedule } from './schedule.ts'

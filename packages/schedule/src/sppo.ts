@@ -1,5 +1,6 @@
+import { alternate, messagesOver, scheduleOf, upTo } from './build.ts'
 import { workOf } from './costs.ts'
-import { alternate, type Family, messagesOver, scheduleOf, upTo } from './family.ts'
+import type { Family } from './family.ts'
 import { linear } from './placement.ts'
 import type { ComputeOp } from './schedule.ts'
 
@@ -38,6 +39,7 @@ export const sppo: Family = {
   },
   forms: {
     extra: ({ ranks, slices }, costs) => ((ranks - 1) * workOf(costs)) / slices,
+    steadyExtra: ({ ranks, slices }, costs) => ((ranks - 1) * workOf(costs)) / slices,
     peak: peakOf,
     messages: ({ ranks, microbatches, slices }) => messagesOver(ranks - 1, microbatches) * slices,
   },

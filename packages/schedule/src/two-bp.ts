@@ -1,25 +1,28 @@
+import { peakActivations } from './activations.ts'
+import { messagesOver } from './build.ts'
 import { workOf } from './costs.ts'
-import { type Family, messagesOver } from './family.ts'
+import type { Family } from './family.ts'
 import { oneFOneB } from './one-f-one-b.ts'
 import { isCompute, type Schedule, type ScheduleOp } from './schedule.ts'
 
 /** Any schedule with its backward in two passes and all weight gradients at the end of each list, stage by microbatch. */
 export function withWeightGradsLast(schedule: Schedule): Schedule {
   const { promise: _promise, ...rest } = schedule
-  return {
+  const late: Schedule = {
     ...rest,
     name: `2bp of ${schedule.name}`,
     ops: schedule.ops.map(list => {
-      const late: ScheduleOp[] = []
+      const weights: ScheduleOp[] = []
       const early = list.flatMap((op): ScheduleOp[] => {
         if (!isCompute(op) || op.op === 'F' || op.op === 'R') return [op]
-        if (op.op !== 'B') late.push({ ...op, op: 'W' })
+        if (op.op !== 'B') weights.push({ ...op, op: 'W' })
         return op.op === 'W' ? [] : [{ ...op, op: 'B' }]
       })
       const end = early.findLastIndex(isCompute) + 1
-      return [...early.slice(0, end), ...late, ...early.slice(end)]
+      return [...early.slice(0, end), ...weights, ...early.slice(end)]
     }),
   }
+  return { ...late, promise: peakActivations(late) }
 }
 
 /** 1F1B with its weight gradients at the end: no other rank waits for them, and every microbatch is held until then. */
@@ -35,6 +38,7 @@ export const twoBP: Family = {
   },
   forms: {
     extra: ({ ranks }, costs) => (ranks - 1) * (workOf(costs) - costs.weightGrad),
+    steadyExtra: ({ ranks }, costs) => (ranks - 1) * (workOf(costs) - costs.weightGrad),
     peak: ({ microbatches }) => microbatches,
     messages: ({ ranks, microbatches }) => messagesOver(ranks - 1, microbatches),
   },

@@ -1,6 +1,7 @@
+import { messagesOver } from './build.ts'
 import { fromBuildingBlock } from './building-block.ts'
 import { type Costs, isUnit } from './costs.ts'
-import { type Family, messagesOver, type Sizes } from './family.ts'
+import type { Family, Sizes } from './family.ts'
 
 /** About half the memory of 1F1B: forwards go down the V at half speed, backwards up at half speed. */
 export const vHalf: Family = {

@@ -1,6 +1,7 @@
+import { messagesOver } from './build.ts'
 import { fromBuildingBlock } from './building-block.ts'
 import { type Costs, isUnit } from './costs.ts'
-import { type Family, messagesOver, type Sizes } from './family.ts'
+import type { Family, Sizes } from './family.ts'
 
 /**
  * About a third of the memory of 1F1B: every pass follows the one before it at once. There is no slack in such a block: unequal

@@ -1,4 +1,4 @@
-import { describeOp, isCompute, type Schedule, type ScheduleOp } from './schedule.ts'
+import { type ComputeOp, describeOp, isCompute, type Schedule, type ScheduleOp } from './schedule.ts'
 
 /**
  * The schedule over sharded weights (FSDP, ZeRO-3): a stage is gathered before it is computed, the least recently used of
@@ -13,7 +13,7 @@ export function shardWeights(schedule: Schedule, resident = 1): Schedule {
     const gathered: number[] = []
     const out: ScheduleOp[] = []
     for (const [index, op] of list.entries()) {
-      if (isCompute(op)) {
+      if (readsWeights(op)) {
         const { stage } = op
         const at = gathered.indexOf(stage)
         if (at >= 0) gathered.splice(at, 1)
@@ -31,6 +31,11 @@ export function shardWeights(schedule: Schedule, resident = 1): Schedule {
   return { ...schedule, ops }
 }
 
+/** All passes but the weight gradient, which is made of activations and gradients alone. */
+function readsWeights(op: ScheduleOp): op is ComputeOp {
+  return isCompute(op) && op.op !== 'W'
+}
+
 /** A stage computed while its weights are away, gathered twice, or reduced before its gradient is whole. */
 export function findWeightsAway(schedule: Schedule): string | undefined {
   if (!schedule.ops.some(list => list.some(op => op.op === 'gather'))) return undefined
@@ -46,7 +51,7 @@ export function findWeightsAway(schedule: Schedule): string | undefined {
         if (!gathered.delete(op.stage)) return wrong('which is not gathered')
       } else if (op.op === 'reduce') reduced.add(op.stage)
       else if (isCompute(op)) {
-        if (!gathered.has(op.stage)) return wrong('while its weights are away')
+        if (readsWeights(op) && !gathered.has(op.stage)) return wrong('while its weights are away')
         if (reduced.has(op.stage) && op.op !== 'F') return wrong('after its gradient was reduced')
       } else if (op.op === 'update') {
         const held = new Set(list.filter(isCompute).map(({ stage }) => stage))

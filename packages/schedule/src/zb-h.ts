@@ -1,5 +1,6 @@
+import { alternate, eachMicrobatch, messagesOver, scheduleOf, upTo } from './build.ts'
 import type { Costs } from './costs.ts'
-import { alternate, eachMicrobatch, type Family, messagesOver, scheduleOf, type Sizes, upTo } from './family.ts'
+import type { Family, Sizes } from './family.ts'
 import { linear } from './placement.ts'
 import type { Schedule } from './schedule.ts'
 import { withLag } from './split-backward.ts'

@@ -1,5 +1,6 @@
+import { messagesOver, scheduleOf, upTo } from './build.ts'
 import type { Costs } from './costs.ts'
-import { type Family, messagesOver, scheduleOf, upTo } from './family.ts'
+import type { Family } from './family.ts'
 import { wave } from './placement.ts'
 import type { ComputeOp } from './schedule.ts'
 

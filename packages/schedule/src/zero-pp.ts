@@ -1,5 +1,6 @@
+import { messagesOver, scheduleOf, upTo } from './build.ts'
 import { type Costs, isUnit } from './costs.ts'
-import { type Family, messagesOver, scheduleOf, type Sizes, upTo } from './family.ts'
+import type { Family, Sizes } from './family.ts'
 import { runGreedily } from './greedy.ts'
 import { looped } from './placement.ts'
 import type { ComputeOp } from './schedule.ts'
@@ -18,7 +19,7 @@ export const zeroPP: Family = {
   paperSays: {
     bubble: '0 without a barrier',
     peak: 'U to 2U',
-    note: 'a greedy reading of the rule; the paper’s closed form was not at hand',
+    note: 'a greedy reading of the rule, which gathers sharded weights more often than 2v a block; the paper’s closed form was not at hand',
   },
   refuses: ({ microbatches, ranks, chunks }) =>
     chunks > 1 && microbatches % ranks !== 0 ? `pass a multiple of ${ranks} microbatches` : undefined,

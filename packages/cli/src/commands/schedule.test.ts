@@ -61,7 +61,21 @@ test('prints them in words without --json', async () => {
   ])
 })
 
+test('shows what a change makes of it', async () => {
+  const peakOf = async (...args: string[]) => {
+    out = ''
+    expect(await schedule('ops', '1f1b', '--stages', '4', '--microbatches', '8', '--json', ...args)).toBe(0)
+    return (JSON.parse(out) as Answer).peakActivations
+  }
+  expect(await peakOf()).toEqual([4, 3, 2, 1])
+  expect(await peakOf('--with', 'recompute')).toEqual([1, 1, 1, 1])
+  expect(await peakOf('--with', '2bp')).toEqual([8, 8, 8, 8])
+  expect(await peakOf('--with', 'offload', '--costs', '1,1,1,0,0.5')).toEqual([2, 2, 2, 1])
+  expect(await peakOf('--with', 'sharded,validated')).toEqual([4, 3, 2, 1])
+})
+
 test.each([
+  [['draw', '1f1b', '--stages', '2', '--microbatches', '2', '--with', 'magic'], /--with is "magic".*2bp, recompute/su],
   [['draw', 'zb-w', '--stages', '4', '--microbatches', '8'], /did you mean zb-v\?/u],
   [['draw', 'zb-v', '--stages', '4', '--microbatches', '3'], /pass at least 7 microbatches/u],
   [['ops', 'gpipe', '--stages', '0', '--microbatches', '3'], /--stages is "0"/u],

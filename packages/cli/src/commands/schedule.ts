@@ -6,12 +6,18 @@ import {
   drawScheduleSvg,
   generateSchedule,
   lower,
+  offloadActivations,
+  recompute,
   type Schedule,
   type ScheduleOp,
+  shardWeights,
   simulate,
   summaryOf,
   unitCosts,
+  withPostValidation,
+  withWeightGradsLast,
 } from '@skein/schedule'
+import { usage } from '../option-values.ts'
 
 export interface ScheduleCommandOptions {
   readonly name: string
@@ -23,11 +29,23 @@ export interface ScheduleCommandOptions {
   /** Most activations a rank may hold, for the rules that take it. */
   readonly cap?: number
   readonly costs?: Costs
+  /** Names of `changes`. */
+  readonly with?: readonly string[]
 }
 
-function checked({ name, stages, costs = unitCosts, ...sizes }: ScheduleCommandOptions): Schedule {
+/** What `--with` can make of a schedule; in the order in which they are done. */
+const changes: Readonly<Record<string, (schedule: Schedule, costs: Costs) => Schedule>> = {
+  '2bp': withWeightGradsLast,
+  recompute: schedule => recompute(schedule),
+  offload: offloadActivations,
+  sharded: schedule => shardWeights(schedule),
+  validated: withPostValidation,
+}
+const changeNames = Object.keys(changes)
+
+function checked({ name, stages, costs = unitCosts, with: wanted = [], ...sizes }: ScheduleCommandOptions): Schedule {
   const { microbatches, chunks, slices, cap } = sizes
-  const schedule = generateSchedule(name, {
+  const generated = generateSchedule(name, {
     ranks: stages,
     microbatches,
     costs,
@@ -35,6 +53,11 @@ function checked({ name, stages, costs = unitCosts, ...sizes }: ScheduleCommandO
     ...(slices === undefined ? {} : { slices }),
     ...(cap === undefined ? {} : { cap }),
   })
+  const unknown = wanted.find(change => !changeNames.includes(change))
+  if (unknown !== undefined) throw usage(`--with is "${unknown}"`, `pass some of: ${changeNames.join(', ')}`)
+  const schedule = changeNames
+    .filter(change => wanted.includes(change))
+    .reduce((made, change) => changes[change]?.(made, costs) ?? made, generated)
   assertValidSchedule(schedule)
   return schedule
 }
