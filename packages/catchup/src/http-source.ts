@@ -21,6 +21,8 @@ import {
 export interface HttpSourceOptions {
   /** For messages. */
   readonly name: string
+  /** Who asks, for the peer's eyes. */
+  readonly workerId: string
   readonly address: {
     readonly host: string
     readonly port: number /** A Unix socket instead. */
@@ -119,13 +121,16 @@ export class HttpSource implements StateSource {
   }
 
   #send(request: StateRequest, number: number, signal: AbortSignal): Promise<http.IncomingMessage> {
-    const { address, token, tls, timeoutMs = 3_000 } = this.#options
+    const { address, token, tls, workerId, timeoutMs = 3_000 } = this.#options
     return new Promise((resolve, reject) => {
       const sent = (tls === undefined ? http : https).get({
         agent: this.#agent,
         ...(address.path === undefined ? { host: address.host, port: address.port } : { socketPath: address.path }),
         path: pathOf(request),
-        headers: requestHeaders(request, token, this.#asker, number),
+        headers: {
+          ...requestHeaders(request, token, this.#asker, number),
+          [names.worker]: encodeURIComponent(workerId),
+        },
         timeout: timeoutMs,
         signal,
       })

@@ -28,6 +28,8 @@ export const names = {
   generation: 'x-skein-generation',
   have: 'x-skein-have',
   asker: 'x-skein-asker',
+  /** For logs, and for a network that is shaped by who dials; nothing is decided by it. */
+  worker: 'x-skein-worker',
   number: 'x-skein-number',
   proof: 'x-skein-proof',
   answer: 'x-skein-answer',

@@ -64,7 +64,7 @@ async function member() {
   })
   const address = { host: '127.0.0.1', port: (port.address() as AddressInfo).port }
   const source = (given: { token?: string; generation?: number } = {}) => {
-    const made = new HttpSource({ name: 'worker w0', address, generation: 3, token, ...given })
+    const made = new HttpSource({ name: 'worker w0', workerId: 'w9', address, generation: 3, token, ...given })
     cleanups.push(() => made.close())
     return made
   }
@@ -171,6 +171,7 @@ describe('state over HTTP', () => {
     })
     const proxied = new HttpSource({
       name: 'worker w0',
+      workerId: 'w9',
       address: { host: '127.0.0.1', port: (changing.address() as AddressInfo).port },
       generation: 3,
       token,
@@ -196,6 +197,7 @@ describe('state over HTTP', () => {
     const { port } = silent.address() as AddressInfo
     const mute = new HttpSource({
       name: 'w',
+      workerId: 'w9',
       address: { host: '127.0.0.1', port },
       generation: 3,
       token,

@@ -19,9 +19,14 @@ import type { UpdateHistory } from './update-history.ts'
 export interface StateServerOptions {
   /** Someone catches up: the updates are to be recorded from now on. Called at every request. */
   readonly onFollower: () => void
+  /** Whether the link is needed for something more urgent: then a chunk waits, for a bounded time. Default: never. */
+  readonly isBusy?: () => boolean
   readonly chunkElems?: number
 }
 
+/** How long a chunk waits for an idle moment of the link, looking so often. */
+const quietMs = 250
+const lookMs = 2
 /** How long a request waits for the next commit. */
 const longPollMs = 1_000
 /** Workers that catch up in one generation; each is remembered by its number. */
@@ -128,7 +133,8 @@ export class StateServer {
       response.end()
       return
     }
-    const answer = this.#chunk(request.chunk, request.have, committed.step)
+    await this.#quiet()
+    const answer = this.#chunk(request.chunk, request.have)
     if (answer === undefined) return answerWhy(response, 409, `chunk ${request.chunk} is not to be had here now`)
     const sum = hash('sha256', answer.body, 'hex')
     this.#bytesSent += answer.body.byteLength
@@ -161,10 +167,16 @@ export class StateServer {
     http.socket.off('close', gone)
   }
 
+  async #quiet(): Promise<void> {
+    const { isBusy = () => false } = this.#options
+    for (let waitedMs = 0; waitedMs < quietMs && isBusy(); waitedMs += lookMs) await sleep(lookMs)
+  }
+
   /** The next update, where it is recorded and not too many are lacking; else the whole state. */
-  #chunk(index: number, have: number | undefined, committed: number) {
+  #chunk(index: number, have: number | undefined) {
     const chunk = this.#chunks[index]
-    if (chunk === undefined || have === committed) return undefined
+    const committed = this.#committed?.step
+    if (chunk === undefined || committed === undefined || have === committed) return undefined
     if (have !== undefined && have < committed && committed - have <= updatesWorthAState) {
       const update = this.#history?.read(have + 1, chunk)
       if (update !== undefined) {

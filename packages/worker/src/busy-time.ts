@@ -11,6 +11,10 @@ export class BusyTime {
     this.#clock = clock
   }
 
+  get isBusy(): boolean {
+    return this.#running > 0
+  }
+
   enter(): void {
     if (this.#running++ === 0) this.#sinceMs = this.#clock.now()
   }

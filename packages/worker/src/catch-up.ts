@@ -27,6 +27,8 @@ export interface CatchUpParts {
   readonly tls: TlsIdentity | undefined
   readonly logger: Logger
   readonly clock?: Clock
+  /** Whether collectives are under way: then nothing large is sent, for a while. */
+  readonly isBusy: () => boolean
   /** Each update is to be recorded here; undefined: no more. */
   readonly onRecord: (history: SharedHistory | undefined) => void
   /** The state after a commit has been put together; undefined: it cannot be had so. */
@@ -52,7 +54,7 @@ export class CatchUp {
   constructor(parts: CatchUpParts) {
     this.#parts = parts
     this.#clock = parts.clock ?? systemClock
-    this.server = new StateServer({ onFollower: () => this.#onFollower() })
+    this.server = new StateServer({ isBusy: parts.isBusy, onFollower: () => this.#onFollower() })
   }
 
   /** Where the training state lies. */
@@ -167,6 +169,7 @@ export class CatchUp {
           tls === undefined && local !== undefined && isSameHost(local.hostId, hostId) ? local.path : undefined
         return new HttpSource({
           name: `worker ${name}`,
+          workerId,
           address: { host, port, ...(path === undefined ? {} : { path }) },
           generation,
           token: laneToken,

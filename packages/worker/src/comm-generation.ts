@@ -71,6 +71,11 @@ export class CommGeneration {
     return this.#group.flightReport()
   }
 
+  /** Whether a collective is under way. */
+  get isBusy(): boolean {
+    return this.#busy.isBusy
+  }
+
   /** Collectives that were begun. */
   get opsEntered(): number {
     return this.#opsEntered

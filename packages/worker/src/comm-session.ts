@@ -85,6 +85,7 @@ export class CommSession {
       hostId: ownHostOf(start),
       tls: start.tls,
       logger: this.#logger,
+      isBusy: () => this.#generation?.isBusy ?? false,
       onRecord: history => post({ type: 'record', history }),
       onHeld: held => {
         this.#holds = held === undefined ? [] : [held]

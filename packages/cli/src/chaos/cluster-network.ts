@@ -90,6 +90,9 @@ export class ClusterNetwork implements AsyncDisposable {
   }
 
   async #dialerOf(head: string): Promise<string> {
+    // Whoever asks for state has no rank yet.
+    const asking = /^x-skein-worker: *(\S+)$/im.exec(head)?.[1]
+    if (asking !== undefined) return decodeURIComponent(asking)
     const generation = Number(/^x-skein-generation: *(\d+)$/im.exec(head)?.[1])
     const rank = Number(/^x-skein-from: *(\d+)$/im.exec(head)?.[1])
     const members = await this.#membersOf(generation).promise
