@@ -15,7 +15,8 @@ import { simulate } from './simulate.ts'
 export const bitpipe: Family = {
   name: 'bitpipe',
   title: 'BitPipe',
-  paper: 'Wu et al. 2024, BitPipe: Bidirectional Interleaved Pipeline Parallelism, section 3',
+  paper:
+    'Wu et al. 2024, BitPipe: Bidirectional Interleaved Pipeline Parallelism for Accelerating Large Models Training',
   chunks: 2,
   paperSays: {
     bubble: '(p-2)/(3m+p-2)',

@@ -28,7 +28,7 @@ const period = 6
  * 1. Microbatch j at its slots + 6j. 2. The oldest weight gradient that waits in each free slot. 3. Passes of warm-up and cool-down
  * move to earlier free slots if the rank holds no more for it, with the weight gradients in place, then without them; these are put
  * in again. 4. Only the order on each rank is kept.
- * @see Qi et al. 2024, Pipeline Parallelism with Controllable Memory, sections 3 and 4
+ * @see Qi et al. 2024, Pipeline Parallelism with Controllable Memory
  */
 export function fromBuildingBlock(
   name: string,

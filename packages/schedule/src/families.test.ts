@@ -132,6 +132,20 @@ describe.each(families.map(family => [family.name, family] as const))('%s', (_, 
     )
   })
 
+  test('with one activation less promised than it holds it is refused', () => {
+    fc.assert(
+      fc.property(anySizes(family), fc.nat(), (sizes, pick) => {
+        const schedule = family.generate(sizes)
+        const held = peakActivations(schedule)
+        const rank = pick % sizes.ranks
+        const promise = held.map((most, r) => (r === rank ? most - 0.01 : most))
+        expect(checkSchedule({ ...schedule, promise: held })).toBeUndefined()
+        expect(checkSchedule({ ...schedule, promise })?.kind).toBe('memory')
+      }),
+      { numRuns: 20 },
+    )
+  })
+
   test('sends as many messages as its closed form says', () => {
     fc.assert(
       fc.property(anySizes(family), sizes => {

@@ -12,7 +12,8 @@ import { wave } from './placement.ts'
 export const hanayo: Family = {
   name: 'hanayo',
   title: 'Hanayo',
-  paper: 'Liu et al. 2023, Hanayo: Harnessing Wave-like Pipeline Parallelism, section 3',
+  paper:
+    'Liu et al. 2023, Hanayo: Harnessing Wave-like Pipeline Parallelism for Enhanced Large Model Training Efficiency',
   chunks: 'any',
   paperSays: {
     bubble: '(2p-2)/(3pw+p-1) at m=p, second hand',

@@ -37,7 +37,7 @@ export const oneFOneB: Family = {
 export const eagerOneFOneB: Family = {
   name: 'eager-1f1b',
   title: 'Eager 1F1B',
-  paper: 'Zhuang et al. 2023, On Optimizing the Communication of Model Parallelism (eager-1F1B), section 4',
+  paper: 'Zhuang et al. 2023, On Optimizing the Communication of Model Parallelism (eager-1F1B)',
   chunks: 1,
   paperSays: { bubble: '(p-1)/(m+p-1)', peak: '2(p-r)-1 on rank r' },
   generate: sizes => withWarmUp('eager-1f1b', sizes, rank => 2 * (sizes.ranks - 1 - rank)),

@@ -1,10 +1,17 @@
 import { unitCosts, workOf } from './costs.ts'
 import { drawSchedule } from './draw.ts'
-import { families } from './families.ts'
+import { families, generateSchedule } from './families.ts'
 import { type Family, sizesOf } from './family.ts'
+import { offloadActivations } from './pipe-offload.ts'
+import { withPostValidation } from './post-validation.ts'
+import { recompute } from './recompute.ts'
+import type { ComputeOp, Schedule } from './schedule.ts'
 import { simulate } from './simulate.ts'
+import { leastSlots } from './slots.ts'
 import { steadyPeriod } from './steady.ts'
 import { messagesBetween } from './traffic.ts'
+import { withWeightGradsLast } from './two-bp.ts'
+import { shardWeights } from './weights.ts'
 
 const ranks = 4
 const microbatches = 8
@@ -24,6 +31,10 @@ export function schedulesPage(): string {
     '| schedule | v | bubble, paper | extra | steady extra | idle | held, paper | held by rank | messages |',
     '|---|---|---|---|---|---|---|---|---|',
     ...families.map(row),
+    '',
+    ...changesTable(),
+    '',
+    ...hopsTable(),
     '',
     ...families.flatMap(section),
   ].join('\n')
@@ -52,6 +63,61 @@ function row(family: Family): string {
     `${sent} ${mark(forms.messages(sizes))}`,
   ]
   return `| ${cells.join(' | ')} |`
+}
+
+/** What each change makes of a schedule it is known for. */
+function changesTable(): string[] {
+  const costs = { ...unitCosts, copy: 1 }
+  const of = (name: string) => generateSchedule(name, { ranks, microbatches })
+  const cells = (title: string, schedule: Schedule) => {
+    const { makespan, peakActivations } = simulate(schedule, costs)
+    const most = Math.max(...peakActivations)
+    return `| ${title} | ${figure(makespan)} | ${figure(steadyPeriod(schedule, costs))} | ${figure(most)} | ${gathersOf(schedule)} |`
+  }
+  const firstHalf = { which: ({ stage }: ComputeOp) => stage < ranks }
+  return [
+    '**What changes a schedule**: any of these on any of the above. A copy of what a microbatch needs on a rank takes one unit each way.',
+    '',
+    '| | time | steady time | held at most | gathers by rank |',
+    '|---|---|---|---|---|',
+    cells('GPipe', of('gpipe')),
+    cells('GPipe that recomputes (Chen et al. 2016)', recompute(of('gpipe'))),
+    cells('1F1B', of('1f1b')),
+    cells('1F1B that recomputes on its first stage alone', recompute(of('1f1b'), new Set([0]))),
+    cells('1F1B with activations on the host (PipeOffload)', offloadActivations(of('1f1b'), costs)),
+    cells('1F1B with weight gradients last (2BP)', withWeightGradsLast(of('1f1b'))),
+    cells('V-Half', of('v-half')),
+    cells('V-Half with the first half of the stages on the host', offloadActivations(of('v-half'), costs, firstHalf)),
+    cells('ZB-H2', of('zb-h2')),
+    cells('ZB-H2 with updates validated afterwards', withPostValidation(of('zb-h2'))),
+    cells('Breadth-first over sharded weights', shardWeights(of('breadth-first'))),
+    cells('Interleaved over sharded weights', shardWeights(of('interleaved'))),
+  ]
+}
+
+function gathersOf(schedule: Schedule): string {
+  const counts = schedule.ops.map(list => list.filter(({ op }) => op === 'gather').length)
+  return Math.max(...counts) === 0 ? '–' : counts.join(' ')
+}
+
+const hops = [0, 0.1, 0.25, 0.5, 1]
+
+/** Slack, which papers for fast links have no use for, is what counts over sockets. */
+function hopsTable(): string[] {
+  const larger = { ranks: 8, microbatches: 32 }
+  const rows = families.map(family => {
+    const schedule = family.generate(sizesOf(family, larger))
+    const idle = hops.map(hop => (100 * simulate(schedule, { ...unitCosts, hop }).syncBubble).toFixed(0))
+    return `| ${family.title} | ${idle.join(' | ')} | ${leastSlots(schedule)} |`
+  })
+  return [
+    `**Over slow links**: idle per cent of ${larger.ranks} ranks with ${larger.microbatches} microbatches when a hop takes so many forwards, by lists made for hops that take none;`,
+    'and how many messages a link must hold before sends that block would deadlock (0: a rendezvous will do).',
+    '',
+    `| | ${hops.join(' | ')} | slots |`,
+    `|---|${hops.map(() => '---|').join('')}---|`,
+    ...rows,
+  ]
 }
 
 function section(family: Family): string[] {

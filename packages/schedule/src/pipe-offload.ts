@@ -8,7 +8,7 @@ export interface OffloadOptions {
   /**
    * Copies only the share of an activation that the next forward has time for, so that the copies never fall behind: early slices
    * of a sequence take as many bytes and less time than late ones. Default: all of each.
-   * @see Chen et al. 2025, SPPO, section 4
+   * @see Chen et al. 2025, SPPO (its adaptive offloading)
    */
   readonly adaptive?: boolean
 }
@@ -17,7 +17,7 @@ export interface OffloadOptions {
  * Any schedule with activations copied to the host after their forward and back before their backward. Copies in each direction go
  * one after another; those back are put as late as they can be, from the end backwards. What is needed again before both copies are
  * done stays. The promise is what is held with these costs. A host link that neighbours share has to be counted in `costs.copy`.
- * @see Wan et al. 2025, PipeOffload: Improving Scalability of Pipeline Parallelism with Memory Optimization, sections 3 and 4
+ * @see Wan et al. 2025, PipeOffload: Improving Scalability of Pipeline Parallelism with Memory Optimization
  */
 export function offloadActivations(schedule: Schedule, costs: Costs, options: OffloadOptions = {}): Schedule {
   const { which = () => true, adaptive = false } = options

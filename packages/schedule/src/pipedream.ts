@@ -11,7 +11,8 @@ import type { Schedule } from './schedule.ts'
 export const pipedream: Family = {
   name: 'pipedream',
   title: 'PipeDream',
-  paper: 'Harlap et al. 2018, PipeDream, sections 3.2 and 3.3 (weight stashing)',
+  paper:
+    'Narayanan et al. 2019, PipeDream: Generalized Pipeline Parallelism for DNN Training, sections 3.2 and 3.3 (weight stashing)',
   chunks: 1,
   paperSays: { bubble: '0 once the pipe is full', peak: 'p-r on rank r, and p-r versions of the weights' },
   generate(sizes) {

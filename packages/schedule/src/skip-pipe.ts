@@ -16,7 +16,7 @@ export const skipPipe: Family = {
   name: 'skippipe',
   title: 'SkipPipe',
   paper:
-    'Blagoev et al. 2025, SkipPipe: Partial and Reordered Pipelining Framework for Training LLMs in Heterogeneous Networks, section 4',
+    'Blagoev et al. 2025, SkipPipe: Partial and Reordered Pipelining Framework for Training LLMs in Heterogeneous Networks',
   chunks: 1,
   paperSays: {
     bubble: 'none given; up to 55 % shorter steps',

@@ -13,7 +13,7 @@ export const sppo: Family = {
   name: 'sppo',
   title: 'SPPO (Seq1F1B)',
   paper:
-    'Chen et al. 2025, SPPO: Efficient Long-sequence LLM Training via Adaptive Sequence Pipeline Parallel Offloading, section 5; the order of Sun et al. 2024, Seq1F1B, section 3',
+    'Chen et al. 2025, SPPO: Efficient Long-sequence LLM Training via Adaptive Sequence Pipeline Parallel Offloading; the order of Sun et al. 2024, Seq1F1B',
   chunks: 1,
   slices: true,
   paperSays: {

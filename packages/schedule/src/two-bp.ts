@@ -29,7 +29,7 @@ export function withWeightGradsLast(schedule: Schedule): Schedule {
 export const twoBP: Family = {
   name: '2bp',
   title: '2BP on 1F1B',
-  paper: 'Rae et al. 2024, 2BP: 2-Stage Backpropagation, section 3',
+  paper: 'Rae et al. 2024, 2BP: 2-Stage Backpropagation',
   chunks: 1,
   paperSays: { bubble: '(p-1)(tF+tB)', peak: 'm, and the output gradients' },
   generate(sizes) {

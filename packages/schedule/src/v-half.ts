@@ -7,9 +7,9 @@ import type { Family, Sizes } from './family.ts'
 export const vHalf: Family = {
   name: 'v-half',
   title: 'V-Half',
-  paper: 'Qi et al. 2024, Pipeline Parallelism with Controllable Memory, section 3 and appendix C',
+  paper: 'Qi et al. 2024, Pipeline Parallelism with Controllable Memory, section 3',
   chunks: 2,
-  paperSays: { bubble: '≈ p/2 · T', peak: '≈ p/2' },
+  paperSays: { bubble: '≈ p/2 · T', peak: '⌊(p+2)/2⌋' },
   generate(sizes) {
     const { ranks: p } = sizes
     const gap = p % 2 === 0 ? 3 : 0

@@ -10,9 +10,9 @@ import type { Family, Sizes } from './family.ts'
 export const vMin: Family = {
   name: 'v-min',
   title: 'V-Min',
-  paper: 'Qi et al. 2024, Pipeline Parallelism with Controllable Memory, section 3 and appendix C',
+  paper: 'Qi et al. 2024, Pipeline Parallelism with Controllable Memory, section 3',
   chunks: 2,
-  paperSays: { bubble: '≈ 2p/3 · T', peak: '≈ p/3' },
+  paperSays: { bubble: '≈ 2p/3 · T', peak: '⌊(p+4)/3⌋' },
   generate(sizes) {
     const { ranks: p } = sizes
     const gap = p % 3 === 0 ? 2 : 0

@@ -14,7 +14,7 @@ export const zeroPP: Family = {
   name: 'zeropp',
   title: 'ZeroPP',
   paper:
-    'Tang et al. 2024, ZeroPP: Unleashing Exceptional Parallelism Efficiency through Tensor-Parallelism-Free Methodology, section 3',
+    'Tang et al. 2024, ZeroPP: Unleashing Exceptional Parallelism Efficiency through Tensor-Parallelism-Free Methodology',
   chunks: 'any',
   paperSays: {
     bubble: '0 without a barrier',
