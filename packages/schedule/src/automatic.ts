@@ -2,6 +2,7 @@ import { peakActivations } from './activations.ts'
 import { alternate, eachMicrobatch, messagesOver, scheduleOf, upTo } from './build.ts'
 import { type Costs, durationOf } from './costs.ts'
 import type { Family, Sizes } from './family.ts'
+import { runGreedily } from './greedy.ts'
 import { oneFOneB } from './one-f-one-b.ts'
 import { linear } from './placement.ts'
 import type { ComputeOp, Schedule } from './schedule.ts'
@@ -26,7 +27,7 @@ function policiesFor({ ranks }: Sizes, cap: number): readonly Policy[] {
 /**
  * A schedule searched for the costs measured and the memory there is. Forwards and backwards are in the order of 1F1B with more or
  * fewer forwards first; a weight gradient goes into a gap that it fits, or nearly; one is forced where a forward would hold too
- * much; the rest is at the end. The quickest of all tries is taken, the rules made by hand that fit among them.
+ * much; the rest is at the end. Among the tries are two greedy ones and the rules made by hand that fit; the quickest is taken.
  */
 export const automatic: Family = {
   name: 'auto',
@@ -43,8 +44,9 @@ export const automatic: Family = {
       .map((family): Schedule => ({ ...family.generate(sizes), name: 'auto', promise: upTo(ranks).map(() => cap) }))
       .filter(schedule => Math.max(...peakActivations(schedule)) <= cap)
     const timed = handmade.map(schedule => ({ schedule, time: simulate(schedule, costs).makespan }))
+    const greedy = greedySchedules(sizes, cap).map(schedule => ({ schedule, time: simulate(schedule, costs).makespan }))
     const found = policiesFor(sizes, cap).flatMap(policy => scheduleBy(policy, sizes, cap) ?? [])
-    const best = [...timed, ...found].reduce<(typeof timed)[number] | undefined>(
+    const best = [...timed, ...greedy, ...found].reduce<(typeof timed)[number] | undefined>(
       (least, one) => (least === undefined || one.time < least.time - 1e-9 ? one : least),
       undefined,
     )
@@ -54,6 +56,20 @@ export const automatic: Family = {
   forms: {
     messages: ({ ranks, microbatches }) => messagesOver(ranks - 1, microbatches),
   },
+}
+
+/** With little memory no fixed order will do: each rank takes what it can, and weight gradients before or after forwards. */
+function greedySchedules(sizes: Sizes, cap: number): readonly Schedule[] {
+  const parts = { pipes: [linear(sizes.ranks)], promise: upTo(sizes.ranks).map(() => cap) }
+  const layout = scheduleOf('auto', sizes, { ...parts, lists: [] })
+  return ['BFW', 'BWF'].map(order => {
+    const lists = runGreedily(layout, sizes.costs, {
+      split: true,
+      before: (a, b) => order.indexOf(a.op) - order.indexOf(b.op) || a.microbatch - b.microbatch,
+      mayStart: (_, held) => held + 1 <= cap,
+    })
+    return scheduleOf('auto', sizes, { ...parts, lists })
+  })
 }
 
 /** One rank on its way through its forwards and backwards. */

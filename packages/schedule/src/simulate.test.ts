@@ -1,0 +1,94 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { unitCosts } from './costs.ts'
+import { families, generateSchedule } from './families.ts'
+import { sizesOf } from './family.ts'
+import { simulate } from './simulate.ts'
+
+const timesOf = (list: readonly { readonly start: number; readonly end: number }[] = []) =>
+  list.map(({ start, end }) => [start, end])
+
+test('an op starts when the device is free and its inputs are there, a hop after they were made', () => {
+  const { ops, makespan, busy } = simulate(generateSchedule('1f1b', { ranks: 2, microbatches: 2 }), {
+    forward: 1,
+    inputGrad: 1,
+    weightGrad: 1,
+    hop: 0.5,
+  })
+  expect(timesOf(ops[1])).toEqual([
+    [1.5, 2.5],
+    [2.5, 4.5],
+    [4.5, 5.5],
+    [5.5, 7.5],
+    [7.5, 7.5],
+  ])
+  expect(timesOf(ops[0])).toEqual([
+    [0, 1],
+    [1, 2],
+    [5, 7],
+    [8, 10],
+    [10, 10],
+  ])
+  expect(makespan).toBe(10)
+  expect(busy).toEqual([6, 6])
+})
+
+test('a fused backward has a time of its own, a stage its weight, and every op its dispatch', () => {
+  const schedule = generateSchedule('gpipe', { ranks: 2, microbatches: 1 })
+  expect(simulate(schedule, { ...unitCosts, backward: 1.5 }).makespan).toBe(5)
+  expect(simulate(schedule, { ...unitCosts, stageWeights: [1, 3] }).busy).toEqual([3, 9])
+  expect(simulate(schedule, { ...unitCosts, dispatch: 0.25 }).makespan).toBe(7)
+})
+
+test('messages go over a link one after another', () => {
+  const schedule = generateSchedule('gpipe', { ranks: 2, microbatches: 3 })
+  const starts = simulate(schedule, { ...unitCosts, linkBusy: 4 }).ops[1]?.map(({ start }) => start)
+  expect(starts?.slice(0, 3)).toEqual([5, 9, 13])
+  // A hop takes as long and holds nothing up.
+  const hops = simulate(schedule, { ...unitCosts, hop: 4 }).ops[1]?.map(({ start }) => start)
+  expect(hops?.slice(0, 3)).toEqual([5, 6, 7])
+})
+
+/** By another program: what has come and waits is memory too. */
+test.each<[name: string, ranks: number, microbatches: number, most: number]>([
+  ['breadth-first', 2, 8, 6],
+  ['interleaved', 8, 16, 3],
+  ['1f1b', 8, 16, 1],
+])('%s on %d ranks with %d microbatches: at most %d messages wait', (name, ranks, microbatches, most) => {
+  const { peakQueued } = simulate(generateSchedule(name, { ranks, microbatches }), unitCosts)
+  expect(Math.max(...peakQueued)).toBe(most)
+})
+
+test('no op overlaps another of its device, and nothing starts before its inputs have come, whatever the costs', () => {
+  const time = fc.integer({ min: 1, max: 30 }).map(tenths => tenths / 10)
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...families),
+      fc.record({ forward: time, inputGrad: time, weightGrad: time, hop: time, linkBusy: time, dispatch: time }),
+      (family, costs) => {
+        const schedule = family.generate(sizesOf(family, { ranks: 4, microbatches: 8 }))
+        const { ops } = simulate(schedule, costs)
+        const ends = new Map<string, number>()
+        for (const list of ops) {
+          for (const [i, { start }] of list.entries())
+            expect(start).toBeGreaterThanOrEqual((list[i - 1]?.end ?? 0) - 1e-9)
+          for (const { op, end } of list) {
+            if ('microbatch' in op)
+              ends.set(`${op.op === 'BW' ? 'B' : op.op} ${op.stage} ${op.microbatch} ${op.slice ?? 0}`, end)
+          }
+        }
+        for (const { op, start } of ops.flat()) {
+          if (!('microbatch' in op)) continue
+          const path = schedule.paths?.[op.microbatch] ?? [...(schedule.pipes[0] ?? []).keys()]
+          const next = path[path.indexOf(op.stage) + (op.op === 'F' ? -1 : 1)]
+          const places = schedule.pipes[schedule.pipeOf?.[op.microbatch] ?? 0]
+          if (next === undefined || op.op === 'W') continue
+          const made = ends.get(`${op.op === 'F' ? 'F' : 'B'} ${next} ${op.microbatch} ${op.slice ?? 0}`) ?? Number.NaN
+          const way = places?.[next] === places?.[op.stage] ? 0 : costs.hop + costs.linkBusy
+          expect(start).toBeGreaterThanOrEqual(made + way - 1e-9)
+        }
+      },
+    ),
+    { numRuns: 60 },
+  )
+})
