@@ -3,7 +3,9 @@ import { peakActivations } from './activations.ts'
 import { findAstray } from './copies.ts'
 import { ScheduleErrors } from './errors.ts'
 import { type Graph, type GraphNode, graphOf, inOrder } from './graph.ts'
-import { type ComputeOp, describeOp, isCompute, rankOf, type Schedule, type ScheduleOp } from './schedule.ts'
+import { findOutOfOrder } from './list-order.ts'
+import { findMalformed } from './malformed.ts'
+import { type ComputeOp, describeOp, rankOf, type Schedule } from './schedule.ts'
 import { findUnmatched } from './transfers.ts'
 import { findWeightsAway } from './weights.ts'
 
@@ -28,7 +30,10 @@ type Found = ScheduleProblem | undefined
 /** The first thing that is wrong, looked for in this order: sizes, places, each op once, order, waits, copies, memory, messages, weights. */
 export function checkSchedule(schedule: Schedule): ScheduleProblem | undefined {
   const early =
-    findMalformed(schedule) ?? findMisplaced(schedule) ?? findMissingOrDoubled(schedule) ?? findOutOfOrder(schedule)
+    problem('malformed', findMalformed(schedule)) ??
+    findMisplaced(schedule) ??
+    findMissingOrDoubled(schedule) ??
+    problem('order', findOutOfOrder(schedule))
   if (early !== undefined) return early
   const graph = graphOf(schedule)
   return (
@@ -55,51 +60,6 @@ export function assertValidSchedule(schedule: Schedule): void {
 
 function problem(kind: ScheduleProblem['kind'], message: string | undefined): Found {
   return message === undefined ? undefined : { kind, message }
-}
-
-const isCount = (n: number, least = 0) => Number.isSafeInteger(n) && n >= least
-
-function findMalformed(schedule: Schedule): Found {
-  const { ranks, stages, microbatches, slices, pipes, ops, promise, paths } = schedule
-  const malformed = (message: string) => problem('malformed', message)
-  for (const [what, count] of Object.entries({ ranks, stages, microbatches, slices })) {
-    if (!isCount(count, 1)) return malformed(`there are ${count} ${what}`)
-  }
-  if (ops.length !== ranks) return malformed(`there are ${ops.length} lists for ${ranks} ranks`)
-  if (promise !== undefined && promise.length !== ranks)
-    return malformed(`${promise.length} promises for ${ranks} ranks`)
-  for (const places of pipes) {
-    if (places.length !== stages) return malformed(`a pipe places ${places.length} of ${stages} stages`)
-    const held = ops.map((_, rank) => places.filter(place => place === rank).length)
-    const uneven = held.findIndex(count => count * ranks !== stages)
-    if (uneven >= 0) return malformed(`rank ${uneven} holds ${held[uneven]} of ${stages} stages`)
-  }
-  for (let microbatch = 0; microbatch < microbatches; microbatch++) {
-    const pipe = schedule.pipeOf === undefined ? 0 : schedule.pipeOf[microbatch]
-    if (pipe === undefined || pipes[pipe] === undefined) return malformed(`microbatch ${microbatch} has no pipe`)
-    const path = paths === undefined ? [0] : paths[microbatch]
-    const fine = path !== undefined && path.length > 0 && new Set(path).size === path.length
-    if (!fine || !path.every(stage => isCount(stage) && stage < stages)) {
-      return malformed(`microbatch ${microbatch} has the path ${JSON.stringify(path)}`)
-    }
-  }
-  for (const [rank, list] of ops.entries()) {
-    for (const op of list) {
-      if (isPossible(schedule, op)) continue
-      return malformed(
-        `rank ${rank} has "${describeOp(op)}"; there are ${stages} stages, ${microbatches} microbatches and ${slices} slices`,
-      )
-    }
-  }
-  return undefined
-}
-
-function isPossible({ stages, microbatches, slices, ranks }: Schedule, op: ScheduleOp): boolean {
-  if ('stage' in op && !(isCount(op.stage) && op.stage < stages)) return false
-  if (!('microbatch' in op)) return true
-  if (!(isCount(op.microbatch) && op.microbatch < microbatches)) return false
-  if ('peer' in op && !(isCount(op.peer) && op.peer < ranks)) return false
-  return slices === 1 ? op.slice === undefined : op.slice !== undefined && isCount(op.slice) && op.slice < slices
 }
 
 function findMisplaced(schedule: Schedule): Found {
@@ -157,58 +117,6 @@ function findMissingOrDoubled(schedule: Schedule): Found {
         'doubled',
         `there are ${forwards} forwards for ${pieces} pieces of work: some are off the path of their microbatch`,
       )
-}
-
-/**
- * What a rank can be blamed for alone: inputs of the same piece stand later in its list; the weight gradients of a stage do not
- * go up by microbatch (their sum would not have the bits of one process); the update is not one, or not after all gradients.
- */
-function findOutOfOrder(schedule: Schedule): Found {
-  for (const [rank, ops] of schedule.ops.entries()) {
-    const out = (message: string) => problem('order', `on rank ${rank} ${message}`)
-    const done = new Set<string>()
-    const newest = new Map<string, number>()
-    let updates = 0
-    let backwards = 0
-    for (const op of ops) {
-      if (op.op === 'update') {
-        updates++
-        continue
-      }
-      if (!('microbatch' in op)) continue
-      if (isCompute(op)) {
-        const { op: kind, ...piece } = op
-        const needs: ComputeOp['op'] | undefined = kind === 'F' ? undefined : kind === 'W' ? 'B' : 'F'
-        if (needs !== undefined && !done.has(describeOp({ op: needs, ...piece }))) {
-          return out(`"${describeOp(op)}" stands before "${describeOp({ op: needs, ...piece })}"`)
-        }
-        done.add(describeOp(op))
-        if (kind === 'W' || kind === 'BW') {
-          backwards++
-          const chain = `${op.stage} ${schedule.pipeOf?.[op.microbatch] ?? 0}`
-          const before = newest.get(chain) ?? -1
-          if (op.microbatch < before && schedule.paths === undefined)
-            return out(`"${describeOp(op)}" stands after that of microbatch ${before}`)
-          newest.set(chain, op.microbatch)
-        }
-        if (schedule.updates !== 'microbatch' && updates > 0) return out(`"${describeOp(op)}" stands after the update`)
-        if (schedule.updates === 'microbatch' && backwards > updates + 1) {
-          return out(`there is no update between the gradient before it and "${describeOp(op)}"`)
-        }
-      }
-    }
-    const verdicts = ops.filter(({ op }) => op === 'validate').length
-    if (verdicts !== (schedule.updates === 'validated' ? 1 : 0))
-      return out(`there are ${verdicts} validations of the step before`)
-    const verdict = ops.findIndex(({ op }) => op === 'validate')
-    const backward = ops.findIndex(({ op }) => op === 'B' || op === 'BW')
-    if (verdict > backward) return out('a backward stands before the validation of the step before')
-    const wanted = schedule.updates === 'microbatch' ? backwards : 1
-    if (updates !== wanted) return out(`there are ${updates} updates, not ${wanted}`)
-    if (ops.findLast(op => isCompute(op) || op.op === 'update')?.op !== 'update')
-      return out('the last update is not the end')
-  }
-  return undefined
 }
 
 function findWithoutInput({ missing }: Graph): Found {
