@@ -1,9 +1,7 @@
 import { asSkeinError, type Clock, type Deferred, deferred, type ErrorRecord, SkeinError, within } from '@skein/core'
 import {
   type Decision,
-  type DoneEvent,
   decide,
-  type ErrorEvent,
   initialState,
   type LinkId,
   type MembershipConfig,
@@ -24,7 +22,7 @@ import { sealLaneToken } from './lane-token.ts'
 import { type ControlPort, Links } from './links.ts'
 import { RunDiagnosis } from './run-diagnosis.ts'
 import { type RunStatus, statusOf } from './status.ts'
-import type { Store } from './store.ts'
+import type { RunLog } from './run-log.ts'
 import type { RunWhy } from './why.ts'
 import { toEvent } from './worker-messages.ts'
 
@@ -35,15 +33,13 @@ export interface RunOutcome {
   /** The last committed step. */
   readonly steps: number
   readonly checkpoint: string | null
-  /** The last event of the stream. */
-  readonly last: DoneEvent | ErrorEvent
   /** Where status is 'failed'. */
   readonly error?: ErrorRecord
 }
 
 export interface CoordinatorParts {
   readonly config: MembershipConfig
-  readonly store: Store
+  readonly log: RunLog
   readonly feed: EventFeed
   readonly clock: Clock
   readonly logger: Logger
@@ -55,8 +51,8 @@ export interface CoordinatorParts {
 }
 
 /**
- * Carries out what membership decides: logs and shows first, in one durable transaction, then sends. Owns the control links;
- * store and feed are the caller's.
+ * Carries out what membership decides: logs and shows first, all of one decision or nothing, and sends when that is durable. Events
+ * are decided one after the other: while the log writes, the next ones wait. Owns the control links; log and feed are the caller's.
  */
 export class Coordinator {
   readonly #parts: CoordinatorParts
@@ -67,9 +63,12 @@ export class Coordinator {
   #linkGone: Deferred<void> = deferred()
   #state: MembershipState
   #lastStep: StepEvent | undefined
-  #lastEvent: DoneEvent | ErrorEvent | undefined
   #lastReason = ''
   #isEnding = false
+  #isDeposed = false
+  readonly #waiting: MembershipEvent[] = []
+  /** An event is being decided, or its records are on their way to the log. */
+  #isBusy = false
 
   constructor(parts: CoordinatorParts) {
     this.#parts = parts
@@ -86,7 +85,7 @@ export class Coordinator {
   }
 
   /** Says what run this is and where it begins; once, before anything else. */
-  begin(recovered: RecoveredEvent, name: string | undefined): void {
+  async begin(recovered: RecoveredEvent, name: string | undefined): Promise<void> {
     const { runId, runDir, numWorkers, totalSteps } = this.#parts.config
     const event: RunEvent = {
       event: 'run',
@@ -98,7 +97,7 @@ export class Coordinator {
       startStep: recovered.step,
       ...(recovered.checkpoint === undefined ? {} : { resume: recovered.checkpoint.path }),
     }
-    this.#parts.store.append([], [event])
+    await this.#parts.log.append([], [event])
     this.apply(recovered)
   }
 
@@ -108,7 +107,7 @@ export class Coordinator {
   }
 
   get hasEnded(): boolean {
-    return this.#state.phase === 'ended'
+    return this.#isEnding
   }
 
   get numLinks(): number {
@@ -147,8 +146,6 @@ export class Coordinator {
     this.#diagnosis.heard(link, message)
     const event = toEvent(link, message)
     if (event !== undefined) this.apply(event)
-    if (message.type === 'join')
-      this.#links.saw(link, now, { hasJoined: memberOfLink(this.#state, link) !== undefined })
   }
 
   /** `isSilent`: nothing was heard for too long; else the connection ended. */
@@ -164,6 +161,8 @@ export class Coordinator {
 
   /** To be called a few times a second: bounds every wait. */
   tick(): void {
+    // Its deadlines are looked at when the log has answered: time goes on for them meanwhile.
+    if (this.#isBusy) return
     const { clock, joinTimeoutMs } = this.#parts
     for (const link of this.#links.silent(clock.now() - joinTimeoutMs)) {
       const error = new SkeinError(CoordinatorErrors.JOIN_TIMEOUT, {
@@ -203,17 +202,46 @@ export class Coordinator {
   }
 
   apply(event: MembershipEvent): void {
+    this.#waiting.push(event)
+    if (!this.#isBusy) this.#decideWaiting()
+  }
+
+  #decideWaiting(): void {
+    this.#isBusy = true
+    let written: Promise<void> | undefined
+    try {
+      while (written === undefined && !this.#isDeposed) {
+        const event = this.#waiting.shift()
+        if (event === undefined) break
+        written = this.#decide(event)
+      }
+    } finally {
+      if (written === undefined) this.#isBusy = false
+    }
+    void written?.then(() => this.#decideWaiting())
+  }
+
+  /** Undefined where the log was quick, and all is done. */
+  #decide(event: MembershipEvent): Promise<void> | undefined {
     const before = this.#state
     const decided = decide(before, event, this.#parts.clock.now())
     const decision = { ...decided, effects: this.#diagnosis.watch(decided.effects) }
-    try {
-      this.#makeDurable(decision)
-    } catch (thrown) {
-      this.#giveUp(asSkeinError(thrown))
-      return
+    const isDurable = () => {
+      this.#carryOut(before, decision)
+      if (event.type === 'joined') this.#links.joined(event.link, memberOfLink(this.#state, event.link) !== undefined)
+      if (decision.effects.some(effect => effect.type === 'emit' && effect.event.event === 'step')) this.#measured()
     }
-    this.#carryOut(before, decision)
-    if (decision.effects.some(effect => effect.type === 'emit' && effect.event.event === 'step')) this.#measured()
+    const hasFailed = (thrown: unknown) => this.#logFailed(asSkeinError(thrown))
+    let writing: void | Promise<void>
+    try {
+      writing = this.#makeDurable(decision)
+    } catch (thrown) {
+      hasFailed(thrown)
+      return undefined
+    }
+    if (writing instanceof Promise) return writing.then(isDurable, hasFailed)
+    isDurable()
+    return undefined
   }
 
   /** What a committed step has told about the speeds of its members may be reason to divide the batch otherwise. */
@@ -226,13 +254,41 @@ export class Coordinator {
     this.#links.closeAll(reason)
   }
 
-  #makeDurable({ effects }: Decision): void {
+  #makeDurable({ effects }: Decision): void | Promise<void> {
     const records = effects.flatMap(effect => (effect.type === 'append' ? [effect.record] : []))
     const events = effects.flatMap(effect => (effect.type === 'emit' ? [effect.event] : []))
-    this.#parts.store.append(records, events)
+    return this.#parts.log.append(records, events)
   }
 
-  /** The log takes nothing more: what was decided last did not happen, and the run ends at the last durable commit. */
+  /** What was decided last did not happen. */
+  #logFailed(error: SkeinError): void {
+    if (error.code === CoordinatorErrors.LEADERSHIP_LOST.code) this.stepDown(error)
+    else this.#giveUp(error)
+  }
+
+  /**
+   * Another coordinator may lead by now: this one decides nothing more, and says nothing about the run, whose workers look for
+   * whoever leads it. Idempotent; after the end of the run it changes nothing.
+   */
+  stepDown(error: SkeinError): void {
+    if (this.#isEnding) return
+    this.#isEnding = true
+    this.#isDeposed = true
+    const { logger, feed } = this.#parts
+    const { committed, checkpoint } = this.#state
+    logger.error({ err: error, step: committed.step }, 'coordinator.deposed')
+    feed.end()
+    this.#links.closeAll(error.what)
+    this.#finished.resolve({
+      status: 'failed',
+      reason: error.what,
+      steps: committed.step,
+      checkpoint: checkpoint?.path ?? null,
+      error: error.toJSON(),
+    })
+  }
+
+  /** The log takes nothing more: the run ends at the last durable commit. */
   #giveUp(error: SkeinError): void {
     this.#parts.logger.error({ err: error }, 'store.failed')
     const before = this.#state
@@ -258,7 +314,6 @@ export class Coordinator {
         case 'emit':
           hasEvents = true
           if (effect.event.event === 'step') this.#lastStep = effect.event
-          if (effect.event.event === 'done' || effect.event.event === 'error') this.#lastEvent = effect.event
           if (effect.event.event !== 'step')
             logger.info({ ...effect.event, event: undefined }, `run.${effect.event.event}`)
           break
@@ -302,7 +357,6 @@ export class Coordinator {
       reason: outcome?.reason ?? '',
       steps: committed.step,
       checkpoint: checkpoint?.path ?? null,
-      last: this.#lastEvent as DoneEvent | ErrorEvent,
       ...(outcome?.error === undefined ? {} : { error: outcome.error }),
     })
   }

@@ -37,6 +37,12 @@ export const CoordinatorErrors = {
     retry: 'never',
     meaning: 'The commit log cannot be opened or written; the run ends at its last durable commit.',
   },
+  LEADERSHIP_LOST: {
+    code: 'SKEIN_COORDINATOR_LEADERSHIP_LOST',
+    retry: 'never',
+    meaning:
+      'This coordinator must not write the log any more: another one may lead the run. The run itself goes on there.',
+  },
   UNAUTHORIZED: {
     code: 'SKEIN_COORDINATOR_UNAUTHORIZED',
     retry: 'never',

@@ -1,24 +1,24 @@
 import { type Deferred, deferred } from '@skein/core'
 import type { RunEvent } from '@skein/membership'
-import type { Store } from './store.ts'
+import type { RunLog } from './run-log.ts'
 
 /**
  * The run's events for any number of readers, each at its own pace. Nothing is queued for a reader: it reads from the log by
  * number and waits for news when it has all, so a slow one costs no memory.
  */
 export class EventFeed {
-  readonly #store: Store
+  readonly #log: RunLog
   /** Events that the log could not take any more. */
   readonly #unlogged: string[] = []
   #news: Deferred<void> = deferred()
   #isOver = false
 
-  constructor(store: Store) {
-    this.#store = store
+  constructor(log: RunLog) {
+    this.#log = log
   }
 
   get length(): number {
-    return this.#store.numEvents + this.#unlogged.length
+    return this.#log.numEvents + this.#unlogged.length
   }
 
   /** After this no event comes. */
@@ -27,9 +27,9 @@ export class EventFeed {
   }
 
   /** JSON lines from number `from` on, at most `limit`. */
-  read(from: number, limit: number): string[] {
-    const { numEvents } = this.#store
-    if (from < numEvents) return this.#store.readEvents(from, limit)
+  read(from: number, limit: number): string[] | Promise<string[]> {
+    const { numEvents } = this.#log
+    if (from < numEvents) return this.#log.readEvents(from, limit)
     return this.#unlogged.slice(from - numEvents, from - numEvents + limit)
   }
 

@@ -7,17 +7,17 @@ import { temporaryFolder } from '@skein/testkit'
 import { expect, test } from 'vitest'
 import { EventFeed } from './event-feed.ts'
 import { streamEvents } from './event-stream.ts'
-import { Store } from './store.ts'
+import { SqliteLog } from './sqlite-log.ts'
 
 const numEvents = 3000
 const event = (step: number) => ({ event: 'checkpoint', step, path: 'p'.repeat(500) }) as const
 
 /** A feed of many events behind a real HTTP port; `stream` settles when the one stream has ended. */
 async function serve(
-  body: (parts: { feed: EventFeed; store: Store; url: string; stream: Deferred<void> }) => Promise<void>,
+  body: (parts: { feed: EventFeed; store: SqliteLog; url: string; stream: Deferred<void> }) => Promise<void>,
 ) {
   using folder = temporaryFolder('stream')
-  const store = new Store(path.join(folder.path, 'log.sqlite'))
+  const store = new SqliteLog(path.join(folder.path, 'log.sqlite'))
   store.beginLife({ runId: 'r', job: {}, resume: undefined, startStep: 0 })
   store.append(
     [],

@@ -27,15 +27,16 @@ export async function streamEvents(feed: EventFeed, from: number, response: Serv
   response.flushHeaders()
   let next = from
   while (!gone.signal.aborted) {
-    // Taken before reading: news that comes in between is not missed.
+    // Taken before reading: what comes in between is not missed.
     const news = feed.news()
-    const lines = feed.read(next, linesPerRead)
+    const { isOver } = feed
+    const lines = await feed.read(next, linesPerRead)
     if (lines.length > 0) {
       next += lines.length
       if (!response.write(`${lines.join('\n')}\n`)) {
         await once(response, 'drain', { signal: gone.signal }).catch(() => undefined)
       }
-    } else if (feed.isOver) {
+    } else if (isOver) {
       break
     } else {
       await new Promise<void>(resolve => {

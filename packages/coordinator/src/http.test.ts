@@ -62,7 +62,6 @@ test('a stop while gathering ends the run, streams end, and events are told agai
   const events = await live
   expect(events.map(event => event['event'])).toEqual(['run', 'done'])
   expect(events[0]).toMatchObject({ name: 'tiny', totalSteps: 3, startStep: 0, numWorkers: 2 })
-  expect(events[1]).toEqual(outcome.last)
   expect(await readEvents(coordinator, 1)).toEqual(events.slice(1))
   expect((await fetch(`${coordinator.url}/healthz`).then(r => r.json())) as unknown).toEqual({
     ok: true,

@@ -76,6 +76,11 @@ export class Links {
     Object.assign(link, said, { lastSeenMs: nowMs }, hasMoved ? { movedMs: nowMs } : {})
   }
 
+  joined(id: LinkId, hasJoined: boolean): void {
+    const link = this.#links.get(id)
+    if (link !== undefined) link.hasJoined = hasJoined
+  }
+
   /** A link that is closing or gone takes nothing more: that it is gone is reported by its own end. */
   send(id: LinkId, message: CoordinatorMessage): void {
     const link = this.#links.get(id)

@@ -11,7 +11,8 @@ import { afterEach, expect, test } from 'vitest'
 import { batch, digestAfter, FakeWorker } from './fake-worker.test.support.ts'
 import { type CoordinatorOptions, type RunningCoordinator, startCoordinator } from './start-coordinator.ts'
 import type { CoordinatorStatus } from './status.ts'
-import { Store } from './store.ts'
+import { heldCommit, pastOf } from './run-history.ts'
+import { SqliteLog } from './sqlite-log.ts'
 
 const open: { close(): unknown }[] = []
 afterEach(async () => {
@@ -128,9 +129,9 @@ test('three workers join, are ready, vote twenty steps and are done; the log hol
   }
 
   await coordinator.close()
-  const store = new Store(path.join(coordinator.runDir, 'coordinator.sqlite'))
+  const store = new SqliteLog(path.join(coordinator.runDir, 'coordinator.sqlite'))
   open.push(store)
-  expect(store.commits()).toEqual(
+  expect(store.read().commits).toEqual(
     Array.from({ length: 20 }, (_, i) => ({
       step: i + 1,
       generation: 1,
@@ -140,7 +141,7 @@ test('three workers join, are ready, vote twenty steps and are done; the log hol
       loss: 5 / (i + 1),
     })),
   )
-  expect(store.past()).toMatchObject({
+  expect(pastOf(store.read())).toMatchObject({
     lastStep: 20,
     lastGeneration: 1,
     lastCheckpoint: { step: 20 },
@@ -153,12 +154,12 @@ test('a commit that a worker has heard of is in the log', async () => {
   const worker = await join(coordinator, 'w0')
   await worker.prepare()
   await worker.hears('start')
-  const reader = new Store(path.join(coordinator.runDir, 'coordinator.sqlite'))
+  const reader = new SqliteLog(path.join(coordinator.runDir, 'coordinator.sqlite'))
   open.push(reader)
   for (const step of [1, 2, 3]) {
     await worker.vote(step)
     await worker.committed(step)
-    expect(reader.commitOf(step)?.digest).toBe(digestAfter(step))
+    expect(heldCommit(reader.read(), step)?.digest).toBe(digestAfter(step))
   }
 })
 
@@ -257,10 +258,10 @@ test('a worker that comes while the others train is in from a step to come, one 
   const outcome = await coordinator.finished
   expect(outcome.status).toBe('stopped')
   await coordinator.close()
-  const store = new Store(path.join(coordinator.runDir, 'coordinator.sqlite'))
+  const store = new SqliteLog(path.join(coordinator.runDir, 'coordinator.sqlite'))
   open.push(store)
   expect(
-    store.commits().map(commit => commit.step),
+    store.read().commits.map(commit => commit.step),
     'nothing was made twice',
   ).toEqual(Array.from({ length: outcome.steps }, (_, i) => i + 1))
 })
@@ -424,13 +425,14 @@ test('a run goes on from its checkpoint with the same samples, and its steps are
   await worker.train(6)
   expect(await worker.hears('generation')).toMatchObject({ startStep: 3, origin: { kind: 'checkpoint', path: resume } })
   expect(worker.all('commit').map(commit => commit.step)).toEqual([4, 5, 6])
-  expect(await second.finished).toMatchObject({ status: 'finished', steps: 6, last: { untrainedLoss: 5.5 } })
+  expect(await second.finished).toMatchObject({ status: 'finished', steps: 6 })
   const events = await follow(second)
+  expect(events.at(-1)).toMatchObject({ event: 'done', untrainedLoss: 5.5 })
   expect(events[0]).toMatchObject({ event: 'run', startStep: 3, resume })
   await second.close()
-  const store = new Store(path.join(runDir, 'coordinator.sqlite'))
+  const store = new SqliteLog(path.join(runDir, 'coordinator.sqlite'))
   open.push(store)
-  expect(store.commits().map(({ step, generation }) => [step, generation])).toEqual([
+  expect(store.read().commits.map(({ step, generation }) => [step, generation])).toEqual([
     [1, 1],
     [2, 1],
     [3, 1],

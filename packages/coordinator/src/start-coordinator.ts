@@ -20,7 +20,8 @@ import { keepWhy } from './keep-why.ts'
 import { listenOn, urlOf } from './listen.ts'
 import { lockRun } from './run-lock.ts'
 import { Resources } from './resources.ts'
-import { type LoggedStand, Store } from './store.ts'
+import { heldCommit, type LoggedStand, pastOf, type RunHistory, standOf } from './run-history.ts'
+import { SqliteLog } from './sqlite-log.ts'
 
 export type CoordinatorOptions = CoordinatorConfigInput & {
   readonly clock?: Clock
@@ -89,20 +90,21 @@ async function open(parts: {
   const runDir = path.resolve(config.runDir)
   makeFolder(runDir)
   const lock = resources.own(lockRun(runDir), held => held.release())
-  const store = resources.own(new Store(path.join(runDir, 'coordinator.sqlite')), opened => opened.close())
-  const runId = config.runId ?? store.past().runId ?? path.basename(runDir)
+  const log = resources.own(new SqliteLog(path.join(runDir, 'coordinator.sqlite')), opened => opened.close())
+  const history = log.read()
+  const runId = config.runId ?? history.runId ?? path.basename(runDir)
   const logger = openLogger(parts, runDir).child({ runId, pkg: 'coordinator' })
-  const recovered = await recover({ config, store, runDir, environment: parts.storeEnvironment, logger })
+  const recovered = await recover({ config, history, runDir, environment: parts.storeEnvironment, logger })
 
-  store.beginLife({ runId, job: config.job, resume: recovered.checkpoint?.path, startStep: recovered.step })
-  const feed = new EventFeed(store)
+  log.beginLife({ runId, job: config.job, resume: recovered.checkpoint?.path, startStep: recovered.step })
+  const feed = new EventFeed(log)
   const { joinTimeoutMs, lingerMs, maxEventStreams } = config
   const membership = membershipConfig(config, runId, runDir)
   assertWelcomeTravels(membership)
   const refusals = new Refusals(logger, clock)
   const coordinator = new Coordinator({
     config: membership,
-    store,
+    log,
     feed,
     clock,
     logger,
@@ -111,7 +113,7 @@ async function open(parts: {
     laneKey: randomBytes(32).toString('hex'),
     refusals,
   })
-  coordinator.begin(recovered, nameOf(config.job))
+  await coordinator.begin(recovered, nameOf(config.job))
 
   const { tls, maxStrangers } = config
   const guard = new ConnectionGuard({ maxStrangers, strangerMs, refusals, clock })
@@ -216,14 +218,14 @@ function asJson(job: unknown): unknown {
 /** Where this run begins: at nothing, or at a checkpoint and what the log says about its step. */
 async function recover(parts: {
   readonly config: CoordinatorConfig
-  readonly store: Store
+  readonly history: RunHistory
   readonly runDir: string
   readonly environment: StoreEnvironment
   readonly logger: Logger
 }): Promise<RecoveredEvent> {
-  const { config, store, runDir, environment, logger } = parts
-  const past = store.past()
-  const stand = config.continueRun ? store.stand() : undefined
+  const { config, history, runDir, environment, logger } = parts
+  const past = pastOf(history)
+  const stand = config.continueRun ? standOf(history) : undefined
   if (stand !== undefined) {
     const { checkpoints, ...known } = stand
     const samplesTo = stand.samplesTo ?? stand.step * config.globalBatch
@@ -245,7 +247,7 @@ async function recover(parts: {
   }
   const { path: resume, manifest, skipped } = await findCheckpoint(resolveLocation(config.resume), { environment })
   for (const one of skipped) logger.warn({ ...one }, 'checkpoint.skipped')
-  const logged = store.commitOf(manifest.step)
+  const logged = heldCommit(history, manifest.step)
   return {
     type: 'recovered',
     generation: past.lastGeneration,

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import readline from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { Store } from '@skein/coordinator'
+import { type RunHistory, SqliteLog } from '@skein/coordinator'
 import { root, type RunEvent, tinyJob } from '../skein-process.ts'
 
 const cli = fileURLToPath(new URL('../../../packages/cli/dist/main.js', import.meta.url))
@@ -140,12 +140,12 @@ export class ElasticRun implements AsyncDisposable {
   }
 
   /** The commit log, read as any tool would. */
-  commits(): ReturnType<Store['commits']> {
-    const store = new Store(path.join(this.runDir, 'coordinator.sqlite'))
+  commits(): RunHistory['commits'] {
+    const log = new SqliteLog(path.join(this.runDir, 'coordinator.sqlite'))
     try {
-      return store.commits()
+      return log.read().commits
     } finally {
-      store.close()
+      log.close()
     }
   }
 

@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { Store } from '@skein/coordinator'
+import { SqliteLog } from '@skein/coordinator'
 import { sleep } from '@skein/core'
 import { temporaryFolder } from '@skein/testkit'
 import { Cluster, type ClusterOptions, coordinatorNode } from 'skein/chaos'
@@ -53,14 +53,14 @@ async function timeTo(cluster: Cluster, fits: (event: RunEvent) => boolean, time
 
 /** The log of the run so far: each step once, each sample once. */
 function expectWhole(cluster: Cluster, folder: string): void {
-  const store = new Store(path.join(folder, 'run', 'coordinator.sqlite'))
+  const log = new SqliteLog(path.join(folder, 'run', 'coordinator.sqlite'))
   try {
-    const commits = store.commits()
+    const commits = log.read().commits
     expect(commits.map(({ step }) => step)).toEqual(commits.map((_, i) => i + 1))
     expect(commits.map(({ samplesTo }) => samplesTo)).toEqual(commits.map(({ step }) => 16 * step))
     expect(commits.at(-1)?.step).toBeGreaterThan(3)
   } finally {
-    store.close()
+    log.close()
   }
   expect(cluster.events.filter(event => event.event === 'error')).toEqual([])
 }

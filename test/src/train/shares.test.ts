@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Store } from '@skein/coordinator'
+import { SqliteLog } from '@skein/coordinator'
 import { temporaryFolder } from '@skein/testkit'
 import { expect, it } from 'vitest'
 import { type RunEvent, runSkein, startSkein, type StepEvent, stepsOf } from '../skein-process.ts'
@@ -64,15 +64,15 @@ it('a worker that is half as fast gets fewer samples, and more again when it is 
     expect(step.samples).toEqual([cursor, cursor + 12])
     cursor += 12
   }
-  const store = new Store(path.join(runDir, 'coordinator.sqlite'))
+  const log = new SqliteLog(path.join(runDir, 'coordinator.sqlite'))
   try {
-    expect(store.shares()).toEqual([
+    expect(log.read().divisions).toEqual([
       { generation: 1, fromStep: 1, shares: [4, 4, 4] },
       { generation: 1, fromStep: first.fromStep, shares: [5, 5, 2] },
       { generation: 1, fromStep: second.fromStep, shares: [4, 4, 4] },
     ])
   } finally {
-    store.close()
+    log.close()
   }
 
   // Who takes which samples changes no loss but by the order of sums.

@@ -128,11 +128,11 @@ async function reportOf(facts: {
   readonly last: RunEvent
 }): Promise<ChaosReport> {
   const { run, seed, done, late, longestStallMs, last } = facts
-  const { Store } = await import('@skein/coordinator')
-  const store = new Store(path.join(run.runDir, 'coordinator.sqlite'))
+  const { SqliteLog } = await import('@skein/coordinator')
+  const log = new SqliteLog(path.join(run.runDir, 'coordinator.sqlite'))
   try {
-    const generations = store.generations()
-    const { problems, ...found } = checkLog(store.commits(), generations, store.shares(), run.job.batch.global)
+    const { generations, commits, divisions } = log.read()
+    const { problems, ...found } = checkLog(commits, generations, divisions, run.job.batch.global)
     const isWhole = last.event === 'done' && Number(last['steps']) === run.job.steps
     const all = [...problems, ...late, ...(isWhole ? [] : [`the run ended with ${JSON.stringify(last)}`])]
     return {
@@ -148,7 +148,7 @@ async function reportOf(facts: {
       verdict: all.length === 0 ? 'passed' : 'failed',
     }
   } finally {
-    store.close()
+    log.close()
   }
 }
 

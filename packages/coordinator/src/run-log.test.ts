@@ -4,7 +4,8 @@ import { temporaryFolder } from '@skein/testkit'
 import { expect, test } from 'vitest'
 import { EventFeed } from './event-feed.ts'
 import { lockRun } from './run-lock.ts'
-import { Store } from './store.ts'
+import { heldCommit, pastOf, standOf } from './run-history.ts'
+import { SqliteLog } from './sqlite-log.ts'
 
 const life = { runId: 'r1', job: { steps: 3 }, resume: undefined, startStep: 0 }
 const commit = (step: number, generation = 1, digest = `d${step}`) =>
@@ -37,7 +38,7 @@ const generation = (number: number, startStep: number) =>
 test('what was appended is there after the file is opened again, and a resumed step is told by its newest generation', () => {
   using folder = temporaryFolder('store')
   const file = path.join(folder.path, 'log.sqlite')
-  const first = new Store(file)
+  const first = new SqliteLog(file)
   first.beginLife(life)
   first.append([generation(1, 0), { type: 'started', generation: 1, step: 0, digest: 'd0' }], [])
   for (const step of [1, 2, 3]) first.append([commit(step)], [{ event: 'checkpoint', step, path: `/c/${step}` }])
@@ -48,8 +49,8 @@ test('what was appended is there after the file is opened again, and a resumed s
   first.close()
   first.close()
 
-  const second = new Store(file)
-  expect(second.past()).toEqual({
+  const second = new SqliteLog(file)
+  expect(pastOf(second.read())).toEqual({
     runId: 'r1',
     lastGeneration: 1,
     lastStep: 3,
@@ -59,10 +60,10 @@ test('what was appended is there after the file is opened again, and a resumed s
   second.beginLife({ ...life, resume: '/c/2', startStep: 2 })
   expect(second.numEvents, 'events are those of this life').toBe(0)
   second.append([generation(2, 2), commit(3, 2, 'other')], [])
-  expect(second.commitOf(3)?.digest).toBe('other')
-  expect(second.commitOf(2)?.digest).toBe('d2')
-  expect(second.commitOf(4)).toBeUndefined()
-  expect(second.commits().map(row => [row.step, row.generation])).toEqual([
+  expect(heldCommit(second.read(), 3)?.digest).toBe('other')
+  expect(heldCommit(second.read(), 2)?.digest).toBe('d2')
+  expect(heldCommit(second.read(), 4)).toBeUndefined()
+  expect(second.read().commits.map(row => [row.step, row.generation])).toEqual([
     [1, 1],
     [2, 1],
     [3, 1],
@@ -73,7 +74,7 @@ test('what was appended is there after the file is opened again, and a resumed s
 
 test('the shares of a generation are those of its last change, and each is told with its first step', () => {
   using folder = temporaryFolder('store')
-  const store = new Store(path.join(folder.path, 'log.sqlite'))
+  const store = new SqliteLog(path.join(folder.path, 'log.sqlite'))
   store.beginLife(life)
   const alone = generation(1, 0)
   const [member] = alone.members
@@ -82,18 +83,18 @@ test('the shares of a generation are those of its last change, and each is told 
     { ...member, workerId: 'w2', rank: 1, share: 4 },
   ]
   store.append([{ ...alone, members: two }, commit(1)], [])
-  expect(store.stand()?.members).toMatchObject([
+  expect(standOf(store.read())?.members).toMatchObject([
     { workerId: 'w1', share: 4 },
     { workerId: 'w2', share: 4 },
   ])
   store.append([{ type: 'shares', generation: 1, fromStep: 4, shares: [6, 2] }], [])
-  expect(store.stand()?.members).toMatchObject([
+  expect(standOf(store.read())?.members).toMatchObject([
     { workerId: 'w1', share: 6 },
     { workerId: 'w2', share: 2 },
   ])
   store.append([generation(2, 1)], [])
-  expect(store.stand()?.members).toMatchObject([{ workerId: 'w1', share: 8 }])
-  expect(store.shares()).toEqual([
+  expect(standOf(store.read())?.members).toMatchObject([{ workerId: 'w1', share: 8 }])
+  expect(store.read().divisions).toEqual([
     { generation: 1, fromStep: 1, shares: [4, 4] },
     { generation: 1, fromStep: 4, shares: [6, 2] },
     { generation: 2, fromStep: 2, shares: [8] },
@@ -103,7 +104,7 @@ test('the shares of a generation are those of its last change, and each is told 
 
 test('an append that fails leaves nothing behind and says so', () => {
   using folder = temporaryFolder('store')
-  const store = new Store(path.join(folder.path, 'log.sqlite'))
+  const store = new SqliteLog(path.join(folder.path, 'log.sqlite'))
   store.beginLife(life)
   store.append([commit(1)], [])
   const event = { event: 'checkpoint', step: 2, path: '/c/2' } as const
@@ -111,7 +112,7 @@ test('an append that fails leaves nothing behind and says so', () => {
   expect(() => store.append([commit(2), commit(1)], [event])).toThrow(
     expect.objectContaining({ code: 'SKEIN_COORDINATOR_STORE_FAILED' }),
   )
-  expect(store.commits().length).toBe(1)
+  expect(store.read().commits.length).toBe(1)
   expect(store.numEvents).toBe(0)
   store.append([commit(2)], [event])
   expect(store.readEvents(0, 10)).toEqual([JSON.stringify(event)])
@@ -122,7 +123,7 @@ test('a file that is no log is refused', () => {
   using folder = temporaryFolder('store')
   const file = path.join(folder.path, 'log.sqlite')
   fs.writeFileSync(file, 'this is not a database, but it is long enough to be looked at as one. '.repeat(20))
-  expect(() => new Store(file)).toThrow(expect.objectContaining({ code: 'SKEIN_COORDINATOR_STORE_FAILED' }))
+  expect(() => new SqliteLog(file)).toThrow(expect.objectContaining({ code: 'SKEIN_COORDINATOR_STORE_FAILED' }))
 })
 
 test('the lock of a run is held by one, named to the next, and free after release', () => {
@@ -146,23 +147,23 @@ test('the lock of a run is held by one, named to the next, and free after releas
 
 test('a feed goes on from the log to what could not be logged, and tells when there is news', async () => {
   using folder = temporaryFolder('feed')
-  const store = new Store(path.join(folder.path, 'log.sqlite'))
+  const store = new SqliteLog(path.join(folder.path, 'log.sqlite'))
   store.beginLife(life)
   const feed = new EventFeed(store)
   const event = (step: number) => ({ event: 'checkpoint', step, path: 'p' }) as const
-  const stepsFrom = (from: number, limit = 10) =>
-    feed.read(from, limit).map(line => (JSON.parse(line) as { step: number }).step)
+  const stepsFrom = async (from: number, limit = 10) =>
+    (await feed.read(from, limit)).map(line => (JSON.parse(line) as { step: number }).step)
   const news = feed.news()
   store.append([], [event(1), event(2), event(3)])
   feed.announce()
   await news
-  expect(stepsFrom(0)).toEqual([1, 2, 3])
-  expect(stepsFrom(1, 1)).toEqual([2])
-  expect(stepsFrom(7)).toEqual([])
+  expect(await stepsFrom(0)).toEqual([1, 2, 3])
+  expect(await stepsFrom(1, 1)).toEqual([2])
+  expect(await stepsFrom(7)).toEqual([])
   feed.addUnlogged([event(4), event(5)])
   expect(feed.length).toBe(5)
-  expect(stepsFrom(3)).toEqual([4, 5])
-  expect(stepsFrom(4)).toEqual([5])
+  expect(await stepsFrom(3)).toEqual([4, 5])
+  expect(await stepsFrom(4)).toEqual([5])
   const end = feed.news()
   feed.end()
   await end

@@ -2,6 +2,15 @@ import { SkeinError } from '@skein/core'
 import type { LogRecord, RunEvent } from '@skein/membership'
 import { CoordinatorErrors } from './errors.ts'
 import { loadSqlite } from './quiet-sqlite.ts'
+import type {
+  LoggedCheckpoint,
+  LoggedCommit,
+  LoggedDivision,
+  LoggedEnding,
+  LoggedGeneration,
+  RunHistory,
+} from './run-history.ts'
+import type { LifeFacts, RunLog } from './run-log.ts'
 
 const schema = `
   CREATE TABLE IF NOT EXISTS run (runId TEXT NOT NULL, createdAt TEXT NOT NULL, job TEXT NOT NULL);
@@ -28,52 +37,14 @@ const schema = `
     life INTEGER NOT NULL, number INTEGER NOT NULL, json TEXT NOT NULL, PRIMARY KEY (life, number)) WITHOUT ROWID;
 `
 
-/** What the log says about the past of a run. */
-export interface LoggedPast {
-  readonly runId: string | undefined
-  readonly lastGeneration: number
-  /** The last committed step of the last generation that committed one; 0 for none. */
-  readonly lastStep: number
-  readonly lastCheckpoint: { readonly step: number; readonly path: string } | undefined
-  readonly untrainedLoss: number | undefined
-}
-
-/** Where a run stands by its log: what a coordinator that is started again goes on from. */
-export interface LoggedStand {
-  readonly generation: number
-  /** The last committed step of the history that holds. */
-  readonly step: number
-  readonly digest: string | undefined
-  readonly samplesTo: number | undefined
-  /** Those at or before that step, the newest first; some may have been removed since. */
-  readonly checkpoints: readonly { readonly step: number; readonly path: string }[]
-  /** Members of the last generation. */
-  readonly members: readonly { readonly workerId: string; readonly incarnation: string; readonly share: number }[]
-}
-
-/** Who took how many samples of the steps of a generation, from one on, by rank. */
-export interface LoggedShares {
-  readonly generation: number
-  readonly fromStep: number
-  readonly shares: readonly number[]
-}
-
-export interface LoggedCommit {
-  readonly step: number
-  readonly generation: number
-  readonly samplesFrom: number
-  readonly samplesTo: number
-  readonly digest: string
-  readonly loss: number | null
-}
-
 type Row = Readonly<Record<string, unknown>>
+type ShareRow = { readonly generation: number; readonly fromStep: number; readonly samples: number }
 
 /**
- * The durable truth of a run: an SQLite file in WAL mode with synchronous=FULL, so that what `append` was given is on disk when
+ * A log on this machine: an SQLite file in WAL mode with synchronous=FULL, so that what `append` was given is on disk when
  * it returns. One writer, protected by the run's lock; readable with any SQLite tool at any time.
  */
-export class Store {
+export class SqliteLog implements RunLog {
   readonly #database: InstanceType<ReturnType<typeof loadSqlite>['DatabaseSync']>
   readonly #wallClock: () => string
   #life = 0
@@ -97,91 +68,47 @@ export class Store {
     })
   }
 
-  /** The events of this coordinator's life so far. */
   get numEvents(): number {
     return this.#numEvents
   }
 
-  past(): LoggedPast {
-    const run = this.#database.prepare('SELECT runId FROM run').get() as Row | undefined
-    const generation = this.#database.prepare('SELECT max(generation) AS last FROM generations').get() as Row
-    const commit = this.#database
-      .prepare('SELECT max(step) AS step FROM commits WHERE generation = (SELECT max(generation) FROM commits)')
-      .get() as Row
-    const checkpoint = this.#database.prepare('SELECT step, path FROM checkpoints ORDER BY rowid DESC LIMIT 1').get() as
-      | { step: number; path: string }
-      | undefined
-    const untrained = this.#database
-      .prepare(
-        `SELECT json ->> 'loss' AS loss FROM events WHERE json ->> 'event' = 'eval' AND json ->> 'phase' = 'untrained' LIMIT 1`,
-      )
-      .get() as Row | undefined
+  read(): RunHistory {
+    const run = this.#rows('SELECT runId FROM run')[0]
+    const untrained = this.#rows(
+      `SELECT json ->> 'loss' AS loss FROM events WHERE json ->> 'event' = 'eval' AND json ->> 'phase' = 'untrained' LIMIT 1`,
+    )[0]
+    const ending = this.#rows('SELECT status, reason FROM lives ORDER BY life DESC LIMIT 1')[0]
     return {
       runId: run === undefined ? undefined : String(run['runId']),
-      lastGeneration: Number(generation['last'] ?? 0),
-      lastStep: Number(commit['step'] ?? 0),
-      lastCheckpoint: checkpoint === undefined ? undefined : { step: checkpoint.step, path: checkpoint.path },
+      generations: this.#generations(),
+      divisions: this.#divisions(),
+      commits: this.#rows(
+        'SELECT step, generation, samplesFrom, samplesTo, digest, loss FROM commits ORDER BY step, generation',
+      ) as unknown as LoggedCommit[],
+      checkpoints: this.#rows('SELECT step, path FROM checkpoints ORDER BY rowid') as unknown as LoggedCheckpoint[],
       untrainedLoss: typeof untrained?.['loss'] === 'number' ? untrained['loss'] : undefined,
+      ending: typeof ending?.['status'] === 'string' ? (ending as unknown as LoggedEnding) : undefined,
     }
   }
 
-  /** All generations in order: where each began, and with which parameters (null: it never started). */
-  generations(): { readonly generation: number; readonly startStep: number; readonly startDigest: string | null }[] {
-    return this.#database
-      .prepare('SELECT generation, startStep, startDigest FROM generations ORDER BY generation')
-      .all() as unknown as { generation: number; startStep: number; startDigest: string | null }[]
+  #generations(): LoggedGeneration[] {
+    const members = Map.groupBy(
+      this.#rows('SELECT generation, workerId, incarnation FROM members ORDER BY rank'),
+      row => row['generation'],
+    )
+    return this.#rows('SELECT generation, startStep, startDigest FROM generations ORDER BY generation').map(row => ({
+      ...(row as unknown as Omit<LoggedGeneration, 'members'>),
+      members: (members.get(row['generation']) ?? []).map(({ workerId, incarnation }) => ({
+        workerId: String(workerId),
+        incarnation: String(incarnation),
+      })),
+    }))
   }
 
-  /** Undefined where no generation was ever formed. */
-  stand(): LoggedStand | undefined {
-    const generation = this.#database
-      .prepare('SELECT generation, startStep, startDigest FROM generations ORDER BY generation DESC LIMIT 1')
-      .get() as { generation: number; startStep: number; startDigest: string | null } | undefined
-    if (generation === undefined) return undefined
-    // A generation begins at the last commit that holds, or goes back to a checkpoint: later rows of older ones do not hold.
-    const made = this.#database
-      .prepare('SELECT * FROM commits WHERE generation = ? ORDER BY step DESC LIMIT 1')
-      .get(generation.generation) as unknown as LoggedCommit | undefined
-    const step = made?.step ?? generation.startStep
-    const commit = made ?? this.commitOf(step)
-    const checkpoints = this.#database
-      .prepare('SELECT step, path FROM checkpoints WHERE step <= ? ORDER BY step DESC, rowid DESC')
-      .all(step) as unknown as { step: number; path: string }[]
-    const shares = this.shares().findLast(row => row.generation === generation.generation)?.shares
-    const members = this.#database
-      .prepare('SELECT workerId, incarnation FROM members WHERE generation = ? ORDER BY rank')
-      .all(generation.generation) as unknown as { workerId: string; incarnation: string }[]
-    return {
-      generation: generation.generation,
-      step,
-      digest: commit?.digest ?? generation.startDigest ?? undefined,
-      samplesTo: commit?.samplesTo,
-      checkpoints: checkpoints.map(({ step: savedStep, path }) => ({ step: savedStep, path })),
-      members: members.map((member, rank) => ({ ...member, share: shares?.[rank] ?? 0 })),
-    }
-  }
-
-  /** The commit of `step` that holds, if the log has one. */
-  commitOf(step: number): LoggedCommit | undefined {
-    return this.#database
-      .prepare('SELECT * FROM commits WHERE step = ? ORDER BY generation DESC LIMIT 1')
-      .get(step) as unknown as LoggedCommit | undefined
-  }
-
-  /** All rows of the commit log in the order of steps, superseded ones too. */
-  commits(): LoggedCommit[] {
-    return this.#database
-      .prepare('SELECT step, generation, samplesFrom, samplesTo, digest, loss FROM commits ORDER BY step, generation')
-      .all() as unknown as LoggedCommit[]
-  }
-
-  /** All divisions of the batch, in the order of generations and steps. */
-  shares(): LoggedShares[] {
-    const rows = this.#database
-      .prepare('SELECT generation, fromStep, samples FROM shares ORDER BY generation, fromStep, rank')
-      .all() as unknown as { generation: number; fromStep: number; samples: number }[]
+  #divisions(): LoggedDivision[] {
     const divisions: { generation: number; fromStep: number; shares: number[] }[] = []
-    for (const { generation, fromStep, samples } of rows) {
+    const rows = this.#rows('SELECT generation, fromStep, samples FROM shares ORDER BY generation, fromStep, rank')
+    for (const { generation, fromStep, samples } of rows as unknown as ShareRow[]) {
       const last = divisions.at(-1)
       if (last?.generation === generation && last.fromStep === fromStep) last.shares.push(samples)
       else divisions.push({ generation, fromStep, shares: [samples] })
@@ -189,8 +116,14 @@ export class Store {
     return divisions
   }
 
-  /** Enters this coordinator as the run's leader. */
-  beginLife(facts: { runId: string; job: unknown; resume: string | undefined; startStep: number }): void {
+  #rows(sql: string): Row[] {
+    return this.#database
+      .prepare(sql)
+      .all()
+      .map(row => ({ ...row }))
+  }
+
+  beginLife(facts: LifeFacts): void {
     this.#transaction(() => {
       const at = this.#wallClock()
       const isNew = this.#database.prepare('SELECT 1 FROM run').get() === undefined
@@ -206,7 +139,6 @@ export class Store {
     })
   }
 
-  /** Writes records and events in one transaction; they are on disk when this returns. @throws SKEIN_COORDINATOR_STORE_FAILED */
   append(records: readonly LogRecord[], events: readonly RunEvent[]): void {
     if (records.length === 0 && events.length === 0) return
     this.#transaction(() => {
@@ -217,7 +149,6 @@ export class Store {
     this.#numEvents += events.length
   }
 
-  /** JSON lines of this life's events from number `from` on, at most `limit`. */
   readEvents(from: number, limit: number): string[] {
     const rows = this.#database
       .prepare('SELECT json FROM events WHERE life = ? AND number >= ? ORDER BY number LIMIT ?')
@@ -225,7 +156,6 @@ export class Store {
     return rows.map(row => row.json)
   }
 
-  /** Idempotent. */
   close(): void {
     if (!this.#isOpen) return
     this.#isOpen = false
