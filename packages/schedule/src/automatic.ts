@@ -43,15 +43,13 @@ export const automatic: Family = {
       .filter(family => family.refuses?.(sizes) === undefined)
       .map((family): Schedule => ({ ...family.generate(sizes), name: 'auto', promise: upTo(ranks).map(() => cap) }))
       .filter(schedule => Math.max(...peakActivations(schedule)) <= cap)
-    const timed = handmade.map(schedule => ({ schedule, time: simulate(schedule, costs).makespan }))
-    const greedy = greedySchedules(sizes, cap).map(schedule => ({ schedule, time: simulate(schedule, costs).makespan }))
+    const timed = [...handmade, ...greedySchedules(sizes, cap)].map(schedule => ({
+      schedule,
+      time: simulate(schedule, costs).makespan,
+    }))
     const found = policiesFor(sizes, cap).flatMap(policy => scheduleBy(policy, sizes, cap) ?? [])
-    const best = [...timed, ...greedy, ...found].reduce<(typeof timed)[number] | undefined>(
-      (least, one) => (least === undefined || one.time < least.time - 1e-9 ? one : least),
-      undefined,
-    )
-    // With no forward in advance and every W forced there is always one.
-    return (best as (typeof timed)[number]).schedule
+    // There is always one: a greedy list of a pipe without branches never comes to a stand.
+    return [...timed, ...found].reduce((least, one) => (one.time < least.time - 1e-9 ? one : least)).schedule
   },
   forms: {
     messages: ({ ranks, microbatches }) => messagesOver(ranks - 1, microbatches),
