@@ -1,5 +1,6 @@
 import os from 'node:os'
 import type { Bench } from './bench-case.ts'
+import { catchUp } from './catch-up.ts'
 import { collectivesBench } from './collectives.ts'
 import { control } from './control.ts'
 import { orchestration } from './orchestration.ts'
@@ -28,6 +29,7 @@ export const benches: Readonly<Record<string, (report: Report) => Promise<Opened
   startup: alone(startup),
   recovery: openRecovery,
   control: alone(control),
+  'catch-up': alone(catchUp),
 }
 
 function alone(bench: Bench): () => Promise<OpenedBench> {

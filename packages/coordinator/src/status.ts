@@ -58,6 +58,7 @@ export interface MemberStatus {
   readonly strikes: number
   readonly lastSeenMs: Ms | null
   readonly progress: number | null
+  /** The last step it has made; of one that waits: whose state it holds. */
   readonly step: number | null
   readonly pid: number
   readonly device: Member['device']
@@ -106,7 +107,7 @@ export function statusOf(state: MembershipState, { facts, steps, lastStep, numEv
         strikes: strikesOf(state, member.workerId, nowMs),
         lastSeenMs: seen === undefined ? null : nowMs - seen.lastSeenMs,
         progress: seen?.progress ?? null,
-        step: seen?.step ?? null,
+        step: (member.rank === undefined ? member.holds[0]?.step : seen?.step) ?? null,
         pid: member.pid,
         device: member.device,
         lane: member.lane,
