@@ -38,13 +38,18 @@ export function rewound(state: MembershipState): MembershipState {
   return { ...state, committed: { step, digest: undefined, samplesTo: step * state.config.globalBatch } }
 }
 
-/** At most the maximum: who holds the state first, then by the order of joining; in rank order. */
+/**
+ * At most the maximum: who holds the state, then who has caught up, then by the order of joining; in rank order. Where the first two are enough
+ * the others are left to catch up: nobody waits for a whole state.
+ */
 export function choose(state: MembershipState, candidates: readonly Member[]): Member[] {
+  const { minWorkers, maxWorkers } = state.config
   const holding = candidates.filter(member => holdsCommitted(state, member))
   const others = candidates.filter(member => !holdsCommitted(state, member))
-  return [...holding, ...others]
-    .slice(0, state.config.maxWorkers)
-    .sort((a, b) => compareWorkerIds(a.workerId, b.workerId))
+  const near = others.filter(member => member.caughtUp)
+  const isEnough = holding.length > 0 && holding.length + near.length >= minWorkers
+  const far = isEnough ? [] : others.filter(member => !member.caughtUp)
+  return [...holding, ...near, ...far].slice(0, maxWorkers).sort((a, b) => compareWorkerIds(a.workerId, b.workerId))
 }
 
 /** The same as workers are told it: by the ranks of those who hold the state. */

@@ -96,11 +96,15 @@ export function considerRegroup(state: MembershipState, before: readonly Effect[
     },
   ]
   return {
-    state: { ...state, regroup: { afterStep, reason: said, saves } },
+    state: { ...near(state, coming), regroup: { afterStep, reason: said, saves } },
     effects,
     reason: `${why}; the generation ends after step ${afterStep}: ${said}`,
   }
 }
+
+/** Who holds the last commit now lacks two steps at the most when it is taken in. */
+const near = (state: MembershipState, coming: readonly Member[]): MembershipState =>
+  coming.reduce((next, { workerId }) => withMember(next, workerId, { caughtUp: true }), state)
 
 /** The last step to be made, as things stand. */
 export const lastStepOf = ({ config, stop }: MembershipState): number =>
