@@ -1,3 +1,4 @@
+import { MessageChannel } from 'node:worker_threads'
 import { type Clock, deferred } from '@skein/core'
 import { customDataset, openCustomDataset } from '@skein/data'
 import type { ResolvedJob } from '@skein/job'
@@ -192,6 +193,16 @@ describe('trainLoop', () => {
       [12, 'final'],
     ])
     expect(group.ranks[1]?.evaluations).toEqual([])
+  })
+
+  it('lets timers and other threads be heard at each step, also where no answer is waited for', async () => {
+    const group = meetingPoint(1)
+    const turns: number[] = []
+    const { port1, port2 } = new MessageChannel()
+    port2.on('message', (step: number) => turns.push(step))
+    await group.run(0, step => port1.postMessage(step))
+    port1.close()
+    expect(turns).toEqual(Array.from({ length: 12 }, (_, i) => i + 1))
   })
 
   it('gives one rank and four the same parameters but for the order of sums', async () => {

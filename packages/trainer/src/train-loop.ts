@@ -45,6 +45,12 @@ export interface TrainOutcome {
 }
 
 /**
+ * Lets signals, timers and the messages of every thread in. Node hands on the messages of one port until there are none: a step that runs inside such a
+ * message, and is answered while it runs, would keep all others waiting.
+ */
+const turnOfTheLoop = () => new Promise<void>(resolve => setImmediate(resolve))
+
+/**
  * One worker's part in a generation, from `startStep` to the end of the run or of the generation: steps, votes, evaluations and
  * checkpoints. Throws what ended the generation where that came first; the state then holds the last commit and maybe one step more.
  *
@@ -89,6 +95,7 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
     peers.vote(report)
     context.onStep?.(result)
     lastStep = step
+    await turnOfTheLoop()
     const evaluates = job.eval.every > 0 && step % job.eval.every === 0
     const saves = job.checkpoint.every > 0 && step % job.checkpoint.every === 0
     if (!evaluates && !saves) continue
