@@ -1,6 +1,7 @@
 import os from 'node:os'
 import type { Bench } from './bench-case.ts'
 import { catchUp } from './catch-up.ts'
+import { checkpoint } from './checkpoint.ts'
 import { collectivesBench } from './collectives.ts'
 import { control } from './control.ts'
 import { orchestration } from './orchestration.ts'
@@ -30,6 +31,7 @@ export const benches: Readonly<Record<string, (report: Report) => Promise<Opened
   recovery: openRecovery,
   control: alone(control),
   'catch-up': alone(catchUp),
+  checkpoint: alone(checkpoint),
 }
 
 function alone(bench: Bench): () => Promise<OpenedBench> {

@@ -12,8 +12,8 @@ import type { FromWriter, Snapshot, ToWriter, WriterOptions } from './writer-mes
 const { root, ...options } = workerData as WriterOptions
 let last: Promise<void> = Promise.resolve()
 
-// On Linux, of this thread alone: where kernels use every core, hashing takes what they leave. Elsewhere it would be the whole process.
-if (process.platform === 'linux') os.setPriority(0, os.constants.priority.PRIORITY_LOW)
+// On Linux, of this thread alone: where kernels use every core, hashing takes little from them, and is not starved. Elsewhere it would be the whole process.
+if (process.platform === 'linux') os.setPriority(0, os.constants.priority.PRIORITY_BELOW_NORMAL)
 
 parentPort?.on('message', ({ id, snapshot }: ToWriter) => {
   last = last.then(async () => {
