@@ -155,6 +155,10 @@ export class SimulatedRun implements Surroundings {
     return [source.state, source.former].find(state => state?.step === step)
   }
 
+  committedOf(member: GenerationMember, generation: number): HeldState | undefined {
+    return this.#byPort.get(member.lane.port)?.committedIn(generation)
+  }
+
   voteFor(generation: number, { step, digest }: HeldState, [from, to]: readonly [number, number]): Vote {
     return {
       generation,

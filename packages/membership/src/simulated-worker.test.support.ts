@@ -3,6 +3,7 @@ import { digestAfter } from './digest-oracle.test.support.ts'
 import type { MembershipEvent } from './events.ts'
 import { protocolVersion } from './joining.ts'
 import type { CoordinatorMessage, GenerationMember, Vote } from './messages.ts'
+import { SimulatedCatchUp } from './simulated-catch-up.test.support.ts'
 import type { LaneOwner } from './simulated-lanes.test.support.ts'
 import type { LinkOwner } from './simulated-links.test.support.ts'
 import type { HeldState, LinkId, MembershipConfig } from './state.ts'
@@ -28,6 +29,8 @@ export interface Surroundings {
   meet(worker: SimulatedWorker, generation: number, place: string, members: readonly GenerationMember[]): void
   /** What the process behind a lane address holds. */
   stateOf(member: GenerationMember | undefined, step: number): HeldState | undefined
+  /** What it gives to one who waits: undefined where it is gone, or the generation is over there. */
+  committedOf(member: GenerationMember, generation: number): HeldState | undefined
   /** `share`: [from, to) of the batch. */
   voteFor(generation: number, state: HeldState, share: readonly [number, number]): Vote
   /** The process has ended before its time: the network breaks what was open. */
@@ -44,6 +47,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
   readonly workerId: string
   readonly lanePort: number
   readonly #run: Surroundings
+  readonly #catchUp: SimulatedCatchUp
   incarnation: string
   link: LinkId | undefined
   /** Killed, refused for good, or failed. */
@@ -80,6 +84,16 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     this.workerId = workerId
     this.lanePort = lanePort
     this.incarnation = run.newIncarnation(workerId)
+    this.#catchUp = new SimulatedCatchUp({
+      held: () => this.state,
+      after: (mostMs, act) => this.#after(mostMs, act),
+      committedOf: (member, generation) => run.committedOf(member, generation),
+      onHeld: held => {
+        this.state = held
+        this.former = undefined
+        this.say({ type: 'caughtUp', holds: this.#holds })
+      },
+    })
   }
 
   get generationNumber(): number | undefined {
@@ -121,6 +135,12 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
 
   get #holds(): HeldState[] {
     return [this.state, this.former].flatMap(held => (held === undefined ? [] : [held]))
+  }
+
+  /** What it gives to those who wait while it trains. */
+  committedIn(generation: number): HeldState | undefined {
+    if (this.isDead || this.isStopped || this.generation?.generation !== generation) return undefined
+    return this.#holds.find(held => held.step === this.#committed)
   }
 
   say(event: WithoutLink<Extract<MembershipEvent, { link: string }>>): void {
@@ -199,7 +219,8 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     }
     if (origin.ranks.includes(this.rank)) {
       const held = this.#holds.find(state => state.step === startStep)
-      if (held === undefined) this.#run.problem(`${this.workerId} was taken to hold step ${startStep}`)
+      if (held === undefined || this.#catchUp.isTorn)
+        this.#run.problem(`${this.workerId} was taken to hold step ${startStep}`)
       else this.#begin(generation, held)
       return
     }
@@ -214,6 +235,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
   #begin(generation: number, state: HeldState): void {
     this.state = state
     this.former = undefined
+    this.#catchUp.restored()
     this.say({ type: 'ready', generation, digest: state.digest })
   }
 
@@ -229,10 +251,11 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
         })
         return
       case 'catch-up':
-        this.#after(300, () => this.say({ type: 'caughtUp', holds: this.#holds }))
+        this.#catchUp.begin(message)
         return
       case 'generation':
         this.#endGeneration()
+        this.#catchUp.taken()
         this.generation = message
         this.#shares = [{ fromStep: message.startStep + 1, shares: message.members }]
         this.#committed = message.startStep
