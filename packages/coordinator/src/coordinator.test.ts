@@ -74,7 +74,7 @@ async function start() {
   })
   const none = undefined
   const fresh = { generation: 0, step: 0, digest: none, samplesTo: 0, checkpoint: none, members: [] }
-  const begun = coordinator.begin({ type: 'recovered', ...fresh, untrainedLoss: none }, none)
+  const begun = coordinator.begin({ type: 'recovered', ...fresh, untrainedLoss: none }, [], none)
   await log.settle()
   await begun
   const open = () => {

@@ -1,3 +1,4 @@
+import type { SkippedCheckpoint } from '@skein/checkpoint'
 import { asSkeinError, type Clock, type Deferred, deferred, type ErrorRecord, SkeinError, within } from '@skein/core'
 import {
   type Decision,
@@ -85,9 +86,13 @@ export class Coordinator {
   }
 
   /** Says what run this is and where it begins; once, before anything else. */
-  async begin(recovered: RecoveredEvent, name: string | undefined): Promise<void> {
+  async begin(
+    recovered: RecoveredEvent,
+    skipped: readonly SkippedCheckpoint[],
+    name: string | undefined,
+  ): Promise<void> {
     const { runId, runDir, numWorkers, totalSteps } = this.#parts.config
-    const event: RunEvent = {
+    const run: RunEvent = {
       event: 'run',
       runId,
       runDir,
@@ -97,7 +102,9 @@ export class Coordinator {
       startStep: recovered.step,
       ...(recovered.checkpoint === undefined ? {} : { resume: recovered.checkpoint.path }),
     }
-    await this.#parts.log.append([], [event])
+    for (const one of skipped) this.#parts.logger.warn({ ...one }, 'checkpoint.skipped')
+    const passedOver = skipped.map(one => ({ event: 'checkpoint-skipped' as const, ...one }))
+    await this.#parts.log.append([], [run, ...passedOver])
     this.apply(recovered)
   }
 

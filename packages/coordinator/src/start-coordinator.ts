@@ -2,7 +2,13 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import type http from 'node:http'
 import path from 'node:path'
-import { findCheckpoint, resolveLocation, type StoreEnvironment, wholeOrSkipped } from '@skein/checkpoint'
+import {
+  findCheckpoint,
+  resolveLocation,
+  type SkippedCheckpoint,
+  type StoreEnvironment,
+  wholeOrSkipped,
+} from '@skein/checkpoint'
 import { type Clock, SkeinError, systemClock } from '@skein/core'
 import type { MembershipConfig, RecoveredEvent } from '@skein/membership'
 import { createLogger, type Logger } from '@skein/telemetry'
@@ -94,7 +100,7 @@ async function open(parts: {
   const history = log.read()
   const runId = config.runId ?? history.runId ?? path.basename(runDir)
   const logger = openLogger(parts, runDir).child({ runId, pkg: 'coordinator' })
-  const recovered = await recover({ config, history, runDir, environment: parts.storeEnvironment, logger })
+  const { recovered, skipped } = await recover({ config, history, runDir, environment: parts.storeEnvironment, logger })
 
   log.beginLife({ runId, job: config.job, resume: recovered.checkpoint?.path, startStep: recovered.step })
   const feed = new EventFeed(log)
@@ -113,7 +119,7 @@ async function open(parts: {
     laneKey: randomBytes(32).toString('hex'),
     refusals,
   })
-  await coordinator.begin(recovered, nameOf(config.job))
+  await coordinator.begin(recovered, skipped, nameOf(config.job))
 
   const { tls, maxStrangers } = config
   const guard = new ConnectionGuard({ maxStrangers, strangerMs, refusals, clock })
@@ -215,6 +221,12 @@ function asJson(job: unknown): unknown {
   return JSON.parse(JSON.stringify(job) ?? 'null')
 }
 
+interface Recovered {
+  readonly recovered: RecoveredEvent
+  /** Checkpoints that are newer than the one it names, and not whole. */
+  readonly skipped: readonly SkippedCheckpoint[]
+}
+
 /** Where this run begins: at nothing, or at a checkpoint and what the log says about its step. */
 async function recover(parts: {
   readonly config: CoordinatorConfig
@@ -222,19 +234,22 @@ async function recover(parts: {
   readonly runDir: string
   readonly environment: StoreEnvironment
   readonly logger: Logger
-}): Promise<RecoveredEvent> {
+}): Promise<Recovered> {
   const { config, history, runDir, environment, logger } = parts
   const past = pastOf(history)
   const stand = config.continueRun ? standOf(history) : undefined
   if (stand !== undefined) {
     const { checkpoints, ...known } = stand
     const samplesTo = stand.samplesTo ?? stand.step * config.globalBatch
-    const checkpoint = await firstWhole(checkpoints, environment, logger)
-    return { type: 'recovered', ...known, samplesTo, checkpoint, untrainedLoss: past.untrainedLoss }
+    const { checkpoint, skipped } = await firstWhole(checkpoints, environment, logger)
+    return {
+      recovered: { type: 'recovered', ...known, samplesTo, checkpoint, untrainedLoss: past.untrainedLoss },
+      skipped,
+    }
   }
   if (config.resume === undefined) {
     if (past.lastStep > 0) throw runExists(runDir, past.lastStep, past.lastCheckpoint?.path)
-    return {
+    const recovered: RecoveredEvent = {
       type: 'recovered',
       generation: past.lastGeneration,
       step: 0,
@@ -244,11 +259,11 @@ async function recover(parts: {
       members: [],
       untrainedLoss: undefined,
     }
+    return { recovered, skipped: [] }
   }
   const { path: resume, manifest, skipped } = await findCheckpoint(resolveLocation(config.resume), { environment })
-  for (const one of skipped) logger.warn({ ...one }, 'checkpoint.skipped')
   const logged = heldCommit(history, manifest.step)
-  return {
+  const recovered: RecoveredEvent = {
     type: 'recovered',
     generation: past.lastGeneration,
     step: manifest.step,
@@ -258,6 +273,7 @@ async function recover(parts: {
     members: [],
     untrainedLoss: past.untrainedLoss,
   }
+  return { recovered, skipped }
 }
 
 /** Of what the log names, the newest first: what retention has removed is passed over silently, what is damaged is said. */
@@ -265,17 +281,18 @@ async function firstWhole(
   logged: LoggedStand['checkpoints'],
   environment: StoreEnvironment,
   logger: Logger,
-): Promise<RecoveredEvent['checkpoint']> {
+): Promise<{ readonly checkpoint: RecoveredEvent['checkpoint']; readonly skipped: readonly SkippedCheckpoint[] }> {
+  const skipped: SkippedCheckpoint[] = []
   for (const checkpoint of logged) {
     try {
       const looked = await wholeOrSkipped(checkpoint.path, { environment })
-      if ('manifest' in looked) return checkpoint
-      logger.warn({ ...looked }, 'checkpoint.skipped')
+      if ('manifest' in looked) return { checkpoint, skipped }
+      skipped.push(looked)
     } catch (error) {
       logger.debug({ err: error, path: checkpoint.path }, 'checkpoint.gone')
     }
   }
-  return undefined
+  return { checkpoint: undefined, skipped }
 }
 
 function membershipConfig(config: CoordinatorConfig, runId: string, runDir: string): MembershipConfig {

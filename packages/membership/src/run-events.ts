@@ -77,6 +77,8 @@ export type RunEvent =
     }
   | { readonly event: 'checkpoint'; readonly step: number; readonly path: string }
   | CheckpointFailedEvent
+  /** Newer than the one the run goes on from, and not whole. */
+  | { readonly event: 'checkpoint-skipped'; readonly path: string; readonly code: string; readonly reason: string }
   | { readonly event: 'stopping'; readonly afterStep: number; readonly reason: string }
   | DoneEvent
   | ErrorEvent

@@ -33,9 +33,10 @@ function rawLine(view: RunView, event: RunEvent): string | undefined {
       return view.note
     case 'checkpoint':
       return `checkpoint after step ${numberField(event, 'step') ?? '?'}: ${textField(event, 'path') ?? '?'}`
-    case 'shares':
     case 'checkpoint-failed':
       return `CHECKPOINT FAILED after step ${numberField(event, 'step') ?? '?'}, the training goes on: ${textField(event, 'what') ?? '?'}`
+    case 'checkpoint-skipped':
+    case 'shares':
     case 'stopping':
       return view.note
     default:

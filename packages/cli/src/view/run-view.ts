@@ -121,6 +121,11 @@ export function advance(view: RunView, event: RunEvent): RunView {
         ...view,
         note: `the checkpoint after step ${numberField(event, 'step') ?? '?'} failed: ${textField(event, 'what') ?? '?'}`,
       }
+    case 'checkpoint-skipped':
+      return {
+        ...view,
+        note: `the checkpoint ${textField(event, 'path') ?? '?'} is passed over: ${textField(event, 'reason') ?? 'no reason given'}`,
+      }
     case 'stopping':
       return {
         ...view,
