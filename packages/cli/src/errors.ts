@@ -12,6 +12,11 @@ export const CliErrors = {
     retry: 'never',
     meaning: 'A process started by the launcher ended before the run did; its last words are in the message.',
   },
+  NO_FILE_LIMIT: {
+    code: 'SKEIN_CLI_NO_FILE_LIMIT',
+    retry: 'never',
+    meaning: 'The system does not let `skein chaos` bound the files of a worker, which stands for a full disk.',
+  },
   START_TIMEOUT: {
     code: 'SKEIN_CLI_START_TIMEOUT',
     retry: 'same-op',

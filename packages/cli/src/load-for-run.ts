@@ -19,6 +19,7 @@ export interface JobOptions {
   readonly precision?: 'f32' | 'bf16'
   readonly lr?: number
   readonly runDir?: string
+  readonly checkpointEvery?: number
   readonly checkpointDir?: string
   /** A checkpoint, or true: the newest of this job. */
   readonly resume?: string | true
@@ -47,7 +48,7 @@ export async function loadForRun(
   now = new Date(),
 ): Promise<RunToStart> {
   const file = path.resolve(jobFile)
-  const { workers, steps, data, seed, precision, lr, checkpointDir } = options
+  const { workers, steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
   const job = await loadJob(file, {
     ...(workers === undefined ? {} : { workers }),
     ...(steps === undefined ? {} : { steps }),
@@ -55,6 +56,7 @@ export async function loadForRun(
     ...(seed === undefined ? {} : { seed }),
     ...(precision === undefined ? {} : { precision }),
     ...(lr === undefined ? {} : { lr }),
+    ...(checkpointEvery === undefined ? {} : { checkpointEvery }),
     ...(checkpointDir === undefined ? {} : { checkpointDir }),
   })
   const found = options.resume === undefined ? undefined : await checkpointFor(job, options.resume, environment)
@@ -87,13 +89,14 @@ async function checkpointFor(
 
 /** The same options as flags, for the coordinator process. */
 export function jobFlags(options: JobOptions): string[] {
-  const { steps, data, seed, precision, lr, checkpointDir } = options
+  const { steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
   const flags = {
     '--steps': steps,
     '--data': data,
     '--seed': seed,
     '--precision': precision,
     '--lr': lr,
+    '--checkpoint-every': checkpointEvery,
     '--checkpoint-dir': checkpointDir,
   }
   return Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [flag, String(value)]))

@@ -380,6 +380,11 @@ function jobOptions(command: Command): Command {
       new Option('--precision <kind>', 'arithmetic of the kernels').argParser(oneOf('--precision', ['f32', 'bf16'])),
     )
     .option('--lr <rate>', 'peak learning rate', positiveNumber('--lr'))
+    .option(
+      '--checkpoint-every <n>',
+      'steps between checkpoints; 0: only at the end',
+      wholeNumber('--checkpoint-every', 0),
+    )
 }
 
 function nonNegative(option: string) {

@@ -1,9 +1,10 @@
 import { deferred, sleep, within } from '@skein/core'
 import type { Child } from '../launch/child.ts'
 import type { RunEvent } from '../run-event.ts'
+import { fillDisk, tearNewest, untilSaved } from './checkpoint-faults.ts'
 import { Cluster, type ClusterOptions } from './cluster.ts'
 import { coordinatorNode } from './cluster-network.ts'
-import { type Fault, needsNetwork } from './faults.ts'
+import { type Fault, needsCheckpoints, needsNetwork } from './faults.ts'
 import type { FrameHit } from './frame-watch.ts'
 
 export interface ChaosOptions extends Omit<ClusterOptions, 'network' | 'canJump'> {
@@ -13,11 +14,14 @@ export interface ChaosOptions extends Omit<ClusterOptions, 'network' | 'canJump'
   readonly onFault: (fault: Fault, target: string) => void
   /** What it took away is back. */
   readonly onOver: (fault: Fault) => void
+  /** What a fault was to leave as it was, and did not. */
+  readonly onProblem: (problem: string) => void
   readonly timeoutMs: number
 }
 
 const stormSize = 4
 const flaps = 3
+const longestAwayMs = 3_000
 const hourMs = 3_600_000
 /** Crawls, beside links within one machine. */
 const slowLink = { rateMbit: 20, delayMs: 20, jitterMs: 5 }
@@ -28,6 +32,8 @@ export class ChaosRun {
   #cluster: Cluster | undefined
   #names = 0
   #nextFault = 0
+  #fullDisks = Promise.resolve()
+  #restarts = Promise.resolve()
 
   constructor(options: ChaosOptions) {
     this.#options = options
@@ -71,6 +77,7 @@ export class ChaosRun {
     const target = targetOf(cluster, fault)
     if (target === undefined) return
     const { name, child } = target
+    if (needsCheckpoints(fault)) await untilSaved(cluster, this.#options.timeoutMs)
     const hit = await this.#place(cluster, fault, name)
     this.#options.onFault(fault, name)
     await this.#do(cluster, fault, name, child, hit)
@@ -94,6 +101,21 @@ export class ChaosRun {
       disarm()
       closing.removeEventListener('abort', end)
     })
+  }
+
+  /** The coordinator dies and is away for a while; one death after the other. */
+  async #restart(cluster: Cluster, { forMs }: Fault, start: () => Promise<void>): Promise<void> {
+    this.#restarts = this.#restarts.then(async () => {
+      cluster.coordinator?.killNow()
+      await cluster.coordinator?.exited
+      await sleep(Math.min(forMs, longestAwayMs), cluster.closing)
+      await start()
+    })
+    await this.#restarts
+  }
+
+  #tell(problems: readonly string[]): void {
+    for (const problem of problems) this.#options.onProblem(problem)
   }
 
   async #do(
@@ -145,10 +167,19 @@ export class ChaosRun {
         await cluster.startWorker(name)
         break
       case 'coordinator':
-        cluster.coordinator?.killNow()
-        await cluster.coordinator?.exited
-        await sleep(Math.min(fault.forMs, 3_000), cluster.closing)
-        await cluster.startCoordinator()
+        await this.#restart(cluster, fault, () => cluster.startCoordinator())
+        break
+      case 'torn':
+        await this.#restart(cluster, fault, async () => {
+          const how = (fault.who + fault.atStep) % 2 === 0 ? 'cut short' : 'altered'
+          const { runDir, timeoutMs } = this.#options
+          this.#tell(await tearNewest(cluster, { runDir, how, timeoutMs }))
+        })
+        break
+      case 'disk':
+        // One after the other: there is one disk.
+        this.#fullDisks = this.#fullDisks.then(async () => this.#tell(await fillDisk(cluster, this.#options.timeoutMs)))
+        await this.#fullDisks
         break
       case 'partition':
       case 'one-way': {
@@ -187,7 +218,8 @@ interface Target {
 
 /** Whom a fault is done to; undefined: nobody is there for it. */
 function targetOf(cluster: Cluster, { kind, workerId, rank, who }: Fault): Target | undefined {
-  if (kind === 'coordinator') return { name: 'coordinator' }
+  if (kind === 'coordinator' || kind === 'torn') return { name: 'coordinator' }
+  if (kind === 'disk') return { name: 'disk' }
   if (kind === 'join' || kind === 'storm') return { name: 'new' }
   const alive = [...cluster.workers].filter(([, child]) => child.running).toSorted(([a], [b]) => (a < b ? -1 : 1))
   const byRank = rank === undefined ? undefined : nameOfRank(cluster, rank)

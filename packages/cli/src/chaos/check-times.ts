@@ -33,6 +33,8 @@ export const boundsMs: Readonly<Record<FaultKind, Ms>> = {
   slow: 5_000,
   corrupt: 2_000,
   clock: 0,
+  disk: 0,
+  torn: 10_000,
 }
 
 /** A step, and what a machine that also runs all the workers adds to any wait. */
@@ -58,4 +60,5 @@ export function checkTimes(steps: readonly StepTime[], faults: readonly FaultTim
 }
 
 /** Without a coordinator nothing is committed. */
-const outageMs = ({ kind, fromMs, untilMs }: FaultTime): Ms => (kind === 'coordinator' ? untilMs - fromMs : 0)
+const outageMs = ({ kind, fromMs, untilMs }: FaultTime): Ms =>
+  kind === 'coordinator' || kind === 'torn' ? untilMs - fromMs : 0

@@ -5,12 +5,15 @@ import { CliErrors } from '../errors.ts'
 import { followEvents } from '../follow-events.ts'
 import { Child, type ChildExit } from '../launch/child.ts'
 import { parseRunEvent, type RunEvent, textField } from '../run-event.ts'
+import { limitFiles } from './break-disk.ts'
 import { ClusterNetwork, coordinatorNode } from './cluster-network.ts'
 
 export interface ClusterOptions {
   readonly jobFile: string
   readonly workers: number
   readonly steps: number
+  /** Instead of the job's. */
+  readonly checkpointEvery?: number
   readonly runDir: string
   readonly token: string
   /** Of each worker's kernels. */
@@ -43,6 +46,8 @@ export class Cluster implements AsyncDisposable {
   #news = deferred<void>()
   #coordinator: Child | undefined
   #port = 0
+  /** Of any file that a worker writes. */
+  #maxFileBytes: number | undefined
   #url = ''
 
   private constructor(options: ClusterOptions) {
@@ -102,14 +107,16 @@ export class Cluster implements AsyncDisposable {
     }
     const logs = path.join(this.#options.runDir, 'logs')
     const todo = `read ${logs}; the last events: ${JSON.stringify(this.events.slice(-4))}`
-    return within(Promise.race([find(), this.#ended.promise.then(() => find())]), { what, timeoutMs, todo })
+    const found = Promise.race([find(), this.#ended.promise.then(() => find())])
+    return within(found, { what, timeoutMs, todo, signal: this.closing })
   }
 
   async startCoordinator(): Promise<void> {
-    const { jobFile, workers, steps, runDir } = this.#options
+    const { jobFile, workers, steps, runDir, checkpointEvery } = this.#options
     const isAgain = this.#coordinator !== undefined
     const listening = deferred<string>()
     const args = ['coordinator', '--job', jobFile, '--workers', String(workers), '--steps', String(steps)]
+    if (checkpointEvery !== undefined) args.push('--checkpoint-every', String(checkpointEvery))
     const child = this.#start(
       'coordinator',
       [...args, '--run-dir', runDir, '--port', String(this.#port), ...(isAgain ? ['--continue'] : [])],
@@ -148,7 +155,14 @@ export class Cluster implements AsyncDisposable {
     const child = this.#start(name, args)
     this.#workers.set(name, child)
     if (place !== undefined) void child.exited.then(() => place.close())
+    if (this.#maxFileBytes !== undefined) await limitFiles(child, this.#maxFileBytes)
     return child
+  }
+
+  /** No worker can write a file beyond this many bytes, as if the disk were full then; undefined: as it was. */
+  async limitFiles(maxBytes: number | undefined): Promise<void> {
+    this.#maxFileBytes = maxBytes
+    await Promise.all([...this.#workers.values()].map(child => limitFiles(child, maxBytes)))
   }
 
   /** Sets the wall clock of a process (`coordinatorNode`, or a worker's name) ahead, or back; timers go on as they were. */

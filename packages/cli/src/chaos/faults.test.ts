@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { drawFaults, faultKinds, needsNetwork, parseFaults, parseScript } from './faults.ts'
+import { drawFaults, faultKinds, needsCheckpoints, needsNetwork, parseFaults, parseScript } from './faults.ts'
 
 test('the same seed draws the same faults, in the order of steps, and every kind comes up', () => {
   const faults = drawFaults(7, 200, 50)
@@ -7,7 +7,9 @@ test('the same seed draws the same faults, in the order of steps, and every kind
   expect(drawFaults(8, 200, 50)).not.toEqual(faults)
   expect(faults.map(fault => fault.atStep)).toEqual(faults.map(fault => fault.atStep).toSorted((a, b) => a - b))
   expect(faults.every(({ atStep }) => atStep >= 1 && atStep <= 45)).toBe(true)
+  expect(faults.filter(needsCheckpoints).every(({ atStep }) => atStep <= 35)).toBe(true)
   expect(new Set(faults.map(fault => fault.kind))).toEqual(new Set(faultKinds))
+  expect(new Set(faults.filter(needsCheckpoints).map(fault => fault.kind))).toEqual(new Set(['disk', 'torn']))
 })
 
 test('faults can be written down', () => {

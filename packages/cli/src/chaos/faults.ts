@@ -30,6 +30,10 @@ export const faultKinds = [
   'corrupt',
   /** The wall clock of a worker and that of the coordinator jump, an hour ahead or back, for a while. */
   'clock',
+  /** No file of a worker may grow beyond half a checkpoint, until one has failed: what a full disk does, on any disk. */
+  'disk',
+  /** SIGKILL the coordinator; the newest checkpoint is cut short (even steps) or altered (odd ones) before it is started again. */
+  'torn',
 ] as const
 
 export type FaultKind = (typeof faultKinds)[number]
@@ -55,19 +59,30 @@ const linkKinds: ReadonlySet<FaultKind> = new Set(['partition', 'one-way', 'slow
 /** Whether it needs a network that can be interfered with. */
 export const needsNetwork = ({ kind, place }: Fault): boolean => linkKinds.has(kind) || place !== undefined
 
+const checkpointKinds: ReadonlySet<FaultKind> = new Set(['disk', 'torn'])
+
+/** Whether it is done to checkpoints: waits for some, and can only be shown where more come. */
+export const needsCheckpoints = ({ kind }: Fault): boolean => checkpointKinds.has(kind)
+
 const longestMs = 8_000
 const defaultMs = 1_000
 
-/** The same faults for the same seed, spread over the first nine tenths of the run, in the order of steps. */
+/**
+ * The same faults for the same seed, spread over the first nine tenths of the run, in the order of steps. Those to checkpoints leave time for
+ * one more before the last, of which a run is not to lose any.
+ */
 export function drawFaults(seed: number, count: number, steps: number): Fault[] {
   const random = seededRandom(seed)
-  const last = Math.max(1, Math.floor(0.9 * steps))
-  return Array.from({ length: count }, () => ({
-    kind: faultKinds[random.nextInt(faultKinds.length)] as FaultKind,
-    atStep: 1 + random.nextInt(last),
-    who: random.nextInt(1_000),
-    forMs: 200 + random.nextInt(longestMs),
-  })).toSorted((a, b) => a.atStep - b.atStep)
+  return Array.from({ length: count }, () => {
+    const kind = faultKinds[random.nextInt(faultKinds.length)] as FaultKind
+    const last = Math.max(1, Math.floor((checkpointKinds.has(kind) ? 0.7 : 0.9) * steps))
+    return {
+      kind,
+      atStep: 1 + random.nextInt(last),
+      who: random.nextInt(1_000),
+      forMs: 200 + random.nextInt(longestMs),
+    }
+  }).toSorted((a, b) => a.atStep - b.atStep)
 }
 
 /** "kill@12" or "kill:w1@12" or "stop:w0@20:6000" (ms), parted by commas. @throws RangeError with the part that is none */

@@ -4,10 +4,12 @@ import os from 'node:os'
 import path from 'node:path'
 import { SkeinError } from '@skein/core'
 import { mallocEnvironment } from '@skein/device'
+import { checkCheckpoints, type CheckpointNews } from '../chaos/check-checkpoints.ts'
 import { checkLog } from '../chaos/check-log.ts'
 import { ChaosRun } from '../chaos/chaos-run.ts'
 import { checkTimes, type FaultTime, type StepTime } from '../chaos/check-times.ts'
-import { drawFaults, type Fault, parseFaults, parseScript } from '../chaos/faults.ts'
+import { drawFaults, type Fault, needsCheckpoints, parseFaults, parseScript } from '../chaos/faults.ts'
+import type { ResolvedJob } from '@skein/job'
 import { CliErrors } from '../errors.ts'
 import { threadsPerWorker } from '../launch/launch-local.ts'
 import { loadForRun } from '../load-for-run.ts'
@@ -66,11 +68,14 @@ export async function chaos(options: ChaosCommandOptions): Promise<number> {
     process.stdout.write(`${json ? JSON.stringify(event) : text}\n`)
   const done: ChaosReport['faults'][number][] = []
   const steps: StepTime[] = []
+  const news: CheckpointNews[] = []
+  const broken: string[] = []
   const times = new Map<Fault, FaultTime>()
   const chaosRun = new ChaosRun({
     jobFile: run.jobFile,
     workers: run.numWorkers,
     steps: run.job.steps,
+    ...(faults.some(needsCheckpoints) ? { checkpointEvery: oftenEnough(run.job) } : {}),
     runDir: run.runDir,
     token: randomBytes(24).toString('base64url'),
     threads: threadsPerWorker(os.availableParallelism(), run.numWorkers),
@@ -88,16 +93,22 @@ export async function chaos(options: ChaosCommandOptions): Promise<number> {
       const time = times.get(fault)
       if (time !== undefined) times.set(fault, { ...time, untilMs: performance.now() })
     },
+    onProblem: problem => broken.push(problem),
     onEvent(event) {
+      const { event: kind } = event
+      if (kind === 'checkpoint-failed' || kind === 'checkpoint-skipped') {
+        news.push({ event: kind, atMs: performance.now(), text: String(event['what'] ?? event['reason']) })
+      }
       if (event.event === 'step') steps.push({ step: Number(event['step']), atMs: performance.now() })
       if (json) say(event, '')
     },
   })
   const last = await chaosRun.play()
-  const missed = faults.filter(fault => fault.place !== undefined && !times.has(fault))
-  const late = checkTimes(steps, [...times.values()])
+  const missed = faults.filter(fault => (fault.place !== undefined || needsCheckpoints(fault)) && !times.has(fault))
+  const faultTimes = [...times.values()]
+  const found = [...broken, ...checkCheckpoints(news, faultTimes), ...checkTimes(steps, faultTimes)]
   const longestStallMs = Math.max(0, ...steps.map(({ atMs }, i) => atMs - (steps[i - 1]?.atMs ?? atMs)))
-  const report = await reportOf({ run, seed, done, late: [...missed.map(neverDone), ...late], longestStallMs, last })
+  const report = await reportOf({ run, seed, done, found: [...missed.map(neverDone), ...found], longestStallMs, last })
   const how = report.verdict === 'passed' ? 'passed' : `FAILED: ${report.problems.join('; ')}`
   say(
     report,
@@ -107,7 +118,14 @@ export async function chaos(options: ChaosCommandOptions): Promise<number> {
 }
 
 function neverDone({ kind, atStep, place }: Fault): string {
-  return `${kind} after step ${atStep} was never done: no frame with ${JSON.stringify(place)} came by`
+  const why = place === undefined ? 'there were no two checkpoints' : `no frame with ${JSON.stringify(place)} came by`
+  return `${kind} after step ${atStep} was never done: ${why}`
+}
+
+/** Steps between checkpoints where faults are done to them: many in a run. */
+function oftenEnough({ steps, checkpoint }: ResolvedJob): number {
+  const every = Math.max(1, Math.floor(steps / 20))
+  return checkpoint.every === 0 ? every : Math.min(every, checkpoint.every)
 }
 
 interface FaultEvent {
@@ -122,26 +140,26 @@ async function reportOf(facts: {
   readonly run: Awaited<ReturnType<typeof loadForRun>>
   readonly seed: number
   readonly done: ChaosReport['faults']
-  /** Waits beyond their bounds, and faults that never came to be. */
-  readonly late: readonly string[]
+  /** What is wrong beside the log: waits beyond their bounds, checkpoints, faults that never came to be. */
+  readonly found: readonly string[]
   readonly longestStallMs: number
   readonly last: RunEvent
 }): Promise<ChaosReport> {
-  const { run, seed, done, late, longestStallMs, last } = facts
+  const { run, seed, done, longestStallMs, last } = facts
   const { SqliteLog } = await import('@skein/coordinator')
   const log = new SqliteLog(path.join(run.runDir, 'coordinator.sqlite'))
   try {
     const { generations, commits, divisions } = log.read()
-    const { problems, ...found } = checkLog(commits, generations, divisions, run.job.batch.global)
+    const { problems, ...proven } = checkLog(commits, generations, divisions, run.job.batch.global)
     const isWhole = last.event === 'done' && Number(last['steps']) === run.job.steps
-    const all = [...problems, ...late, ...(isWhole ? [] : [`the run ended with ${JSON.stringify(last)}`])]
+    const all = [...problems, ...facts.found, ...(isWhole ? [] : [`the run ended with ${JSON.stringify(last)}`])]
     return {
       event: 'chaos',
       seed,
       faults: done,
       steps: Number(last['steps'] ?? 0),
       generations: generations.length,
-      ...found,
+      ...proven,
       longestStallMs,
       problems: all,
       runDir: run.runDir,
