@@ -139,7 +139,11 @@ function buildProgram(outcome: Outcome): Command {
     })
 
   tlsOptions(command('worker', 'join a run with this machine’s device'))
-    .requiredOption('--join <url>', 'http(s) URL of the coordinator; "-" reads it from stdin')
+    .requiredOption(
+      '--join <urls>',
+      'http(s) URL of the coordinator, or of each that may lead the run: URL1,URL2; "-" reads them from stdin',
+      nameList('--join'),
+    )
     .addOption(tokenOption())
     .option('--id <name>', 'lasting name of this worker (default: host, process and a random part)')
     .option('--threads <n>', 'threads of its kernels (default: all cores)', wholeNumber('--threads', 1, 4096))

@@ -19,8 +19,8 @@ export interface DialControlOptions extends ControlLimits {
 }
 
 /**
- * Opens a worker's control link. One attempt; SKEIN_TRANSPORT_UNREACHABLE is worth another.
- * @throws SKEIN_TRANSPORT_UNREACHABLE, _HANDSHAKE_TIMEOUT, _HANDSHAKE_INVALID, _UNAUTHORIZED, _BUSY, _BAD_ADDRESS, _TLS_…; SKEIN_ABORTED
+ * Opens a worker's control link. One attempt; an error with `retry: 'same-op'` is worth another.
+ * @throws SKEIN_TRANSPORT_UNREACHABLE, _HANDSHAKE_TIMEOUT, _HANDSHAKE_INVALID, _UNAUTHORIZED, _BUSY, _STANDBY, _BAD_ADDRESS, _TLS_…; SKEIN_ABORTED
  */
 export async function dialControl(options: DialControlOptions): Promise<ControlLink> {
   const { token, tls, timeoutMs = 10_000, signal } = options

@@ -71,6 +71,11 @@ export const TransportErrors = {
     retry: 'same-op',
     meaning: 'The peer is at its limit of connections, or was not ready for this one in time.',
   },
+  STANDBY: {
+    code: 'SKEIN_TRANSPORT_STANDBY',
+    retry: 'same-op',
+    meaning: 'The coordinator there stands by; another one leads, or will in a moment.',
+  },
   CLOSED: {
     code: 'SKEIN_TRANSPORT_CLOSED',
     retry: 'never',

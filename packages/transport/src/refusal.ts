@@ -13,6 +13,8 @@ export interface Refusal {
 }
 
 const reasonHeader = 'x-skein-reason'
+/** Where a standby says who leads: an http(s) URL. */
+const leaderHeader = 'x-skein-leader'
 
 /** Answers and closes. The socket must have its 'error' handler already. */
 export function refuseUpgrade(socket: Duplex, { status, why }: Pick<Refusal, 'status' | 'why'>): void {
@@ -37,6 +39,7 @@ export function refusedBy(
 ): SkeinError {
   if (status === 426 && String(headers['upgrade']).startsWith('TLS/')) return tlsNeeded(address)
   const given = headers[reasonHeader]
+  if (status === 421 && given !== undefined) return standsBy(address, headers[leaderHeader])
   const why = typeof given === 'string' ? given.slice(0, 300) : `HTTP status ${status}`
   const [row, todo] = meaningOf(status, given !== undefined)
   return new SkeinError(row, { what: `${address} refused the connection`, why, todo, details: { address, status } })
@@ -49,6 +52,16 @@ export function tlsNeeded(address: string): SkeinError {
     why: 'it was started with a certificate, and this side with an http:// address or without one',
     todo: 'use https:// in the address, and --tls DIR with the files that `skein certs` made',
     details: { address },
+  })
+}
+
+function standsBy(address: string, given: string | string[] | undefined): SkeinError {
+  const leader = typeof given === 'string' ? given.slice(0, 300) : undefined
+  return new SkeinError(TransportErrors.STANDBY, {
+    what: `${address} stands by`,
+    why: leader === undefined ? 'it does not know yet who leads the run' : `${leader} leads the run`,
+    todo: leader === undefined ? 'try again in a moment' : 'use the address of the one that leads',
+    details: { address, ...(leader === undefined ? {} : { leader }) },
   })
 }
 

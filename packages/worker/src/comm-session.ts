@@ -51,6 +51,8 @@ export class CommSession {
   #listener: Listener | undefined
   #lanes: LaneServer | undefined
   #link: ControlLink | undefined
+  /** As they are tried: one that was lost is the last. */
+  #coordinatorUrls: readonly string[]
   #isWelcome = false
   #replacedMs: number[] = []
   #loaded: Loaded | undefined
@@ -74,6 +76,7 @@ export class CommSession {
 
   constructor(start: CommStart, post: (message: ToDevice) => void) {
     this.#start = start
+    this.#coordinatorUrls = start.coordinatorUrls
     this.#post = post
     this.#logger = createLogger({
       level: start.log.level,
@@ -183,13 +186,20 @@ export class CommSession {
   /** Opens the control link and asks to be a member, with what is held. */
   async #join(timeoutMs: number): Promise<void> {
     const start = this.#start
-    const link = await joinCoordinator({ start, timeoutMs, signal: this.#closing.signal, logger: this.#logger })
+    const { link, url } = await joinCoordinator({
+      start,
+      urls: this.#coordinatorUrls,
+      timeoutMs,
+      signal: this.#closing.signal,
+      logger: this.#logger,
+    })
+    this.#logger.info({ url }, 'coordinator.found')
     this.#link = link
     link.onMessage(message => {
       if (link === this.#link) this.#hear(message)
     })
     void link.closed.then(reason => {
-      if (link === this.#link) this.#linkLost(reason.error)
+      if (link === this.#link) this.#linkLost(url, reason.error)
     })
     const ownHost = ownHostOf(start)
     const localPath = this.#listener?.localPath
@@ -262,10 +272,14 @@ export class CommSession {
     this.#catchUp.server.committed(this.#holds.find(held => held.step === step))
   }
 
-  /** The coordinator is gone, or this process was silent for too long: its state is kept, and it comes back. */
-  #linkLost(error: SkeinError): void {
+  /**
+   * The coordinator is gone or leads no more, or this process was silent for too long: its state is kept, and it comes back to
+   * whichever leads now.
+   */
+  #linkLost(url: string, error: SkeinError): void {
     if (this.#isOver || this.#closing.signal.aborted) return
     this.#link = undefined
+    this.#coordinatorUrls = this.#coordinatorUrls.toSorted((a, b) => Number(a === url) - Number(b === url))
     this.#logger.warn({ code: error.code, reason: error.message }, 'coordinator.lost')
     this.#endGeneration(coordinatorLost(error))
     this.#comeBack(randomInt(reconnectJitterMs))

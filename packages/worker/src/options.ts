@@ -3,8 +3,8 @@ import type { TlsIdentity } from '@skein/transport'
 
 /** How one worker process is started. The process entry (the CLI) fills this from flags and environment. */
 export interface WorkerOptions {
-  /** http(s) URL of the coordinator. */
-  readonly join: string
+  /** http(s) URL of the coordinator, or of each that may lead the run. */
+  readonly join: readonly string[]
   readonly token?: string
   /** Lasting name; drawn from the host's name and a random suffix when left out. */
   readonly workerId?: string

@@ -41,7 +41,7 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
   const lastOver = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   const numPieces = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   const start: CommStart = {
-    coordinatorUrl: options.join,
+    coordinatorUrls: options.join,
     token: options.token,
     workerId,
     lastOver,

@@ -50,7 +50,8 @@ export type ToDevice =
 
 /** What the comm thread is started with. */
 export interface CommStart {
-  readonly coordinatorUrl: string
+  /** Of all that may lead the run; at least one. */
+  readonly coordinatorUrls: readonly string[]
   readonly token: string | undefined
   readonly workerId: string
   /** int32 [1], shared: the number of the last generation that is over, for a device thread that has no time for messages. */

@@ -5,12 +5,13 @@ import type { Environment } from '../environment.ts'
 import { CliErrors } from '../errors.ts'
 import { endingOf } from '../launch/ending.ts'
 import { watchParent } from '../launch/parent.ts'
+import { nameList } from '../option-values.ts'
 import { reportError } from '../report-error.ts'
 import { readTlsIdentity, type TlsOptions } from '../tls-files.ts'
 
 export interface WorkerCommandOptions extends TlsOptions {
-  /** http(s) URL of the coordinator; "-": the first line of stdin. */
-  readonly join: string
+  /** http(s) URLs of the coordinators that may lead the run; "-": the first line of stdin has them. */
+  readonly join: readonly string[]
   readonly token?: string
   readonly id?: string
   readonly threads?: number
@@ -39,23 +40,23 @@ const endGraceMs = 30_000
  * Status 0 when the coordinator ended the run, or this worker's part in it, well.
  */
 export async function worker(options: WorkerCommandOptions): Promise<number> {
-  const parent = options.exitWithParent || options.join === '-' ? watchParent() : undefined
+  const isTold = options.join[0] === '-'
+  const parent = options.exitWithParent || isTold ? watchParent() : undefined
   using ending = endingOf(endGraceMs)
   const orphaned = new AbortController()
   void parent?.gone.then(() => orphaned.abort(launcherGone()))
   // Loading worker and device overlaps waiting for the address.
   const { runWorker } = await import('@skein/worker')
-  if (options.join === '-') await loadDevice(options)
-  const url =
-    options.join === '-'
-      ? await Promise.race([parent?.firstLine, aborted(ending.signal), aborted(orphaned.signal)])
-      : options.join
-  if (url === undefined || url === '') throw noAddress()
+  if (isTold) await loadDevice(options)
+  const told = isTold
+    ? await Promise.race([parent?.firstLine, aborted(ending.signal), aborted(orphaned.signal)])
+    : undefined
+  if (isTold && (told === undefined || told === '')) throw noAddress()
   const { token, id, threads, device, host, port, advertise, logDir, json } = options
   try {
     const tls = readTlsIdentity(options)
     const outcome = await runWorker({
-      join: url,
+      join: told === undefined ? options.join : nameList('--join')(told),
       listenHost: host,
       listenPort: port,
       advertiseHost: advertise?.host ?? (anyAddress.has(host) ? os.hostname() : host),
