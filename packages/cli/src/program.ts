@@ -130,6 +130,15 @@ function buildProgram(outcome: Outcome): Command {
     .option('--run-dir <dir>', 'folder of the run (default: checkpoint.to/NAME-TIME)')
     .option('--checkpoint-dir <place>', 'keep the checkpoints here instead: a folder, or s3://BUCKET/PREFIX')
     .option('--resume [path]', 'go on from a checkpoint')
+    .addOption(new Option('--store <kind>', 'where the log is kept').choices(['sqlite', 'etcd']).default('sqlite'))
+    .option('--etcd <urls>', 'http(s) URLs of etcd, separated by commas; of several coordinators of a run one leads')
+    .option(
+      '--etcd-ttl <s>',
+      'silence of the leader after which another one leads',
+      wholeNumber('--etcd-ttl', 1, 600),
+      5,
+    )
+    .option('--advertise <host>', 'host by which other machines reach this coordinator (default: --host)')
     .option('--continue', 'go on with the run in --run-dir from its last commit; its workers come back', false)
     .addOption(jsonOption())
     .addOption(new Option('--exit-with-parent', 'end when stdin ends').default(false).hideHelp())

@@ -56,6 +56,17 @@ export const coordinatorConfig = z.strictObject({
   maxStrangers: z.number().int().min(8).max(100_000).default(256).describe('connections that have not shown the token'),
   runDir: z.string().min(1).describe('folder of the run: log, checkpoints, logs'),
   runId: z.string().min(1).optional().describe("default: the folder's name"),
+  etcd: z
+    .strictObject({
+      endpoints: z
+        .array(z.url({ protocol: /^https?$/ }))
+        .min(1)
+        .describe("http(s) URLs of etcd's members"),
+      ttlSeconds: z.number().int().min(1).max(600).default(5).describe('silence of a leader after which another leads'),
+    })
+    .exactOptional()
+    .describe('keeps the log in etcd instead of runDir; of several coordinators one leads, the others stand by'),
+  advertise: z.string().min(1).exactOptional().describe('host by which others reach this coordinator; default: host'),
   resume: z.string().min(1).optional().describe('checkpoint to go on from, or a folder of them'),
   continueRun: z
     .boolean()

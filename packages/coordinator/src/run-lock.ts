@@ -39,7 +39,7 @@ export function lockRun(runDir: string): RunLock {
   const held = database
   let isOpen = true
   return {
-    publish: facts => fs.writeFileSync(factsFile, `${JSON.stringify(facts)}\n`, { mode: 0o600 }),
+    publish: facts => publishFacts(runDir, facts),
     release() {
       if (!isOpen) return
       isOpen = false
@@ -47,6 +47,11 @@ export function lockRun(runDir: string): RunLock {
       held.close()
     },
   }
+}
+
+/** For other tools on this machine. */
+export function publishFacts(runDir: string, facts: CoordinatorFacts): void {
+  fs.writeFileSync(path.join(runDir, 'coordinator.json'), `${JSON.stringify(facts)}\n`, { mode: 0o600 })
 }
 
 function lockError(runDir: string, factsFile: string, cause: unknown): SkeinError {

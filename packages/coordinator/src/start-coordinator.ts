@@ -23,10 +23,13 @@ import { CoordinatorErrors } from './errors.ts'
 import { EventFeed } from './event-feed.ts'
 import { addRoutes } from './http-routes.ts'
 import { keepWhy } from './keep-why.ts'
+import { leadByEtcd, type StandingBy } from './etcd/lead.ts'
+import type { Leadership } from './etcd/leadership.ts'
 import { listenOn, urlOf } from './listen.ts'
-import { lockRun } from './run-lock.ts'
+import { type CoordinatorFacts, lockRun, publishFacts } from './run-lock.ts'
+import type { RunLog } from './run-log.ts'
 import { Resources } from './resources.ts'
-import { heldCommit, type LoggedStand, pastOf, type RunHistory, standOf } from './run-history.ts'
+import { heldCommit, type LoggedEnding, type LoggedStand, pastOf, type RunHistory, standOf } from './run-history.ts'
 import { SqliteLog } from './sqlite-log.ts'
 
 export type CoordinatorOptions = CoordinatorConfigInput & {
@@ -37,6 +40,8 @@ export type CoordinatorOptions = CoordinatorConfigInput & {
   readonly logLevel?: string
   /** Variables by which a checkpoint on S3 is reached. */
   readonly storeEnvironment?: StoreEnvironment
+  /** With etcd: another one leads, and this one waits. */
+  readonly onStandBy?: (facts: StandingBy) => void
   /** Aborting it asks for the run's end after the steps under way, as `stop` does. */
   readonly signal?: AbortSignal
 }
@@ -69,13 +74,14 @@ const requestTimeoutMs = 20_000
  * _LISTEN_FAILED, and what a broken checkpoint throws; nothing is left open then
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
-  const { clock = systemClock, logger, logLevel, signal, storeEnvironment = {}, ...input } = options
+  const { clock = systemClock, logger, logLevel, signal, storeEnvironment = {}, onStandBy, ...input } = options
   const config = parseConfig({ ...input, job: asJson(input.job) })
+  if (config.etcd !== undefined && config.token === undefined) throw sharedTokenNeeded()
   const access = accessOf(config.host, config.token)
   if (config.tls !== undefined) checkTlsIdentity(config.tls, Date.now())
   const resources = new Resources()
   try {
-    return await open({ config, access, clock, logger, logLevel, signal, storeEnvironment, resources })
+    return await open({ config, access, clock, logger, logLevel, signal, storeEnvironment, onStandBy, resources })
   } catch (error) {
     await resources.close()
     throw error
@@ -90,24 +96,37 @@ async function open(parts: {
   readonly logLevel: string | undefined
   readonly signal: AbortSignal | undefined
   readonly storeEnvironment: StoreEnvironment
+  readonly onStandBy: ((facts: StandingBy) => void) | undefined
   readonly resources: Resources
 }): Promise<RunningCoordinator> {
   const { config, access, clock, signal, resources } = parts
   const runDir = path.resolve(config.runDir)
   makeFolder(runDir)
-  const lock = resources.own(lockRun(runDir), held => held.release())
-  const log = resources.own(new SqliteLog(path.join(runDir, 'coordinator.sqlite')), opened => opened.close())
-  const history = log.read()
+  const ownLogger = openLogger(parts, runDir).child({ pkg: 'coordinator' })
+  const refusals = new Refusals(ownLogger, clock)
+  const { log, leadership, port: ownPort, publish } = await openLog(parts, { runDir, logger: ownLogger, refusals })
+  const history = await log.read()
   const runId = config.runId ?? history.runId ?? path.basename(runDir)
-  const logger = openLogger(parts, runDir).child({ runId, pkg: 'coordinator' })
-  const { recovered, skipped } = await recover({ config, history, runDir, environment: parts.storeEnvironment, logger })
+  // Who leads after another one goes on with its run.
+  const continueRun = config.continueRun || (leadership !== undefined && config.resume === undefined)
+  if (leadership !== undefined && history.ending !== undefined && continueRun && !config.continueRun) {
+    await resources.close()
+    return endedBefore(history, history.ending, urlOf(config.host, ownPort, config.tls !== undefined), ownPort, access)
+  }
+  const logger = ownLogger.child({ runId })
+  const { recovered, skipped } = await recover({
+    config: { ...config, continueRun },
+    history,
+    runDir,
+    environment: parts.storeEnvironment,
+    logger,
+  })
 
-  log.beginLife({ runId, job: config.job, resume: recovered.checkpoint?.path, startStep: recovered.step })
+  await log.beginLife({ runId, job: config.job, resume: recovered.checkpoint?.path, startStep: recovered.step })
   const feed = new EventFeed(log)
   const { joinTimeoutMs, lingerMs, maxEventStreams } = config
   const membership = membershipConfig(config, runId, runDir)
   assertWelcomeTravels(membership)
-  const refusals = new Refusals(logger, clock)
   const coordinator = new Coordinator({
     config: membership,
     log,
@@ -119,6 +138,7 @@ async function open(parts: {
     laneKey: randomBytes(32).toString('hex'),
     refusals,
   })
+  leadership?.onLost(error => coordinator.stepDown(error))
   await coordinator.begin(recovered, skipped, nameOf(config.job))
 
   const { tls, maxStrangers } = config
@@ -139,10 +159,10 @@ async function open(parts: {
   resources.own(attachWorkers(server.server, { coordinator, access, config, clock, logger }), attached =>
     attached.close(),
   )
-  const port = await listenOn(server, config.host, config.port)
+  const port = await listenOn(server, config.host, ownPort)
   const url = urlOf(config.host, port, tls !== undefined)
   const warning = plainWarning(config.host, tls !== undefined)
-  lock.publish({ pid: process.pid, url, runId, ...(tls?.ca === undefined ? {} : { ca: tls.ca }) })
+  publish({ pid: process.pid, url, runId, ...(tls?.ca === undefined ? {} : { ca: tls.ca }) })
 
   resources.own(
     setInterval(() => coordinator.tick(), tickMs),
@@ -184,6 +204,56 @@ async function open(parts: {
   }
 }
 
+/** Where the log is, and who sees to it that it has one writer: the folder's lock, or a lease in etcd. */
+async function openLog(
+  { config, clock, signal, onStandBy, resources }: Parameters<typeof open>[0],
+  { runDir, logger, refusals }: { readonly runDir: string; readonly logger: Logger; readonly refusals: Refusals },
+): Promise<{
+  readonly log: RunLog
+  readonly leadership: Leadership | undefined
+  readonly port: number
+  readonly publish: (facts: CoordinatorFacts) => void
+}> {
+  const { etcd, port } = config
+  if (etcd === undefined) {
+    const lock = resources.own(lockRun(runDir), held => held.release())
+    const log = resources.own(new SqliteLog(path.join(runDir, 'coordinator.sqlite')), opened => opened.close())
+    return { log, leadership: undefined, port, publish: facts => lock.publish(facts) }
+  }
+  const led = await leadByEtcd({
+    config: { ...config, etcd },
+    runId: config.runId ?? path.basename(runDir),
+    clock,
+    logger,
+    refusals,
+    resources,
+    signal: signal ?? new AbortController().signal,
+    onStandBy: facts => onStandBy?.(facts),
+  })
+  return { ...led, publish: facts => publishFacts(runDir, facts) }
+}
+
+/** The run was over before this coordinator came to lead it. */
+function endedBefore(
+  history: RunHistory,
+  { status, reason }: LoggedEnding,
+  url: string,
+  port: number,
+  { token }: Access,
+): RunningCoordinator {
+  const { lastStep, lastCheckpoint } = pastOf(history)
+  const outcome = { status, reason, steps: lastStep, checkpoint: lastCheckpoint?.path ?? null }
+  return {
+    url,
+    port,
+    token,
+    warning: undefined,
+    finished: Promise.resolve(outcome),
+    stop: () => undefined,
+    close: () => Promise.resolve(),
+  }
+}
+
 /** A full disk must not hide how the run ended. */
 async function keepLastWhy(coordinator: Coordinator, runDir: string, logger: Logger): Promise<void> {
   try {
@@ -194,11 +264,18 @@ async function keepLastWhy(coordinator: Coordinator, runDir: string, logger: Log
 }
 
 function openLogger(
-  parts: { readonly logger: Logger | undefined; readonly logLevel: string | undefined; readonly resources: Resources },
+  parts: {
+    readonly config: CoordinatorConfig
+    readonly logger: Logger | undefined
+    readonly logLevel: string | undefined
+    readonly resources: Resources
+  },
   runDir: string,
 ): Logger {
   if (parts.logger !== undefined) return parts.logger
-  const file = path.join(runDir, 'logs', 'coordinator.log')
+  // With etcd another one may write beside it.
+  const name = parts.config.etcd === undefined ? 'coordinator.log' : `coordinator-${process.pid}.log`
+  const file = path.join(runDir, 'logs', name)
   return parts.resources.own(createLogger({ file, level: parts.logLevel ?? 'info' }), opened => opened.close())
 }
 
@@ -335,6 +412,13 @@ function runExists(runDir: string, lastStep: number, checkpoint: string | undefi
     details: { runDir, lastStep },
   })
 }
+
+const sharedTokenNeeded = (): SkeinError =>
+  new SkeinError(CoordinatorErrors.BAD_OPTIONS, {
+    what: 'token: coordinators that share a run in etcd need the same token, and none was given',
+    why: 'a token that each of them drew would let workers in at one of them only',
+    todo: 'pass the same --token (or SKEIN_TOKEN) to all of them and to the workers',
+  })
 
 const closedError = (runId: string): SkeinError =>
   new SkeinError(CoordinatorErrors.CLOSED, {

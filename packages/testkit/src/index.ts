@@ -1,4 +1,5 @@
 /** Test helpers: seeds, oracles, mutated bytes, temporary folders. Never shipped. */
+export { type EtcdServer, startEtcd } from './etcd-server.ts'
 export { maxAbsDifference, relativeL2 } from './compare.ts'
 export { fuzzRuns, mutate } from './mutate.ts'
 export { testSeed, useTestSeed } from './seed.ts'

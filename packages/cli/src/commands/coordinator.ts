@@ -1,5 +1,6 @@
 import type { Environment } from '../environment.ts'
 import { SkeinError } from '@skein/core'
+import { CliErrors } from '../errors.ts'
 import { endingOf } from '../launch/ending.ts'
 import { watchParent } from '../launch/parent.ts'
 import { loadForRun, type JobOptions } from '../load-for-run.ts'
@@ -14,6 +15,10 @@ export interface CoordinatorCommandOptions extends JobOptions, TlsOptions {
   readonly token?: string
   /** Go on with the run in the folder. */
   readonly continue: boolean
+  readonly store: 'sqlite' | 'etcd'
+  readonly etcd?: string
+  readonly etcdTtl: number
+  readonly advertise?: string
   readonly json: boolean
   readonly exitWithParent: boolean
   readonly environment: Environment
@@ -34,6 +39,7 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
     process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${text}\n`)
   try {
     const tls = readTlsIdentity(options)
+    const etcd = etcdOf(options)
     const [{ startCoordinator }, run] = await Promise.all([
       import('@skein/coordinator'),
       loadForRun(options.job, options, environment.store),
@@ -51,6 +57,13 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
       storeEnvironment: environment.store,
       signal: ending.signal,
       ...(token === undefined ? {} : { token }),
+      ...(etcd === undefined ? {} : { etcd }),
+      ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
+      onStandBy: facts =>
+        say(
+          { event: 'standby', ...facts, runDir: run.runDir },
+          `standing by on ${facts.url}; ${facts.leader} leads the run`,
+        ),
       ...(tls === undefined ? {} : { tls }),
       ...(run.resume === undefined ? {} : { resume: run.resume }),
     })
@@ -79,4 +92,17 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
     reportError(thrown, { json })
     return ending.status() ?? 1
   }
+}
+
+/** @throws SKEIN_CLI_… where the options do not go together */
+function etcdOf({ store, etcd, etcdTtl, runDir }: CoordinatorCommandOptions) {
+  if (store === 'sqlite' && etcd === undefined) return undefined
+  if (etcd === undefined || store === 'sqlite' || runDir === undefined) {
+    throw new SkeinError(CliErrors.USAGE, {
+      what: '--store etcd, --etcd URL and --run-dir DIR go together',
+      why: 'coordinators find the run that they share by the name of its folder, in the etcd of that address',
+      todo: 'pass all three, the same to each coordinator of the run',
+    })
+  }
+  return { endpoints: etcd.split(',').map(url => url.trim()), ttlSeconds: etcdTtl }
 }

@@ -1,0 +1,128 @@
+import { randomUUID } from 'node:crypto'
+import { asSkeinError, sleep } from '@skein/core'
+import type { LogRecord, RunEvent } from '@skein/membership'
+import { CoordinatorErrors } from '../errors.ts'
+import type { RunHistory } from '../run-history.ts'
+import type { LifeFacts, RunLog } from '../run-log.ts'
+import type { EtcdClient, Put } from './etcd-client.ts'
+import { type Leadership, leadershipLost } from './leadership.ts'
+import { historyOf, type LogEntry, untrainedLossIn } from './log-entry.ts'
+
+/** Keys of one answer: entries are small, a generation's grows with its members. */
+const keysPerRead = 500
+const retryMs = 50
+
+/**
+ * A log in etcd, under `<prefix>log/<number>`, with the events of each coordinator's life under `<prefix>events/<life>/<number of the first>`.
+ *
+ * Every write is one transaction, made only if this process's key of leadership is still there and nobody has written the entry of this number: a
+ * coordinator that was deposed, or whose answer was lost, can write nothing twice and nothing late.
+ */
+export class EtcdLog implements RunLog {
+  readonly #client: EtcdClient
+  readonly #prefix: string
+  readonly #leadership: Leadership
+  readonly #wallClock: () => string
+  /** Number of the next entry; known after `read`. */
+  #next = 0
+  #life = 0
+  #numEvents = 0
+
+  constructor(
+    parts: { readonly client: EtcdClient; readonly prefix: string; readonly leadership: Leadership },
+    wallClock: () => string = () => new Date().toISOString(),
+  ) {
+    this.#client = parts.client
+    this.#prefix = parts.prefix
+    this.#leadership = parts.leadership
+    this.#wallClock = wallClock
+  }
+
+  get numEvents(): number {
+    return this.#numEvents
+  }
+
+  async read(): Promise<RunHistory> {
+    const entries: LogEntry[] = []
+    const end = `${this.#prefix}log0`
+    let from = `${this.#prefix}log/`
+    for (;;) {
+      const values = await this.#client.range(from, { end, limit: keysPerRead })
+      entries.push(...values.map(({ value }) => JSON.parse(value) as LogEntry))
+      const last = values.at(-1)
+      if (last === undefined || values.length < keysPerRead) break
+      from = `${last.key}\0`
+    }
+    this.#next = entries.length
+    this.#life = entries.at(-1)?.life ?? 0
+    return historyOf(entries)
+  }
+
+  async beginLife(begins: LifeFacts): Promise<void> {
+    this.#life++
+    this.#numEvents = 0
+    await this.#write({ begins, records: [] }, [])
+  }
+
+  append(records: readonly LogRecord[], events: readonly RunEvent[]): void | Promise<void> {
+    // Also what needs no write must not be decided by one who leads no more.
+    this.#leadership.assertValid()
+    if (records.length === 0 && events.length === 0) return undefined
+    const untrainedLoss = untrainedLossIn(events)
+    return this.#write({ records, ...(untrainedLoss === undefined ? {} : { untrainedLoss }) }, events)
+  }
+
+  async readEvents(from: number, limit: number): Promise<string[]> {
+    const events = `${this.#prefix}events/${digits(this.#life)}/`
+    const end = `${this.#prefix}events/${digits(this.#life)}0`
+    const [block] = await this.#client.range(events, {
+      end: `${events}${digits(from)}\0`,
+      limit: 1,
+      isDescending: true,
+    })
+    if (block === undefined) return []
+    const values = await this.#client.range(block.key, { end, limit })
+    const first = Number(block.key.slice(events.length))
+    return values.flatMap(({ value }) => JSON.parse(value) as string[]).slice(from - first, from - first + limit)
+  }
+
+  close(): void {
+    // The client has no connection of its own.
+  }
+
+  async #write(entry: Omit<LogEntry, 'life' | 'id' | 'at'>, events: readonly RunEvent[]): Promise<void> {
+    const key = `${this.#prefix}log/${digits(this.#next)}`
+    const value = JSON.stringify({ life: this.#life, id: randomUUID(), at: this.#wallClock(), ...entry })
+    const puts: Put[] = [{ key, value }]
+    if (events.length > 0) {
+      puts.push({
+        key: `${this.#prefix}events/${digits(this.#life)}/${digits(this.#numEvents)}`,
+        value: JSON.stringify(events.map(event => JSON.stringify(event))),
+      })
+    }
+    await this.#put(key, value, puts)
+    this.#next++
+    this.#numEvents += events.length
+  }
+
+  /** Tries as long as this process leads: whether an attempt without an answer was made is seen by what stands there. */
+  async #put(key: string, value: string, puts: readonly Put[]): Promise<void> {
+    const { proof } = this.#leadership
+    for (;;) {
+      this.#leadership.assertValid()
+      try {
+        const revision = await this.#client.putIf([proof, { key, createRevision: '0' }], puts)
+        if (revision !== undefined) return
+        const [standing] = await this.#client.range(key)
+        if (standing?.value === value) return
+        throw leadershipLost(proof.key)
+      } catch (thrown) {
+        if (asSkeinError(thrown).code !== CoordinatorErrors.STORE_FAILED.code) throw thrown
+        await sleep(retryMs)
+      }
+    }
+  }
+}
+
+/** Keys in the order of numbers. */
+const digits = (number: number): string => String(number).padStart(12, '0')
