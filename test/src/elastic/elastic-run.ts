@@ -8,7 +8,7 @@ import { type RunHistory, SqliteLog } from '@skein/coordinator'
 import { root, type RunEvent, tinyJob } from '../skein-process.ts'
 
 const cli = fileURLToPath(new URL('../../../packages/cli/dist/main.js', import.meta.url))
-const token = 'a-token-of-the-tests'
+export const token = 'a-token-of-the-tests'
 
 /** One `skein` process with the events it printed. */
 export class SkeinProcess {
@@ -175,7 +175,7 @@ export class ElasticRun implements AsyncDisposable {
 }
 
 /** The events of a run as they come, until its coordinator is gone. */
-async function follow(url: string, onEvent: (event: RunEvent) => void): Promise<void> {
+export async function follow(url: string, onEvent: (event: RunEvent) => void): Promise<void> {
   try {
     const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } })
     let text = ''

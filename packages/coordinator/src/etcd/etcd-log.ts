@@ -4,7 +4,7 @@ import type { LogRecord, RunEvent } from '@skein/membership'
 import { CoordinatorErrors } from '../errors.ts'
 import type { RunHistory } from '../run-history.ts'
 import type { LifeFacts, RunLog } from '../run-log.ts'
-import type { EtcdClient, Put } from './etcd-client.ts'
+import { EtcdClient, type Put } from './etcd-client.ts'
 import { type Leadership, leadershipLost } from './leadership.ts'
 import { historyOf, type LogEntry, untrainedLossIn } from './log-entry.ts'
 
@@ -43,16 +43,7 @@ export class EtcdLog implements RunLog {
   }
 
   async read(): Promise<RunHistory> {
-    const entries: LogEntry[] = []
-    const end = `${this.#prefix}log0`
-    let from = `${this.#prefix}log/`
-    for (;;) {
-      const values = await this.#client.range(from, { end, limit: keysPerRead })
-      entries.push(...values.map(({ value }) => JSON.parse(value) as LogEntry))
-      const last = values.at(-1)
-      if (last === undefined || values.length < keysPerRead) break
-      from = `${last.key}\0`
-    }
+    const entries = await readEntries(this.#client, this.#prefix)
     this.#next = entries.length
     this.#life = entries.at(-1)?.life ?? 0
     return historyOf(entries)
@@ -123,6 +114,27 @@ export class EtcdLog implements RunLog {
     }
   }
 }
+
+async function readEntries(client: EtcdClient, prefix: string): Promise<LogEntry[]> {
+  const entries: LogEntry[] = []
+  const end = `${prefix}log0`
+  let from = `${prefix}log/`
+  for (;;) {
+    const values = await client.range(from, { end, limit: keysPerRead })
+    entries.push(...values.map(({ value }) => JSON.parse(value) as LogEntry))
+    const last = values.at(-1)
+    if (last === undefined || values.length < keysPerRead) return entries
+    from = `${last.key}\0`
+  }
+}
+
+/** What the log of a run in etcd says; for whoever only reads. @throws SKEIN_COORDINATOR_STORE_FAILED */
+export async function readEtcdHistory(endpoints: readonly string[], runId: string): Promise<RunHistory> {
+  return historyOf(await readEntries(new EtcdClient(endpoints), prefixOf(runId)))
+}
+
+/** Of all keys of a run. */
+export const prefixOf = (runId: string): string => `/skein/${runId}/`
 
 /** Keys in the order of numbers. */
 const digits = (number: number): string => String(number).padStart(12, '0')

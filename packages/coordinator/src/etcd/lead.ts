@@ -5,7 +5,7 @@ import type { CoordinatorConfig } from '../config.ts'
 import { urlOf } from '../listen.ts'
 import type { Resources } from '../resources.ts'
 import { EtcdClient } from './etcd-client.ts'
-import { EtcdLog } from './etcd-log.ts'
+import { EtcdLog, prefixOf } from './etcd-log.ts'
 import { campaign, type Leadership } from './leadership.ts'
 import { standBy } from './stand-by.ts'
 
@@ -32,7 +32,7 @@ export async function leadByEtcd(parts: {
   const { host, advertise = host, tls } = config
   const { endpoints, ttlSeconds } = config.etcd
   const client = new EtcdClient(endpoints)
-  const prefix = `/skein/${runId}/`
+  const prefix = prefixOf(runId)
   const waiting = await standBy({ host, port: config.port, tls, refusals })
   try {
     const { port } = waiting

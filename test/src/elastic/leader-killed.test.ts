@@ -1,0 +1,119 @@
+import path from 'node:path'
+import { readEtcdHistory } from '@skein/coordinator'
+import { startEtcd, temporaryFolder } from '@skein/testkit'
+import { afterAll, describe, expect, it } from 'vitest'
+import { runSkein, type RunEvent, stepsOf } from '../skein-process.ts'
+import { constantRateJob, follow, SkeinProcess, token } from './elastic-run.ts'
+
+const etcd = await startEtcd()
+afterAll(() => etcd?.[Symbol.asyncDispose]())
+
+const ttlMs = 2_000
+/** Joining again, forming a generation and a step, beside whatever else this machine does. */
+const slackMs = 8_000
+
+const isStep = (event: RunEvent) => event.event === 'step'
+
+/** A coordinator whose events are followed as soon as it leads. */
+class Contender {
+  readonly process: SkeinProcess
+  readonly port: number
+
+  constructor(job: string, runDir: string, port: number) {
+    this.port = port
+    this.process = new SkeinProcess([
+      ...[
+        'coordinator',
+        '--job',
+        job,
+        '--workers',
+        '2',
+        '--steps',
+        '100000',
+        '--run-dir',
+        runDir,
+        '--port',
+        String(port),
+      ],
+      ...['--store', 'etcd', '--etcd', etcd?.url ?? '', '--etcd-ttl', String(ttlMs / 1000)],
+    ])
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`
+  }
+
+  async leads(): Promise<void> {
+    await this.process.until(event => event.event === 'listening', 'leader')
+    void follow(`${this.url}/events`, event => this.process.add(event))
+  }
+
+  async standsBy(): Promise<void> {
+    await this.process.until(event => event.event === 'standby', 'standby')
+    const health = await fetch(`${this.url}/healthz`)
+    expect(await health.json()).toMatchObject({ ok: true, phase: 'standby' })
+    expect((await fetch(`${this.url}/status`, { headers: { authorization: `Bearer ${token}` } })).status).toBe(421)
+  }
+}
+
+describe.skipIf(etcd === undefined)('two coordinators on one etcd', () => {
+  it('the leader is killed, the next one is stopped and woken: the run goes on, no step is lost or made twice', async () => {
+    using folder = temporaryFolder('leader')
+    const job = constantRateJob(folder.path)
+    const runDir = path.join(folder.path, `run-${process.pid}`)
+    const ports = [17_951, 17_952, 17_953].map(port => port + (process.pid % 500) * 3)
+    const contender = (i: number) => new Contender(job, runDir, ports[i] ?? 0)
+    const processes: SkeinProcess[] = []
+    const own = <T extends Contender>(started: T): T => {
+      processes.push(started.process)
+      return started
+    }
+    try {
+      const first = own(contender(0))
+      await first.leads()
+      const second = own(contender(1))
+      await second.standsBy()
+      const join = ports.map(port => `http://127.0.0.1:${port}`).join(',')
+      const workers = ['w0', 'w1'].map(
+        name => new SkeinProcess(['worker', '--join', join, '--id', name, '--threads', '1', '--log-dir', runDir]),
+      )
+      processes.push(...workers)
+      await first.process.until(event => isStep(event) && Number(event['step']) >= 5, 'step 5')
+
+      const killedMs = performance.now()
+      first.process.child.kill('SIGKILL')
+      await second.leads()
+      await second.process.until(isStep, 'step of the second leader')
+      expect(performance.now() - killedMs).toBeLessThan(ttlMs + slackMs)
+      const told = stepsOf(first.process.events).at(-1)?.step ?? 0
+      const next = stepsOf(second.process.events)[0]?.step ?? 0
+      expect(next).toBeGreaterThan(told)
+
+      const third = own(contender(2))
+      await third.standsBy()
+      second.process.child.kill('SIGSTOP')
+      await third.leads()
+      await third.process.until(event => isStep(event), 'step of the third leader')
+      second.process.child.kill('SIGCONT')
+      expect((await second.process.ended).code, 'it finds that it leads no more').toBe(1)
+      expect(second.process.events.at(-1)).toMatchObject({ event: 'error', code: 'SKEIN_COORDINATOR_LEADERSHIP_LOST' })
+
+      const fourth = own(contender(0))
+      await fourth.standsBy()
+      await fetch(`${third.url}/stop`, { method: 'POST', headers: { authorization: `Bearer ${token}` } })
+      const done = await third.process.until(event => event.event === 'done', 'end')
+      for (const { ended } of [...workers, third.process]) expect((await ended).code).toBe(0)
+      expect((await fourth.process.ended).code, 'whoever stood by ends with the run').toBe(0)
+
+      const { commits } = await readEtcdHistory([etcd?.url ?? ''], path.basename(runDir))
+      expect(commits.map(({ step }) => step)).toEqual(Array.from({ length: Number(done['steps']) }, (_, i) => i + 1))
+      expect(commits.map(({ samplesTo }) => samplesTo)).toEqual(commits.map(({ step }) => 16 * step))
+      const args = ['--steps', String(commits.length), '--run-dir', path.join(folder.path, 'whole'), '--json']
+      const whole = stepsOf(await runSkein(['train', job, '--workers', '2', ...args]))
+      expect(commits.map(({ digest }) => digest)).toEqual(whole.map(({ digest }) => digest))
+    } finally {
+      for (const { child } of processes) child.kill('SIGKILL')
+      await Promise.all(processes.map(({ ended }) => ended))
+    }
+  })
+})
