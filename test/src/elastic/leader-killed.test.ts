@@ -21,22 +21,9 @@ class Contender {
 
   constructor(job: string, runDir: string, port: number) {
     this.port = port
-    this.process = new SkeinProcess([
-      ...[
-        'coordinator',
-        '--job',
-        job,
-        '--workers',
-        '2',
-        '--steps',
-        '100000',
-        '--run-dir',
-        runDir,
-        '--port',
-        String(port),
-      ],
-      ...['--store', 'etcd', '--etcd', etcd?.url ?? '', '--etcd-ttl', String(ttlMs / 1000)],
-    ])
+    const run = ['--job', job, '--workers', '2', '--steps', '100000', '--run-dir', runDir, '--port', String(port)]
+    const store = ['--store', 'etcd', '--etcd', etcd?.url ?? '', '--etcd-ttl', String(ttlMs / 1000)]
+    this.process = new SkeinProcess(['coordinator', ...run, ...store])
   }
 
   get url(): string {
