@@ -16,8 +16,9 @@ function running(runs: string, name: string, atSeconds: number): string {
 
 describe('the run that is meant', () => {
   it('is the URL where there is one, with the token given', () => {
-    expect(findRun('http://h:1', { token: 't' })).toEqual({ url: 'http://h:1', token: 't' })
-    expect(findRun('https://h:1', {})).toEqual({ url: 'https://h:1' })
+    expect(findRun('http://h:1', { token: 't' })).toEqual({ urls: ['http://h:1'], token: 't' })
+    expect(findRun('http://h:1, http://h:2', {})).toEqual({ urls: ['http://h:1', 'http://h:2'] })
+    expect(findRun('https://h:1', {})).toEqual({ urls: ['https://h:1'] })
   })
 
   it('is the run of a folder, or the newest that goes on, with the token kept for this user alone', () => {
@@ -27,13 +28,13 @@ describe('the run that is meant', () => {
     fs.mkdirSync(path.join(root.path, 'over'))
     const forget = keepToken(older, 'secret')
     expect(fs.statSync(path.join(older, 'token')).mode & 0o077).toBe(0)
-    expect(findRun(older, {})).toEqual({ url: 'http://127.0.0.1:100', token: 'secret' })
-    expect(findRun(older, { token: 'given' })).toEqual({ url: 'http://127.0.0.1:100', token: 'given' })
-    expect(findRun(undefined, {}, root.path)).toEqual({ url: 'http://127.0.0.1:200' })
+    expect(findRun(older, {})).toEqual({ urls: ['http://127.0.0.1:100'], token: 'secret' })
+    expect(findRun(older, { token: 'given' })).toEqual({ urls: ['http://127.0.0.1:100'], token: 'given' })
+    expect(findRun(undefined, {}, root.path)).toEqual({ urls: ['http://127.0.0.1:200'] })
     fs.rmSync(path.join(newer, 'coordinator.json'))
-    expect(findRun(undefined, {}, root.path).url).toBe('http://127.0.0.1:100')
+    expect(findRun(undefined, {}, root.path).urls).toEqual(['http://127.0.0.1:100'])
     forget()
-    expect(findRun(older, {})).toEqual({ url: 'http://127.0.0.1:100' })
+    expect(findRun(older, {})).toEqual({ urls: ['http://127.0.0.1:100'] })
   })
 
   it('over TLS is believed by the authority that its coordinator has published, unless another is given', () => {
@@ -41,8 +42,8 @@ describe('the run that is meant', () => {
     const folder = running(root.path, 'a', 100)
     const facts = { pid: 1, url: 'https://127.0.0.1:7', runId: 'a', ca: 'PEM' }
     fs.writeFileSync(path.join(folder, 'coordinator.json'), JSON.stringify(facts))
-    expect(findRun(folder, {})).toEqual({ url: facts.url, tls: { ca: 'PEM' } })
-    expect(findRun(folder, { tls: { ca: 'other' } })).toEqual({ url: facts.url, tls: { ca: 'other' } })
+    expect(findRun(folder, {})).toEqual({ urls: [facts.url], tls: { ca: 'PEM' } })
+    expect(findRun(folder, { tls: { ca: 'other' } })).toEqual({ urls: [facts.url], tls: { ca: 'other' } })
   })
 
   it('is said to be none where nothing runs', () => {

@@ -4,9 +4,9 @@ import { SkeinError } from '@skein/core'
 import type { TlsTrust } from '@skein/transport'
 import { CliErrors } from './errors.ts'
 
-/** Where a coordinator is reached, and with what. */
+/** Where the coordinators of a run are reached, and with what. */
 export interface RunAddress {
-  readonly url: string
+  readonly urls: readonly string[]
   readonly token?: string
   /** For an https URL; default: the authorities of the system. */
   readonly tls?: TlsTrust
@@ -26,7 +26,7 @@ export function keepToken(runDir: string, token: string): () => void {
 }
 
 /**
- * The run that a user means: an http(s) URL, a run's folder, or without either the newest run that goes on in `runs`.
+ * The run that a user means: an http(s) URL or several with commas between them, a run's folder, or without either the newest run that goes on in `runs`.
  * @throws SKEIN_CLI_NO_RUN
  */
 export function findRun(
@@ -34,19 +34,21 @@ export function findRun(
   shown: { readonly token?: string | undefined; readonly tls?: TlsTrust | undefined },
   runs = path.resolve('runs'),
 ): RunAddress {
-  const address = (url: string, token: string | undefined, tls: TlsTrust | undefined): RunAddress => ({
-    url,
+  const address = (urls: readonly string[], token: string | undefined, tls: TlsTrust | undefined): RunAddress => ({
+    urls,
     ...(token === undefined ? {} : { token }),
     ...(tls === undefined ? {} : { tls }),
   })
-  if (given !== undefined && URL.canParse(given) && /^https?:/u.test(given))
-    return address(given, shown.token, shown.tls)
+  const urls = given?.split(',').map(part => part.trim()) ?? []
+  if (urls.length > 0 && urls.every(isHttpUrl)) return address(urls, shown.token, shown.tls)
   const folder = given === undefined ? newestRunning(runs) : path.resolve(given)
   const facts = folder === undefined ? undefined : factsIn(folder)
   if (folder === undefined || facts === undefined) throw noRun(given, runs)
   const trust = facts.ca === undefined ? undefined : { ca: facts.ca }
-  return address(facts.url, shown.token ?? readText(path.join(folder, tokenFile)), shown.tls ?? trust)
+  return address([facts.url], shown.token ?? readText(path.join(folder, tokenFile)), shown.tls ?? trust)
 }
+
+const isHttpUrl = (text: string) => URL.canParse(text) && /^https?:/u.test(text)
 
 function newestRunning(runs: string): string | undefined {
   const names = fs.existsSync(runs) ? fs.readdirSync(runs) : []

@@ -1,5 +1,6 @@
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { TransportErrors } from '@skein/transport'
 import { afterEach, describe, expect, it } from 'vitest'
 import { CliErrors } from './errors.ts'
 import { askCoordinator, followEvents } from './follow-events.ts'
@@ -37,7 +38,7 @@ describe('following a run', () => {
       response.write(text.slice(7), () => response.destroy())
     })
     const seen: RunEvent[] = []
-    const last = await followEvents({ url, onEvent: event => seen.push(event), retryMs: 1 })
+    const last = await followEvents({ urls: [url], onEvent: event => seen.push(event), retryMs: 1 })
     expect(seen).toEqual(events)
     expect(last).toEqual({ event: 'done', steps: 2 })
     expect(froms).toEqual([0, 1, 2, 3])
@@ -50,7 +51,7 @@ describe('following a run', () => {
       response.statusCode = request.headers.authorization === 'Bearer right' ? 200 : 401
       response.end(JSON.stringify({ error: { code: 'SKEIN_C_NO', what: 'no token', todo: 'send it' } }))
     })
-    await expect(followEvents({ url, token: 'wrong', onEvent: () => undefined })).rejects.toMatchObject({
+    await expect(followEvents({ urls: [url], token: 'wrong', onEvent: () => undefined })).rejects.toMatchObject({
       code: 'SKEIN_C_NO',
       todo: 'send it',
     })
@@ -59,7 +60,7 @@ describe('following a run', () => {
 
   it('gives up on an address where nobody answers, after a bounded number of attempts', async () => {
     await expect(
-      followEvents({ url: 'http://127.0.0.1:1', onEvent: () => undefined, maxRetries: 2, retryMs: 1 }),
+      followEvents({ urls: ['http://127.0.0.1:1'], onEvent: () => undefined, maxRetries: 2, retryMs: 1 }),
     ).rejects.toMatchObject({ code: CliErrors.COORDINATOR_UNREACHABLE.code })
   })
 
@@ -68,18 +69,132 @@ describe('following a run', () => {
       response.write('{"event":"run"}\n')
     })
     const abort = new AbortController()
-    const last = await followEvents({ url, signal: abort.signal, onEvent: () => abort.abort() })
+    const last = await followEvents({ urls: [url], signal: abort.signal, onEvent: () => abort.abort() })
     expect(last).toBeUndefined()
   })
 })
 
+/** Takes requests and never answers, as a process does that was stopped. */
+const stopped = () => serve(() => undefined)
+
+/** Answers with 421; `leader` is asked each time. */
+const standby = (leader: () => string | undefined = () => undefined) =>
+  serve((_, response) => {
+    const named = leader()
+    const hint = named === undefined ? {} : { 'x-skein-leader': named }
+    response.writeHead(421, { 'x-skein-reason': 'this coordinator stands by', ...hint }).end()
+  })
+
+describe('following a run that has several coordinators', () => {
+  it('goes to the one that a standby names, and waits for one that is to lead', async () => {
+    const leader = await serve((_, response) =>
+      response.end(events.map(event => `${JSON.stringify(event)}\n`).join('')),
+    )
+    let asked = 0
+    const named = await standby(() => (++asked < 10 ? undefined : leader))
+    const seen: RunEvent[] = []
+    const onEvent = (event: RunEvent) => seen.push(event)
+    const last = await followEvents({ urls: [named, 'http://127.0.0.1:1'], onEvent, retryMs: 1 })
+    expect(last).toEqual(events.at(-1))
+    expect(seen).toEqual(events)
+    expect(asked).toBe(10)
+  })
+
+  it('says that all stand by where none takes the lead in time', async () => {
+    const urls = await Promise.all([standby(), standby()])
+    await expect(followEvents({ urls, onEvent: () => undefined, retryMs: 1, standbyMs: 20 })).rejects.toMatchObject({
+      code: TransportErrors.STANDBY.code,
+    })
+  })
+
+  it('reads the events of the next leader from its first one on', async () => {
+    const froms: string[] = []
+    let isLeading = false
+    const next = await serve((request, response) => {
+      if (!isLeading) {
+        response.writeHead(421, { 'x-skein-reason': 'this coordinator stands by' }).end()
+        return
+      }
+      froms.push(request.url ?? '')
+      response.end('{"event":"run","name":"b"}\n{"event":"done"}\n')
+    })
+    const first = await serve((_, response) => {
+      if (isLeading) {
+        response.writeHead(503).end()
+        return
+      }
+      response.write('{"event":"run","name":"a"}\n{"event":"step","step":1}\n', () => {
+        isLeading = true
+        response.end()
+      })
+    })
+    const seen: RunEvent[] = []
+    const leaders: string[] = []
+    await followEvents({
+      urls: [next, first],
+      onEvent: event => seen.push(event),
+      onLeader: url => leaders.push(url),
+      retryMs: 1,
+    })
+    expect(froms).toEqual(['/events?from=0'])
+    expect(leaders).toEqual([next])
+    expect(seen.map(({ event, name }) => name ?? event)).toEqual(['a', 'step', 'b', 'done'])
+  })
+
+  it('leaves a leader that was stopped, although its connections stay open', async () => {
+    let isStopped = false
+    let healthChecks = 0
+    const first = await serve((request, response) => {
+      if (isStopped) return
+      if (request.url === '/healthz') {
+        // The first silence is one of the run.
+        isStopped = ++healthChecks > 1
+        if (!isStopped) response.end('{"ok":true}')
+        return
+      }
+      response.write('{"event":"run","name":"a"}\n')
+    })
+    const next = await serve((_, response) => {
+      response.end('{"event":"run","name":"b"}\n{"event":"done"}\n')
+    })
+    const seen: unknown[] = []
+    const last = await followEvents({
+      urls: [first, next],
+      onEvent: ({ name }) => seen.push(name),
+      retryMs: 1,
+      silentMs: 50,
+    })
+    expect(last?.event).toBe('done')
+    expect(seen).toEqual(['a', 'b', undefined])
+    expect(healthChecks).toBe(2)
+  })
+})
+
 describe('asking a coordinator', () => {
+  it('of several asks the one that leads, past one that is stopped, one that stands by and one that ends', async () => {
+    const ending = await serve((_, response) => response.writeHead(503).end())
+    const leader = await serve((_, response) => response.end('{"phase":"training"}'))
+    const urls = [await stopped(), await standby(), ending, leader]
+    const answer = await askCoordinator({ urls, method: 'GET', path: '/status', timeoutMs: 10_000 })
+    expect(answer).toEqual({ phase: 'training' })
+  })
+
+  it('of one that stands by says so, where it names nobody', async () => {
+    const urls = [await standby()]
+    await expect(askCoordinator({ urls, method: 'GET', path: '/status', timeoutMs: 5_000 })).rejects.toMatchObject({
+      code: TransportErrors.STANDBY.code,
+      todo: 'try again in a moment',
+    })
+  })
+
   it('says what is wrong with an address that is something else', async () => {
     const url = await serve((_, response) => {
       response.statusCode = 404
       response.end('<html>')
     })
-    await expect(askCoordinator({ url, method: 'GET', path: '/status', timeoutMs: 5000 })).rejects.toMatchObject({
+    await expect(
+      askCoordinator({ urls: [url], method: 'GET', path: '/status', timeoutMs: 5000 }),
+    ).rejects.toMatchObject({
       code: CliErrors.COORDINATOR_REFUSED.code,
       details: { status: 404 },
     })
@@ -87,7 +202,7 @@ describe('asking a coordinator', () => {
 
   it('is bounded', async () => {
     const url = await serve(() => undefined)
-    await expect(askCoordinator({ url, method: 'POST', path: '/stop', timeoutMs: 50 })).rejects.toMatchObject({
+    await expect(askCoordinator({ urls: [url], method: 'POST', path: '/stop', timeoutMs: 50 })).rejects.toMatchObject({
       code: CliErrors.COORDINATOR_UNREACHABLE.code,
     })
   })

@@ -1,33 +1,55 @@
 import http from 'node:http'
 import https from 'node:https'
 import { type ErrorRecord, SkeinError } from '@skein/core'
-import { tlsClientOptions, tlsDialError, tlsNeeded, type TlsTrust } from '@skein/transport'
+import {
+  attemptOfSeveralMs,
+  dialInTurn,
+  isStandby,
+  refusedBy,
+  tlsClientOptions,
+  tlsDialError,
+  tlsNeeded,
+  type TlsTrust,
+} from '@skein/transport'
 import { CliErrors } from './errors.ts'
 import { parseRunEvent, type RunEvent } from './run-event.ts'
 
 const maxBodyChars = 4_000_000
 
-export interface FollowOptions {
-  /** http(s) URL of the coordinator. */
-  readonly url: string
+/** Where the coordinators of a run are reached, and with what. */
+interface Coordinators {
+  /** http(s) URLs of the coordinators that may lead the run; at least one. */
+  readonly urls: readonly string[]
   readonly token?: string
   /** For https. */
   readonly tls?: TlsTrust
+}
+
+export interface FollowOptions extends Coordinators {
   readonly onEvent: (event: RunEvent) => void
+  /** Another coordinator leads than before; its events come from its first one on. */
+  readonly onLeader?: (url: string) => void
   readonly signal?: AbortSignal
-  /** Attempts to connect again after a break, without an event in between, before giving up. Default 5. */
+  /** Attempts to connect again after a break, without an event in between, before giving up where nobody stands by. Default 5. */
   readonly maxRetries?: number
   /** Between two attempts, ms. Default 200. */
   readonly retryMs?: number
+  /** For one that stands by to take the lead, in ms. Default 60 s. */
+  readonly standbyMs?: number
+  /** Of several, one that says nothing for so long, in ms, is asked whether it is still there. Default 5 s. */
+  readonly silentMs?: number
 }
 
 /**
- * Reads the run's events in order, each once, until the `done` or `error` event, and resolves with it. A broken
- * connection goes on from the next event (`?from=k`). Returns undefined when the signal aborts.
- * @throws SKEIN_CLI_COORDINATOR_UNREACHABLE, SKEIN_CLI_COORDINATOR_REFUSED, SKEIN_TRANSPORT_TLS_…
+ * Reads the run's events in order, each once, until the `done` or `error` event, and resolves with it. A broken connection goes on from the
+ * next event (`?from=k`); where another coordinator leads then, it counts its own events, and they are read from its first one on.
+ * Returns undefined when the signal aborts.
+ * @throws SKEIN_CLI_COORDINATOR_UNREACHABLE, SKEIN_CLI_COORDINATOR_REFUSED, SKEIN_TRANSPORT_STANDBY, SKEIN_TRANSPORT_TLS_…
  */
 export async function followEvents(options: FollowOptions): Promise<RunEvent | undefined> {
-  const { signal, maxRetries = 5, retryMs = 200 } = options
+  const { urls, signal, maxRetries = 5, retryMs = 200, standbyMs = 60_000 } = options
+  const maxSilences = Math.ceil(standbyMs / retryMs)
+  let leader: string | undefined
   let from = 0
   let failures = 0
   let last: RunEvent | undefined
@@ -38,61 +60,123 @@ export async function followEvents(options: FollowOptions): Promise<RunEvent | u
     if (event.event === 'done' || event.event === 'error') last = event
   }
   while (!signal?.aborted) {
-    let cause: unknown
+    let failure: SkeinError
     try {
-      await readStream({ ...options, from, take })
+      const known = leader === undefined ? urls : [leader, ...urls]
+      const stream = await dialInTurn(known, url => openStream(options, url, url === leader ? from : 0), isPassing)
+      if (stream.url !== leader) {
+        if (leader !== undefined) options.onLeader?.(stream.url)
+        leader = stream.url
+        from = 0
+      }
+      await readEvents(stream, options, take)
+      failure = unreachable(stream.url, undefined)
     } catch (thrown) {
-      if (thrown instanceof SkeinError) throw thrown
-      cause = thrown
+      if (!(thrown instanceof SkeinError) || thrown.retry !== 'same-op') throw thrown
+      failure = thrown
     }
     if (last !== undefined || signal?.aborted) return last
     failures++
-    if (failures > maxRetries) throw unreachable(options.url, cause)
+    if (failures > (isStandby(failure) ? maxSilences : maxRetries)) throw failure
     await pause(retryMs, signal)
   }
   return last
 }
 
-/** One request; resolves when the server ends the stream, rejects when the connection breaks. */
-function readStream(options: FollowOptions & { from: number; take: (event: RunEvent) => void }): Promise<void> {
-  return new Promise<void>((resolve, reject) => {
-    const { token, signal } = options
+interface EventStream {
+  readonly url: string
+  readonly response: http.IncomingMessage
+}
+
+/** Resolves with the head of the answer. One of several that does not answer is given up, one alone is waited for. */
+function openStream(options: FollowOptions, url: string, from: number): Promise<EventStream> {
+  const { urls, token, signal } = options
+  return new Promise<EventStream>((resolve, reject) => {
     const request = open(
-      options,
-      `/events?from=${options.from}`,
+      url,
+      options.tls,
+      `/events?from=${from}`,
       {
         headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
         ...(signal === undefined ? {} : { signal }),
       },
       response => {
-        response.setEncoding('utf8')
-        response.on('error', reject)
-        if (response.statusCode !== 200) {
-          readBody(response, body => reject(refused(options.url, response, body)))
-          return
-        }
-        let rest = ''
-        response.on('data', (text: string) => {
-          const lines = (rest + text).split('\n')
-          rest = lines.pop() ?? ''
-          for (const line of lines) {
-            const event = parseRunEvent(line)
-            if (event !== undefined) options.take(event)
-          }
-        })
-        response.on('end', resolve)
+        clearTimeout(tooLate)
+        response.on('error', cause => reject(unreachable(url, cause)))
+        if (response.statusCode === 200) resolve({ url, response })
+        else readBody(response, body => reject(refused(url, response, body)))
       },
     )
-    request.on('error', cause => reject(tlsDialError(nameOf(options.url), cause) ?? cause))
+    const giveUp = () => request.destroy(new Error(`no answer within ${attemptOfSeveralMs} ms`))
+    const tooLate = urls.length > 1 ? setTimeout(giveUp, attemptOfSeveralMs) : undefined
+    request.on('error', cause => {
+      clearTimeout(tooLate)
+      reject(tlsDialError(nameOf(url), cause) ?? unreachable(url, cause))
+    })
     request.end()
   })
 }
+
+/** Resolves when the server ends the stream, rejects when the connection breaks. */
+function readEvents(
+  { url, response }: EventStream,
+  options: FollowOptions,
+  take: (event: RunEvent) => void,
+): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    const stopWatching = options.urls.length > 1 ? watchSilence({ url, response }, options) : () => undefined
+    let rest = ''
+    response.setEncoding('utf8')
+    response.on('data', (text: string) => {
+      const lines = (rest + text).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        const event = parseRunEvent(line)
+        if (event !== undefined) take(event)
+      }
+    })
+    response.on('error', cause => reject(cause instanceof SkeinError ? cause : unreachable(url, cause)))
+    response.on('end', resolve)
+    response.on('close', () => {
+      stopWatching()
+      reject(unreachable(url, undefined))
+    })
+  })
+}
+
+/** Breaks the stream of a coordinator that was stopped: a run may be silent for long, but its coordinator always answers. */
+function watchSilence({ url, response }: EventStream, { tls, silentMs = 5_000 }: FollowOptions): () => void {
+  let isHeard = true
+  let isAsking = false
+  response.on('data', () => {
+    isHeard = true
+  })
+  const timer = setInterval(() => {
+    const isSilent = !isHeard
+    isHeard = false
+    if (!isSilent || isAsking) return
+    isAsking = true
+    const question = { url, method: 'GET', path: '/healthz', timeoutMs: attemptOfSeveralMs } as const
+    ask({ ...question, ...(tls === undefined ? {} : { tls }) }).then(
+      () => {
+        isAsking = false
+      },
+      (error: Error) => response.destroy(error),
+    )
+  }, silentMs)
+  return () => clearInterval(timer)
+}
+
+/** Another coordinator may do: one that answers with something else can be one that ends. */
+const isPassing = ({ code, retry }: SkeinError): boolean =>
+  retry === 'same-op' || code === CliErrors.COORDINATOR_REFUSED.code
 
 const nameOf = (url: string) => `the coordinator at ${url}`
 
 /** A request that is not sent yet, in plain or over TLS as the URL says. */
 function open(
-  { url, tls }: { readonly url: string; readonly tls?: TlsTrust },
+  url: string,
+  tls: TlsTrust | undefined,
   path: string,
   options: http.RequestOptions,
   onResponse: (response: http.IncomingMessage) => void,
@@ -102,35 +186,47 @@ function open(
   return https.request(target, { ...options, ...(tls === undefined ? {} : tlsClientOptions(tls)) }, onResponse)
 }
 
-/** Asks the coordinator something: GET or POST a path, JSON back. @throws as {@link followEvents}, and after `timeoutMs` */
-export function askCoordinator(options: {
-  readonly url: string
+interface Question {
   readonly method: 'GET' | 'POST'
   readonly path: string
   readonly token?: string
   readonly tls?: TlsTrust
   readonly timeoutMs: number
-}): Promise<unknown> {
+}
+
+/**
+ * Asks the coordinator that leads something: GET or POST a path, JSON back. Of several each is waited for at most some seconds.
+ * @throws as {@link followEvents}, and after `timeoutMs`
+ */
+export function askCoordinator(options: Question & Coordinators): Promise<unknown> {
+  const { urls, ...question } = options
+  const timeoutMs = urls.length > 1 ? Math.min(attemptOfSeveralMs, question.timeoutMs) : question.timeoutMs
+  return dialInTurn(urls, url => ask({ ...question, url, timeoutMs }), isPassing)
+}
+
+function ask(options: Question & { readonly url: string }): Promise<unknown> {
+  const { url, tls, token } = options
   return new Promise<unknown>((resolve, reject) => {
     const request = open(
-      options,
+      url,
+      tls,
       options.path,
       {
         method: options.method,
-        headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
+        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
         signal: AbortSignal.timeout(options.timeoutMs),
       },
       response => {
         response.setEncoding('utf8')
-        response.on('error', cause => reject(unreachable(options.url, cause)))
+        response.on('error', cause => reject(unreachable(url, cause)))
         readBody(response, body => {
           const { statusCode = 0 } = response
           if (statusCode === 200 || statusCode === 202) resolve(body)
-          else reject(refused(options.url, response, body))
+          else reject(refused(url, response, body))
         })
       },
     )
-    request.on('error', cause => reject(tlsDialError(nameOf(options.url), cause) ?? unreachable(options.url, cause)))
+    request.on('error', cause => reject(tlsDialError(nameOf(url), cause) ?? unreachable(url, cause)))
     request.end()
   })
 }
@@ -164,6 +260,7 @@ function readBody(response: http.IncomingMessage, take: (body: unknown) => void)
 /** The coordinator's own error where it sent one. */
 function refused(url: string, { statusCode: status = 0, headers }: http.IncomingMessage, body: unknown): SkeinError {
   if (status === 426 && headers.upgrade?.startsWith('TLS/') === true) return tlsNeeded(nameOf(url))
+  if (status === 421 && headers['x-skein-reason'] !== undefined) return refusedBy(nameOf(url), status, headers)
   const record = (body as { readonly error?: Partial<ErrorRecord> } | undefined)?.error
   if (typeof record?.code === 'string' && typeof record.what === 'string' && typeof record.todo === 'string') {
     return SkeinError.fromJSON({ retry: 'never', details: {}, ...(record as Omit<ErrorRecord, 'retry' | 'details'>) })

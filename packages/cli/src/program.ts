@@ -272,7 +272,7 @@ function buildProgram(outcome: Outcome): Command {
     )
 
   tlsOptions(command('status', 'the state of a run, from its coordinator'))
-    .argument('[run]', 'http(s) URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
+    .argument('[run]', runArgument)
     .addOption(tokenOption())
     .addOption(jsonOption())
     .action(async (run: string | undefined, options: TlsOptions & { token?: string; json: boolean }) => {
@@ -284,7 +284,7 @@ function buildProgram(outcome: Outcome): Command {
     })
 
   tlsOptions(command('why', 'what holds a run up: the slow or missing worker or link, or what ended it'))
-    .argument('[run]', 'http(s) URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
+    .argument('[run]', runArgument)
     .addOption(tokenOption())
     .addOption(jsonOption())
     .action(async (run: string | undefined, options: TlsOptions & { token?: string; json: boolean }) => {
@@ -294,7 +294,7 @@ function buildProgram(outcome: Outcome): Command {
     })
 
   tlsOptions(command('watch', 'the live view of a run that was started elsewhere'))
-    .argument('[run]', 'http(s) URL of the coordinator, or the folder of a run (default: the newest in ./runs)')
+    .argument('[run]', runArgument)
     .addOption(tokenOption())
     .addOption(jsonOption())
     .option('--plain', 'plain lines also in a terminal', false)
@@ -370,6 +370,9 @@ function buildProgram(outcome: Outcome): Command {
 
   return program
 }
+
+const runArgument =
+  'http(s) URL of the coordinator, or URL1,URL2 of those that may lead, or the folder of a run (default: the newest in ./runs)'
 
 /** Kinds that have a closed form. */
 const collectiveKinds = [

@@ -198,7 +198,7 @@ export class Cluster implements AsyncDisposable {
     void child.exited.then(end)
     this.#closing.signal.addEventListener('abort', end, { once: true })
     const { token } = this.#options
-    await followEvents({ url: this.#url, token, onEvent: event => this.#hear(event), signal: over.signal })
+    await followEvents({ urls: [this.#url], token, onEvent: event => this.#hear(event), signal: over.signal })
   }
 
   #hear(event: RunEvent): void {

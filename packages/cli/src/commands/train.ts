@@ -120,7 +120,7 @@ async function lastEvent(
   const { token, face, stops, runDir } = context
   const following = new AbortController()
   const onEvent = (event: RunEvent) => face.onEvent(event)
-  const stream = followEvents({ url: launched.url, token, onEvent, signal: following.signal })
+  const stream = followEvents({ urls: [launched.url], token, onEvent, signal: following.signal })
   try {
     const ending = await Promise.race([
       stream.then(event => ({ event })),

@@ -8,19 +8,20 @@ import { summaryLines } from '../view/summary.ts'
 export async function watch(
   options: RunAddress & { readonly json: boolean; readonly plain: boolean; readonly signal: AbortSignal },
 ): Promise<number> {
-  const { url, token, tls, json, signal } = options
+  const { urls, token, tls, json, signal } = options
   const kind = faceKind(options, process.stdout.isTTY)
   const face = openFace({
     kind,
-    jobName: url,
+    jobName: urls.join(', '),
     out: process.stdout,
     colours: process.stdout.hasColors?.() ?? false,
   })
   try {
     const last = await followEvents({
-      url,
+      urls,
       signal,
       onEvent: event => face.onEvent(event),
+      onLeader: url => face.onNote(`the coordinator at ${url} leads now`),
       ...(token === undefined ? {} : { token }),
       ...(tls === undefined ? {} : { tls }),
     })

@@ -86,7 +86,7 @@ export class StopRequests {
     this.#options.onNote(`stopping with a checkpoint (at most ${patience / 1000} s${again})`)
     this.#timer = setTimeout(() => this.#giveUp(`the run did not stop within ${patience / 1000} s`), patience)
     const { token } = this.#options
-    askCoordinator({ url: this.#url, method: 'POST', path: '/stop', token, timeoutMs: patience }).catch(
+    askCoordinator({ urls: [this.#url], method: 'POST', path: '/stop', token, timeoutMs: patience }).catch(
       (error: unknown) => this.#giveUp(`the coordinator did not take the stop: ${String(error)}`),
     )
   }
