@@ -32,10 +32,17 @@ export const isKept = (state: MembershipState): boolean =>
     state.members.filter(member => member.loaded !== undefined),
   ) !== undefined
 
-/** Nobody is left who holds the last commit: the run goes back to its newest checkpoint, or to its beginning. */
+/**
+ * Nobody is left who holds the last commit: the run goes back to its newest checkpoint, or to its beginning. What members have said to hold is of no
+ * use there, and may not be true any more: who went after the last commit has written it over what it held before.
+ */
 export function rewound(state: MembershipState): MembershipState {
   const step = state.checkpoint?.step ?? 0
-  return { ...state, committed: { step, digest: undefined, samplesTo: step * state.config.globalBatch } }
+  return {
+    ...state,
+    committed: { step, digest: undefined, samplesTo: step * state.config.globalBatch },
+    members: state.members.each(member => ({ ...member, holds: [] })),
+  }
 }
 
 /**

@@ -134,6 +134,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
   }
 
   get #holds(): HeldState[] {
+    if (this.#catchUp.isTorn) return []
     return [this.state, this.former].flatMap(held => (held === undefined ? [] : [held]))
   }
 
@@ -219,8 +220,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     }
     if (origin.ranks.includes(this.rank)) {
       const held = this.#holds.find(state => state.step === startStep)
-      if (held === undefined || this.#catchUp.isTorn)
-        this.#run.problem(`${this.workerId} was taken to hold step ${startStep}`)
+      if (held === undefined) this.#run.problem(`${this.workerId} was taken to hold step ${startStep}`)
       else this.#begin(generation, held)
       return
     }

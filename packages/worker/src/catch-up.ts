@@ -4,6 +4,7 @@ import {
   HttpSource,
   type SharedHistory,
   type SharedState,
+  SlotSteps,
   StateServer,
   type Standing,
   UpdateHistory,
@@ -31,7 +32,7 @@ export interface CatchUpParts {
   readonly isBusy: () => boolean
   /** Each update is to be recorded here; undefined: no more. */
   readonly onRecord: (history: SharedHistory | undefined) => void
-  /** The state after a commit has been put together; undefined: it cannot be had so. */
+  /** The state after a commit has been put together; undefined: no other can be had so. */
   readonly onHeld: (held: Standing | undefined) => void
 }
 
@@ -104,6 +105,12 @@ export class CatchUp {
     } finally {
       for (const source of sources) source.close()
     }
+  }
+
+  /** Whether the state after `step` lies here as it was: who goes after the others writes theirs over it, chunk by chunk. */
+  isWhole(step: number): boolean {
+    const state = this.#state
+    return state === undefined || new SlotSteps(state.memory, state.steps).slotOf(step) !== undefined
   }
 
   /** To be called about once a second. */

@@ -1,5 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import os from 'node:os'
+import type { Standing } from '@skein/catchup'
 import type { GroupAnswer, GroupRequest } from '@skein/collective'
 import { asSkeinError, SkeinError, sleep, systemClock } from '@skein/core'
 import { formatHash, type Region, type Simd, createSimd } from '@skein/simd'
@@ -65,7 +66,7 @@ export class CommSession {
   #restoring: AbortController | undefined
   #simd: Simd | undefined
   /** What the device thread could go on from, the newest first. */
-  #holds: { readonly step: number; readonly digest: string }[] = []
+  #holds: Standing[] = []
   #progress = 0
   #step = 0
   #heartbeat: ReturnType<typeof setInterval> | undefined
@@ -91,7 +92,8 @@ export class CommSession {
       isBusy: () => this.#generation?.isBusy ?? false,
       onRecord: history => post({ type: 'record', history }),
       onHeld: held => {
-        this.#holds = held === undefined ? [] : [held]
+        // The others may all be gone: then what is whole here is the newest there is.
+        this.#holds = held === undefined ? this.#wholeHolds : [held]
         this.#tell({ type: 'caught-up', holds: this.#holds })
       },
     })
@@ -215,8 +217,12 @@ export class CommSession {
       },
       pid: process.pid,
       device: start.device,
-      holds: this.#holds,
+      holds: this.#wholeHolds,
     })
+  }
+
+  get #wholeHolds(): Standing[] {
+    return this.#holds.filter(({ step }) => this.#catchUp.isWhole(step))
   }
 
   #hear(message: CoordinatorMessage): void {
