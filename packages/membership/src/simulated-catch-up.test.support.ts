@@ -6,13 +6,14 @@ type Places = Extract<CoordinatorMessage, { type: 'catch-up' }>
 
 /** What catching up needs of the worker that does it. */
 interface Waiting {
-  held(): HeldState | undefined
+  /** The newest first; nothing while it is torn. */
+  held(): readonly HeldState[]
   /** After a random delay of at most so many ms. */
   after(mostMs: number, act: () => void): void
   /** What a member gives to one who waits: undefined where it is gone, or the generation is over there. */
   committedOf(member: GenerationMember, generation: number): HeldState | undefined
-  /** It has this now, and says so; undefined: nothing that is whole. */
-  onHeld(held: HeldState | undefined): void
+  /** It goes on from these now, and says so. */
+  onHeld(held: readonly HeldState[]): void
 }
 
 /**
@@ -23,6 +24,8 @@ export class SimulatedCatchUp {
   readonly #waiting: Waiting
   #places: Places | undefined
   #isTorn = false
+  /** The last step that it has told of. */
+  #told: number | undefined
 
   constructor(waiting: Waiting) {
     this.#waiting = waiting
@@ -34,6 +37,7 @@ export class SimulatedCatchUp {
 
   begin(places: Places): void {
     this.#places = places
+    this.#told = undefined
     this.#waiting.after(300, () => this.#follow(places))
   }
 
@@ -55,20 +59,26 @@ export class SimulatedCatchUp {
     )
     if (newest === undefined) {
       this.#places = undefined
-      this.#isHeld(this.#isTorn ? undefined : held)
-    } else if (newest.step === held?.step && !this.#isTorn) {
+      this.#isHeld(held)
+    } else if (newest.step === this.#told && !this.#isTorn) {
+      this.#waiting.after(50, () => this.#follow(places))
+    } else if (held.some(({ step, digest }) => step === newest.step && digest === newest.digest)) {
+      // One that was away for a moment has it already, maybe as the step before its last: nothing is written.
+      this.#isHeld([newest])
+      this.#told = newest.step
       this.#waiting.after(50, () => this.#follow(places))
     } else {
       this.#isTorn = true
       this.#waiting.after(100, () => {
         if (this.#places !== places) return
-        this.#isHeld(newest)
+        this.#isHeld([newest])
+        this.#told = newest.step
         this.#follow(places)
       })
     }
   }
 
-  #isHeld(held: HeldState | undefined): void {
+  #isHeld(held: readonly HeldState[]): void {
     this.#isTorn = false
     this.#waiting.onHeld(held)
   }

@@ -85,12 +85,12 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     this.lanePort = lanePort
     this.incarnation = run.newIncarnation(workerId)
     this.#catchUp = new SimulatedCatchUp({
-      held: () => this.state,
+      held: () => this.#holds,
       after: (mostMs, act) => this.#after(mostMs, act),
       committedOf: (member, generation) => run.committedOf(member, generation),
       onHeld: held => {
-        this.state = held
-        this.former = undefined
+        this.state = held[0]
+        this.former = held[1]
         this.say({ type: 'caughtUp', holds: this.#holds })
       },
     })
