@@ -60,35 +60,6 @@ describe.each(families.map(family => [family.name, family] as const))('%s', (_, 
     )
   })
 
-  const { extra = () => undefined, steadyExtra = () => undefined } = family.forms
-
-  test.runIf(family.forms.extra)('takes the time that its closed form says, whatever the costs', () => {
-    fc.assert(
-      fc.property(anySizes(family), anyCosts, (given, costs) => {
-        const sizes = { ...given, costs }
-        const expected = extra(sizes, costs)
-        fc.pre(expected !== undefined)
-        near(simulate(family.generate(sizes), costs).makespan - sizes.microbatches * workOf(costs), expected)
-      }),
-      { numRuns: 60, maxSkipsPerRun: 1000 },
-    )
-  })
-
-  test.runIf(family.forms.steadyExtra)(
-    'without a barrier between steps it takes the time that its closed form says',
-    () => {
-      fc.assert(
-        fc.property(anySizes(family), anyCosts, (given, costs) => {
-          const sizes = { ...given, costs }
-          const expected = steadyExtra(sizes, costs)
-          fc.pre(expected !== undefined)
-          near(steadyPeriod(family.generate(sizes), costs) - sizes.microbatches * workOf(costs), expected)
-        }),
-        { numRuns: 12, maxSkipsPerRun: 1000 },
-      )
-    },
-  )
-
   test('holds on each rank what its closed form says, walked and simulated, and never more than it promises', () => {
     fc.assert(
       fc.property(anySizes(family), anyCosts, (given, costs) => {
@@ -156,6 +127,42 @@ describe.each(families.map(family => [family.name, family] as const))('%s', (_, 
     )
   })
 })
+
+type ExtraTime = (sizes: Sizes, costs: Costs) => number | undefined
+
+/** The families that have a closed form of this name, with it. */
+const withForm = (name: 'extra' | 'steadyExtra') =>
+  families.flatMap(family => {
+    const form: ExtraTime | undefined = family.forms[name]
+    return form === undefined ? [] : [[family.name, family, form] as const]
+  })
+
+test.each(withForm('extra'))('%s takes the time that its closed form says, whatever the costs', (_, family, extra) => {
+  fc.assert(
+    fc.property(anySizes(family), anyCosts, (given, costs) => {
+      const sizes = { ...given, costs }
+      const expected = extra(sizes, costs)
+      fc.pre(expected !== undefined)
+      near(simulate(family.generate(sizes), costs).makespan - sizes.microbatches * workOf(costs), expected)
+    }),
+    { numRuns: 60, maxSkipsPerRun: 1000 },
+  )
+})
+
+test.each(withForm('steadyExtra'))(
+  '%s without a barrier between steps takes the time that its closed form says',
+  (_, family, steadyExtra) => {
+    fc.assert(
+      fc.property(anySizes(family), anyCosts, (given, costs) => {
+        const sizes = { ...given, costs }
+        const expected = steadyExtra(sizes, costs)
+        fc.pre(expected !== undefined)
+        near(steadyPeriod(family.generate(sizes), costs) - sizes.microbatches * workOf(costs), expected)
+      }),
+      { numRuns: 12, maxSkipsPerRun: 1000 },
+    )
+  },
+)
 
 /** Simulated beforehand by another program, all passes one unit: extra, and peak of the rank that holds most. */
 const golden: readonly [name: string, options: ScheduleOptions, extra: number, peak: number][] = [
