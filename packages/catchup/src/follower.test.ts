@@ -230,6 +230,25 @@ describe('a follower', () => {
     expect(source.updates).toBe(5 * numChunks)
   })
 
+  it('keeps what it has when its sources are gone, and fetches only the rest from others', async () => {
+    const training = new Training(200, 4, 3)
+    const mine = place(200)
+    const numChunks = chunksOf(200, chunkElems).length
+    const follower = new Follower({ state: mine.state, simd: mine.simd, chunkElems, retryMs: 0 })
+    // Its first answer says where it stands.
+    const dying = new TestSource('w0', training, { lives: 1 + 5, stepEvery: 1e9 })
+    await expect(follower.follow([dying], new AbortController().signal, () => undefined)).rejects.toMatchObject({
+      code: 'SKEIN_CATCHUP_SOURCES_LOST',
+    })
+    expect(follower.progress).toEqual({ chunks: numChunks, chunksHeld: 5 })
+    const other = new TestSource('w1', training, { lives: 1e9, stepEvery: 1e9 })
+    const ending = new AbortController()
+    await expect(follower.follow([other], ending.signal, () => ending.abort())).rejects.toMatchObject({
+      code: 'SKEIN_ABORTED',
+    })
+    expect(other.answers).toBe(1 + numChunks - 5)
+  })
+
   it('a worker that holds the newest commit already fetches nothing', async () => {
     const training = new Training(200, 2, 3)
     const source = new TestSource('w0', training, { lives: 1e9, stepEvery: 1e9 })

@@ -49,8 +49,15 @@ export class Follower {
     this.#stepOf = this.#chunks.map(() => undefined)
   }
 
+  /** Chunks there are, and how many of them are here, of whatever step. */
+  get progress(): { readonly chunks: number; readonly chunksHeld: number } {
+    const { length } = this.#chunks
+    return { chunks: length, chunksHeld: this.#stepOf.filter(step => step !== undefined).length }
+  }
+
   /**
    * Goes after the commits of the others until the signal ends it, and says so whenever a whole one is there; ends by throwing, always.
+   * What is here is kept then, for a later call with other sources.
    * @throws SKEIN_CATCHUP_SOURCES_LOST, SKEIN_CATCHUP_TOO_SLOW, SKEIN_CATCHUP_STATE_DIFFERS, SKEIN_ABORTED
    */
   async follow(sources: readonly StateSource[], signal: AbortSignal, onHeld: (held: Standing) => void): Promise<never> {

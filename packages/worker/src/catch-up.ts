@@ -142,8 +142,9 @@ export class CatchUp {
       places.members.map(member => member.rank),
     )
     const { generation } = places
-    logger.info({ generation, sources: sources.length }, 'catch-up.start')
-    this.#followerOf()
+    const follower = this.#followerOf()
+    logger.info({ generation, sources: sources.length, ...follower.progress }, 'catch-up.start')
+    follower
       .follow(sources, following.signal, held => {
         logger.debug({ generation, step: held.step, bytes: sum(sources) }, 'catch-up.held')
         onHeld(held)
