@@ -1,12 +1,12 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { SqliteLog } from '@skein/coordinator'
 import { sleep } from '@skein/core'
 import { temporaryFolder } from '@skein/testkit'
 import { Cluster, type ClusterOptions, coordinatorNode } from 'skein/chaos'
 import { describe, expect, it } from 'vitest'
 import { type RunEvent, tinyJob } from '../skein-process.ts'
 import { constantRateJob } from './elastic-run.ts'
+import { expectWhole, untilLogged } from './run-records.ts'
 
 /*
  * Rows of the fault matrix (docs/fault-matrix.md) that are about the network, each with its bound of time. Real processes; the links between them run
@@ -51,20 +51,6 @@ async function timeTo(cluster: Cluster, fits: (event: RunEvent) => boolean, time
   return performance.now() - startMs
 }
 
-/** The log of the run so far: each step once, each sample once. */
-function expectWhole(cluster: Cluster, folder: string): void {
-  const log = new SqliteLog(path.join(folder, 'run', 'coordinator.sqlite'))
-  try {
-    const commits = log.read().commits
-    expect(commits.map(({ step }) => step)).toEqual(commits.map((_, i) => i + 1))
-    expect(commits.map(({ samplesTo }) => samplesTo)).toEqual(commits.map(({ step }) => 16 * step))
-    expect(commits.at(-1)?.step).toBeGreaterThan(3)
-  } finally {
-    log.close()
-  }
-  expect(cluster.events.filter(event => event.event === 'error')).toEqual([])
-}
-
 const stepOfWorkers = (workers: number) => (event: RunEvent) => event['workers'] === workers
 
 describe('a worker that is cut off, both ways', () => {
@@ -75,13 +61,13 @@ describe('a worker that is cut off, both ways', () => {
     expect(await timeTo(cluster, stepOfWorkers(3))).toBeLessThan(10_000 + slackMs)
     expect(cluster.events.find(isGone)).toMatchObject({ workerId: 'w1', change: 'lost' })
     // Its own log says when it stood still; by 15 s at the latest it has given up its generation.
-    await untilLogged(folder.path, 'w1', 'coordinator.lost', 15_000 - 5_000 + slackMs)
+    await untilLogged(path.join(folder.path, 'run'), 'w1', 'coordinator.lost', 15_000 - 5_000 + slackMs)
     const last = cluster.events.findLast(event => isStep(event) && event['workers'] === 4)
     heal?.()
     await nextStep(cluster, stepOfWorkers(4))
     const admitted = cluster.events.findLast(event => event.event === 'generation')
     expect(Number(admitted?.['startStep'])).toBeGreaterThan(Number(last?.['step']))
-    expectWhole(cluster, folder.path)
+    expectWhole(cluster, path.join(folder.path, 'run'), 16)
   })
 })
 
@@ -97,7 +83,7 @@ describe('a link that carries nothing, one way, while both of its ends reach the
     heal?.()
     await nextStep(cluster, stepOfWorkers(4), 60_000)
     expect(cluster.events.filter(isGone).every(event => ['w0', 'w1'].includes(String(event['workerId'])))).toBe(true)
-    expectWhole(cluster, folder.path)
+    expectWhole(cluster, path.join(folder.path, 'run'), 16)
   })
 })
 
@@ -120,7 +106,7 @@ describe('frames that are altered on their way', () => {
     }
     const [out] = cluster.events.filter(isGone)
     expect(out).toMatchObject({ workerId: 'w2', change: 'evicted' })
-    expectWhole(cluster, folder.path)
+    expectWhole(cluster, path.join(folder.path, 'run'), 16)
   })
 })
 
@@ -170,7 +156,7 @@ describe('fewer workers than the minimum', () => {
     heal?.()
     await nextStep(cluster, stepOfWorkers(2))
     expect(cluster.events.filter(isStep)[numSteps]?.['step']).toBe(numSteps + 1)
-    expectWhole(cluster, folder.path)
+    expectWhole(cluster, path.join(folder.path, 'run'), 16)
   })
 })
 
@@ -189,16 +175,6 @@ describe('a worker that is killed at one frame of a collective', () => {
     await killed
     expect(await timeTo(cluster, stepOfWorkers(3))).toBeLessThan(5_000 + slackMs)
     expect(cluster.events.filter(isMember('w2', 'lost'))).toHaveLength(1)
-    expectWhole(cluster, folder.path)
+    expectWhole(cluster, path.join(folder.path, 'run'), 16)
   })
 })
-
-/** The line of a worker's comm thread that has this message, once it is there. */
-async function untilLogged(folder: string, workerId: string, message: string, withinMs: number): Promise<void> {
-  const file = path.join(folder, 'run', 'logs', `${workerId}.comm.log`)
-  const deadlineMs = performance.now() + withinMs
-  while (!fs.readFileSync(file, 'utf8').includes(`"${message}"`)) {
-    if (performance.now() > deadlineMs) throw new Error(`${file} does not say ${message} within ${withinMs} ms`)
-    await sleep(50)
-  }
-}

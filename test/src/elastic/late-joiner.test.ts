@@ -1,0 +1,85 @@
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { sleep } from '@skein/core'
+import { temporaryFolder } from '@skein/testkit'
+import { Cluster } from 'skein/chaos'
+import { describe, expect, it } from 'vitest'
+import type { RunEvent } from '../skein-process.ts'
+import { expectWhole, untilLogged } from './run-records.ts'
+
+const jobFile = fileURLToPath(new URL('late-joiner.job.js', import.meta.url))
+const globalBatch = 6
+/** Parameters and two moments of the job's layer. */
+const stateBytes = 12 * 1414 * 1415
+/** Of each connection of the newcomer. */
+const slowLink = { rateMbit: 20, delayMs: 5 }
+const bytesPerMs = (slowLink.rateMbit * 1e6) / 8 / 1000
+/** The whole state from two members cannot come sooner. */
+const wholeStateMs = stateBytes / (2 * bytesPerMs)
+/** One machine runs everything. */
+const slackMs = 2_000
+
+const isStep = (event: RunEvent) => event.event === 'step'
+const isGeneration = (number: number) => (event: RunEvent) =>
+  event.event === 'generation' && event['generation'] === number
+const isStartOf = (number: number) => (event: RunEvent) => event.event === 'start' && event['generation'] === number
+const isCaughtUp = (event: RunEvent) => event.event === 'member' && event['change'] === 'caught-up'
+const membersOf = (event: RunEvent) => (event['members'] as { workerId: string }[]).map(({ workerId }) => workerId)
+
+describe('a newcomer on slow links, one of whose sources is killed', () => {
+  it('holds nobody up: the others go on without it, it goes on with what it has, and is taken in when it is near', async () => {
+    expect(wholeStateMs).toBeGreaterThan(2_000 + slackMs)
+    using folder = temporaryFolder('late-joiner')
+    const runDir = path.join(folder.path, 'run')
+    const atMs = new Map<RunEvent, number>()
+    await using cluster = await Cluster.start({
+      jobFile,
+      workers: 3,
+      steps: 1000,
+      runDir,
+      token: 'a-token-of-the-tests',
+      threads: 1,
+      env: { ...process.env, PACED_SAMPLE_MS: '700' },
+      network: { seed: 1 },
+      onEvent: event => atMs.set(event, performance.now()),
+    })
+    const msBetween = (from: RunEvent, to: RunEvent) => (atMs.get(to) ?? Number.NaN) - (atMs.get(from) ?? Number.NaN)
+    for (const peer of ['w0', 'w1', 'w2']) {
+      cluster.network?.edge(peer, 'w3').reshape(slowLink)
+      cluster.network?.edge('w3', peer).reshape(slowLink)
+    }
+    await cluster.until(event => isStep(event) && event['step'] === 1, 'step 1')
+    await cluster.startWorker('w3')
+    await untilLogged(runDir, 'w3', 'catch-up.start', 30_000)
+    // Longer than a chunk takes, and shorter than all of them from three sources.
+    await sleep(2_000)
+    expect(cluster.events.filter(isCaughtUp)).toEqual([])
+
+    const killedMs = performance.now()
+    cluster.workers.get('w1')?.killNow()
+    const second = await cluster.until(isGeneration(2), 'the second generation')
+    expect(membersOf(second)).toEqual(['w0', 'w2'])
+    const step = await cluster.until(event => isStep(event) && event['generation'] === 2, 'a step without w1')
+    expect(performance.now() - killedMs).toBeLessThan(5_000 + slackMs)
+    expect(step['step']).toBe(Number(second['startStep']) + 1)
+    const again = await untilLogged(runDir, 'w3', 'catch-up.start', 5_000, line => line['generation'] === 2)
+    expect(again['chunksHeld']).toBeGreaterThan(0)
+
+    const caughtUp = await cluster.until(isCaughtUp, 'w3 to catch up')
+    const third = await cluster.until(isGeneration(3), 'the third generation')
+    expect(membersOf(third)).toEqual(['w0', 'w2', 'w3'])
+    const stepsTo = (event: RunEvent) => cluster.events.slice(0, cluster.events.indexOf(event)).filter(isStep).length
+    expect(stepsTo(third) - stepsTo(caughtUp)).toBe(2)
+    const start = await cluster.until(isStartOf(3), 'its start')
+    expect(msBetween(third, start)).toBeLessThan(2_000 + slackMs)
+    const last = cluster.events.filter(isStep)[Number(third['startStep']) - 1]
+    expect(start['digest']).toBe(last?.['digest'])
+
+    // Its moments are right too: all agree on what follows.
+    const next = await cluster.until(event => isStep(event) && event['generation'] === 3, 'a step with w3')
+    expect(next).toMatchObject({ step: Number(third['startStep']) + 1, workers: 3 })
+    const changes = cluster.events.filter(event => event.event === 'member').map(event => event['change'])
+    expect(changes.filter(change => ['lost', 'evicted', 'fenced', 'failed'].includes(String(change)))).toEqual(['lost'])
+    expectWhole(cluster, runDir, globalBatch)
+  })
+})
