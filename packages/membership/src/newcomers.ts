@@ -31,9 +31,9 @@ export function catchUp(state: MembershipState, member: Member, why: string): De
   }
 }
 
-/** Tells those of `members` who wait and have nothing yet where the state is to be had. */
+/** Tells those of `members` who wait where the state is to be had from now on, also those who had caught up with an earlier generation. */
 export function catchUps(state: MembershipState, waiting: readonly Member[]): Effect[] {
-  const links = linksOf(waiting.filter(member => !isActive(member) && member.loaded !== undefined && !member.caughtUp))
+  const links = linksOf(waiting.filter(member => !isActive(member) && member.loaded !== undefined))
   if (links.length === 0) return []
   const members = generationMembers(activeMembers(state))
   const { generation } = state
