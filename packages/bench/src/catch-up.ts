@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Cluster } from 'skein/chaos'
 import { type Bench, type BenchCase, median, range } from './bench-case.ts'
 
-const rounds = 4
+const rounds = 3
 const stepsOfPhase = 20
 const warmUpSteps = 10
 const maxSlowdown = 1.1
