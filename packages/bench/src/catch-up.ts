@@ -13,9 +13,6 @@ const maxSlowdown = 1.1
 const token = 'a-token-of-the-bench'
 const job = fileURLToPath(new URL('paced.job.js', import.meta.url))
 
-/** Of each connection: lanes and state have this rate of their own each. */
-const slowLink = { rateMbit: 200, delayMs: 5 }
-
 /**
  * What a newcomer costs those who train while it catches up. It is kept catching up: the run has all the members it may have, so the third worker
  * follows every step and is never taken in.
@@ -24,18 +21,11 @@ export const catchUp: Bench = {
   name: 'catch-up',
   about: `Steps of two paced workers (100 ms of compute, 2.6 M parameters, 31 MB of state) while a third one gets the state and follows every step, against the ${stepsOfPhase} steps before it came, in ${rounds} rounds; ms between commits. ratio = without / with, at least ${(1 / maxSlowdown).toFixed(2)} is asked. "starting" is the time before it has model and data: a third process on these cores, not catching up.`,
   async run(report) {
-    return [
-      ...(await measure('loopback', undefined, report)),
-      ...(await measure('connections of 200 Mbit/s, 5 ms', slowLink, report)),
-    ]
+    return measure(report)
   },
 }
 
-async function measure(
-  name: string,
-  shape: typeof slowLink | undefined,
-  report: (line: string) => void,
-): Promise<readonly BenchCase[]> {
+async function measure(report: (line: string) => void): Promise<readonly BenchCase[]> {
   const runDir = fs.mkdtempSync(path.join(os.tmpdir(), 'skein-bench-'))
   const commits: number[] = []
   await using cluster = await Cluster.start({
@@ -46,16 +36,11 @@ async function measure(
     token,
     threads: 1,
     env: process.env,
-    ...(shape === undefined ? {} : { network: { seed: 1 } }),
     onEvent: event => {
       if (event.event === 'step') commits.push(performance.now())
     },
   })
   try {
-    const nodes = ['w0', 'w1', 'w2']
-    if (shape !== undefined) {
-      for (const from of nodes) for (const to of nodes) if (from !== to) cluster.network?.edge(from, to).reshape(shape)
-    }
     const without: number[] = []
     const starting: number[] = []
     const following: number[] = []
@@ -76,12 +61,12 @@ async function measure(
       starting.push(loading)
       following.push(beside)
       report(
-        `${name}, round ${round + 1}: ${alone.toFixed(1)} ms alone, ${loading.toFixed(1)} while it starts, ${beside.toFixed(1)} while it follows`,
+        `round ${round + 1}: ${alone.toFixed(1)} ms alone, ${loading.toFixed(1)} while it starts, ${beside.toFixed(1)} while it follows`,
       )
     }
     const one = (what: string, ours: readonly number[], goal: string): BenchCase => ({
       bench: 'catch-up',
-      case: `${name}: ${what}`,
+      case: what,
       unit: 'ms',
       ours: median(ours),
       peer: { name: 'without', value: median(without) },
