@@ -1,6 +1,6 @@
 /**
  * A job whose steps take 100 ms of wall time for each of two workers and hardly any of the processor, with 2.6 M parameters on real sockets: what
- * others do on the same machine is seen in its steps only through the network and the comm threads. PACED_MAX is the most members.
+ * others do on the same machine is seen in its steps only through the network and the comm threads.
  */
 import { adamw, customDataset, defineJob, layersModel } from '@skein/job'
 
@@ -30,7 +30,7 @@ export default defineJob({
   optimizer: adamw({ lr: 1e-4, schedule: 'constant', warmupSteps: 0 }),
   batch: { global: 4, micro: 1 },
   mesh: { dp: 2 },
-  elastic: { min: 2, max: Number(process.env['PACED_MAX'] ?? 2) },
+  elastic: { min: 2, max: 2 },
   steps: 100_000,
   eval: { every: 0, samples: 4 },
   checkpoint: { every: 0 },

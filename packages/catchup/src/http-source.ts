@@ -3,20 +3,11 @@ import http from 'node:http'
 import https from 'node:https'
 import { SkeinError } from '@skein/core'
 import type { AdamwOptions } from '@skein/simd'
-import { type TlsTrust, tlsClientOptions } from '@skein/transport'
+import { isSameProof, type TlsTrust, tlsClientOptions } from '@skein/transport'
 import type { Chunk } from './chunks.ts'
 import { CatchupErrors } from './errors.ts'
 import type { ChunkAnswer, Standing, StateSource } from './source.ts'
-import {
-  isSameProof,
-  names,
-  newAsker,
-  numberIn,
-  pathOf,
-  proofOf,
-  requestHeaders,
-  type StateRequest,
-} from './state-request.ts'
+import { names, newAsker, numberIn, pathOf, proofOf, requestHeaders, type StateRequest } from './state-request.ts'
 
 export interface HttpSourceOptions {
   /** For messages. */

@@ -1,4 +1,4 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 
 /**
@@ -70,15 +70,6 @@ export function proofOf(
 ): string {
   const text = ['skein-state/1', side, generation, chunk ?? '-', have ?? '-', asker, number, said].join(' ')
   return createHmac('sha256', token).update(text).digest('hex')
-}
-
-/** In constant time. */
-export function isSameProof(given: unknown, wanted: string): boolean {
-  return (
-    typeof given === 'string' &&
-    given.length === wanted.length &&
-    timingSafeEqual(Buffer.from(given, 'latin1'), Buffer.from(wanted, 'latin1'))
-  )
 }
 
 /** Undefined where it is no such request. */

@@ -1,19 +1,11 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { deferred, type Deferred, sleep } from '@skein/core'
-import type { ConnectionGuard, RefusalReason } from '@skein/transport'
+import { type ConnectionGuard, isSameProof, type RefusalReason } from '@skein/transport'
 import { type Chunk, chunksOf } from './chunks.ts'
 import { type SharedState, SlotSteps } from './shared-state.ts'
 import type { Standing } from './source.ts'
-import {
-  isSameProof,
-  names,
-  parseStateRequest,
-  proofOf,
-  type RequestProof,
-  type StateRequest,
-  statePath,
-} from './state-request.ts'
+import { names, parseStateRequest, proofOf, type RequestProof, type StateRequest, statePath } from './state-request.ts'
 import type { UpdateHistory } from './update-history.ts'
 
 export interface StateServerOptions {

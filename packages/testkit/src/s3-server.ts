@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { freePort } from './free-port.ts'
 
 /** A real S3 server of this machine: SigV4 is checked, objects are files below `data`. */
 export interface S3Server extends AsyncDisposable {
@@ -136,12 +136,4 @@ async function ended(child: ChildProcess): Promise<void> {
   const closed = new Promise(resolve => child.once('close', resolve))
   child.kill('SIGKILL')
   await closed
-}
-
-async function freePort(): Promise<number> {
-  const probe = net.createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => probe.once('listening', resolve))
-  const { port } = probe.address() as net.AddressInfo
-  await new Promise(resolve => probe.close(resolve))
-  return port
 }

@@ -375,15 +375,16 @@ export class CommSession {
   #restore({ generation, step }: Extract<ToComm, { type: 'restore' }>): void {
     const message = this.#message
     if (message?.generation !== generation || message.origin.kind !== 'members') return
+    const { ranks } = message.origin
     const ending = new AbortController()
     this.#restoring = ending
-    this.#catchUp.restore(message, message.origin.ranks, step, ending.signal).then(
+    this.#catchUp.restore(message, ranks, step, ending.signal).then(
       () => this.#post({ type: 'restored', generation }),
       (thrown: unknown) => {
         if (message !== this.#message) return
         const error = asSkeinError(thrown)
         this.#logger.warn({ err: error, step }, 'restore.failed')
-        const [peerRank = 0] = message.origin.kind === 'members' ? message.origin.ranks : []
+        const [peerRank = 0] = ranks
         this.#tell({ type: 'peer-lost', generation, peerRank, error: error.toJSON() })
         this.#endGeneration(error)
       },
