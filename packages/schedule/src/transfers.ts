@@ -11,18 +11,64 @@ import {
 
 /**
  * The schedule with its messages written out: each send right after what made it, each receive posted `ahead` ops before the op
- * that takes it (its buffer is held from there on). The order of the other ops stays. A tensor between two stages of one rank is
- * no message.
+ * that takes it (its buffer is held from there on), or earlier where the sender's next message is taken earlier: a lane delivers in the
+ * order of its sends, and what is not posted holds up all behind it. The order of the other ops stays. A tensor between two stages of
+ * one rank is no message.
  */
 export function lower(schedule: Schedule, ahead = 2): Schedule {
-  const ops = schedule.ops.map((list, rank) => {
-    const own = list.filter(op => !isTransfer(op))
+  const lists = schedule.ops.map(list => list.filter(op => !isTransfer(op)))
+  const sends = lists.map((list, rank) => list.map(op => sendsOf(schedule, op, rank)))
+  const ops = lists.map((own, rank) => {
     const posted: TransferOp[][] = own.map(() => [])
-    const sent = own.map(op => sendsOf(schedule, op, rank))
-    for (const [index, op] of own.entries()) posted[Math.max(0, index - ahead)]?.push(...receivesOf(schedule, op, rank))
-    return own.flatMap((op, index) => [...(posted[index] ?? []), op, ...(sent[index] ?? [])])
+    const takenAt = new Map<string, { readonly receive: TransferOp; readonly index: number }>()
+    for (const [index, op] of own.entries()) {
+      for (const receive of receivesOf(schedule, op, rank)) takenAt.set(describeOp(receive), { receive, index })
+    }
+    for (const peer of lists.keys()) {
+      const fromPeer = (sends[peer] ?? []).flat().filter(send => send.peer === rank)
+      let latest = own.length
+      for (const send of fromPeer.toReversed()) {
+        const taken = takenAt.get(describeOp(received(schedule, send, peer)))
+        if (taken === undefined) continue
+        latest = Math.max(0, Math.min(latest, taken.index - ahead))
+        posted[latest]?.unshift(taken.receive)
+      }
+    }
+    return own.flatMap((op, index) => [...(posted[index] ?? []), op, ...(sends[rank]?.[index] ?? [])])
   })
   return { ...schedule, ops }
+}
+
+/** The other end of a message. */
+function received(schedule: Schedule, send: TransferOp, rank: number): TransferOp {
+  const { op, stage, microbatch } = send
+  const along = op === 'sendActivation' ? +1 : -1
+  const taker = stageAlong(schedule, stage, microbatch, along) as number
+  return {
+    ...send,
+    op: op === 'sendActivation' ? 'recvActivation' : 'recvGradient',
+    stage: taker,
+    peer: rank,
+  }
+}
+
+/**
+ * Of a lowered schedule: per rank and peer how many buffers the messages from there need, each from the receive that posts it to the end of
+ * the op that takes it.
+ */
+export function receiveBuffers(schedule: Schedule): readonly ReadonlyMap<number, number>[] {
+  return schedule.ops.map((list, rank) => {
+    const held = new Map<number, number>()
+    const most = new Map<number, number>()
+    for (const op of list) {
+      if (op.op === 'recvActivation' || op.op === 'recvGradient') {
+        held.set(op.peer, (held.get(op.peer) ?? 0) + 1)
+        most.set(op.peer, Math.max(most.get(op.peer) ?? 0, held.get(op.peer) as number))
+      }
+      for (const { peer } of receivesOf(schedule, op, rank)) held.set(peer, (held.get(peer) ?? 0) - 1)
+    }
+    return most
+  })
 }
 
 function sendsOf(schedule: Schedule, op: ScheduleOp, rank: number): TransferOp[] {
@@ -74,5 +120,28 @@ export function findUnmatched(schedule: Schedule): string | undefined {
     const idle = list.find(op => isTransfer(op) && !wanted.has(describeOp(op)))
     if (idle !== undefined) return `rank ${rank} does "${describeOp(idle)}", for which there is no partner`
   }
+  return findCrossed(schedule)
+}
+
+/** Receives of a link that are not posted in the order of its sends: the lane would stand still before what is posted too late. */
+function findCrossed(schedule: Schedule): string | undefined {
+  for (const [rank, list] of schedule.ops.entries()) {
+    for (const [peer, theirs] of schedule.ops.entries()) {
+      const coming = theirs.filter(isSendTo(rank)).map(send => describeOp(received(schedule, send, peer)))
+      const posted = list.filter(isReceiveFrom(peer)).map(describeOp)
+      const at = posted.findIndex((receive, i) => receive !== coming[i])
+      if (at >= 0) return `rank ${rank} does "${posted[at]}" where rank ${peer} sends for "${coming[at]}"`
+    }
+  }
   return undefined
 }
+
+const isSendTo =
+  (rank: number) =>
+  (op: ScheduleOp): op is TransferOp =>
+    isTransfer(op) && op.peer === rank && (op.op === 'sendActivation' || op.op === 'sendGradient')
+
+const isReceiveFrom =
+  (rank: number) =>
+  (op: ScheduleOp): op is TransferOp =>
+    isTransfer(op) && op.peer === rank && (op.op === 'recvActivation' || op.op === 'recvGradient')

@@ -80,9 +80,10 @@ function findMisplaced(schedule: Schedule): Found {
 /** Each piece of each microbatch, at each stage of its path: one F, and one BW or one B and one W. */
 function findMissingOrDoubled(schedule: Schedule): Found {
   const counts = new Map<string, number>()
-  for (const op of schedule.ops.flat()) {
+  for (const [rank, op] of schedule.ops.flatMap((list, on) => list.map(one => [on, one] as const))) {
     if (op.op === 'update' || op.op === 'validate' || op.op === 'gather' || op.op === 'release') continue
-    const key = describeOp(op)
+    // Copies of a stage on several ranks are reduced on each.
+    const key = op.op === 'reduce' ? `${describeOp(op)} on rank ${rank}` : describeOp(op)
     if (counts.has(key)) return problem('doubled', `"${key}" is there twice`)
     counts.set(key, 1)
   }

@@ -1,0 +1,19 @@
+/**
+ * Parallel strategies. Pipeline: a schedule's lists run over the stages of a model and the messages between them.
+ */
+export { ParallelErrors } from './errors.ts'
+export { BucketReducer, type BucketReducerOptions } from './pipeline/bucket-reducer.ts'
+export { Mailbox, mailboxBytes, type MailboxOptions } from './pipeline/mailbox.ts'
+export {
+  partOf,
+  partsHolding,
+  type PipelineMesh,
+  rankAt,
+  ranksSharing,
+  replicaOf,
+  stagesOfPart,
+} from './pipeline/mesh.ts'
+export { messageTag } from './pipeline/message-tag.ts'
+export { blockFor, PacedStage, type PacedStageOptions } from './pipeline/paced-stage.ts'
+export { type ListContext, type ListReport, runList } from './pipeline/run-list.ts'
+export { type SharedBucket, sharedBuckets } from './pipeline/shared-buckets.ts'

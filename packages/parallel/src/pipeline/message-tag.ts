@@ -1,0 +1,35 @@
+import { SkeinError } from '@skein/core'
+import { type Schedule, stageAlong, type TransferOp } from '@skein/schedule'
+import { ParallelErrors } from '../errors.ts'
+
+/** Steps whose messages have tags of their own; a message of another step is never taken for one of this. */
+const distinctSteps = 256
+const tagsPerStep = 2 ** 32 / distinctSteps
+
+/** Says what a message is: the activation or the gradient of which piece, made for which stage, in which step. */
+export type MessageTag = number
+
+/**
+ * The tag that both ends of a transfer give it. Messages are matched by it and never by their order: where stages lie in a V or a wave,
+ * they are not taken in the order in which they are sent.
+ */
+export function messageTag(schedule: Schedule, op: TransferOp, step: number): MessageTag {
+  const { stages, slices } = schedule
+  const isActivation = op.op === 'sendActivation' || op.op === 'recvActivation'
+  const isSend = op.op === 'sendActivation' || op.op === 'sendGradient'
+  const piece = op.microbatch * slices + (op.slice ?? 0)
+  const maker = isSend ? op.stage : (stageAlong(schedule, op.stage, op.microbatch, isActivation ? -1 : +1) as number)
+  return (step % distinctSteps) * tagsPerStep + (piece * stages + maker) * 2 + (isActivation ? 0 : 1)
+}
+
+/** @throws SKEIN_PARALLEL_SCHEDULE_SIZE where a step has more messages than there are tags for it */
+export function assertTagged({ name, microbatches, slices, stages }: Schedule): void {
+  const wanted = microbatches * slices * stages * 2
+  if (wanted <= tagsPerStep) return
+  throw new SkeinError(ParallelErrors.SCHEDULE_SIZE, {
+    what: `a step of the schedule ${name} has up to ${wanted} messages: ${microbatches} microbatches × ${slices} slices × ${stages} stages × 2`,
+    why: `messages of a step are told apart by ${tagsPerStep} numbers`,
+    todo: 'take larger microbatches, or fewer slices or chunks',
+    details: { name, microbatches, slices, stages },
+  })
+}

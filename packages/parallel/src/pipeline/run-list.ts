@@ -1,0 +1,225 @@
+import { assertNever, type Clock, type Ms, SkeinError } from '@skein/core'
+import type { Keeps, Piece, PipelineStage, StageTensor } from '@skein/model'
+import {
+  type ComputeOp,
+  type CopyOp,
+  describeOp,
+  rankOf,
+  type Schedule,
+  type ScheduleOp,
+  stageAlong,
+  type TimedOp,
+  type TransferOp,
+} from '@skein/schedule'
+import { ParallelErrors } from '../errors.ts'
+import type { Mailbox } from './mailbox.ts'
+
+export interface ListContext {
+  /** Lowered. */
+  readonly schedule: Schedule
+  /** Whose list it is. */
+  readonly rank: number
+  /** Those of the rank, begun for this step. */
+  readonly stages: ReadonlyMap<number, PipelineStage>
+  readonly mailbox: Mailbox
+  readonly clock: Clock
+  /** Called before each op. @throws what ends the step */
+  check(): void
+  /** All gradients of the stage are there, on this rank. */
+  onReduce?(stage: number): void
+  /** In a schedule that updates after each microbatch. */
+  onUpdate?(): void
+  /** An evaluation: the forwards keep nothing. */
+  readonly isEvaluation?: boolean
+}
+
+export interface ListReport {
+  /** What the device did, in ms of the clock. */
+  readonly ops: readonly TimedOp[]
+  /** Time in which the device stood and waited for messages. */
+  readonly waitMs: Ms
+  /** Most bytes that the activations in flight held at once, as the stages count them. */
+  readonly peakHeldBytes: number
+}
+
+/**
+ * Runs one rank's list in its order, over real stages and real messages: the only executor of schedules. The device computes; what it makes
+ * for others is copied into a buffer and sent by the comm thread while it goes on, and what it needs was asked for ahead.
+ *
+ * @throws what `check`, a stage or a message threw; the stages then hold nothing of the step any more
+ */
+export async function runList(context: ListContext, step: number): Promise<ListReport> {
+  const run = new ListRun(context, step)
+  try {
+    for (const op of context.schedule.ops[context.rank] ?? []) {
+      context.check()
+      await run.do(op)
+    }
+    await context.mailbox.flushed()
+    return run.report()
+  } catch (error) {
+    run.drop()
+    throw error
+  }
+}
+
+class ListRun {
+  readonly #context: ListContext
+  readonly #step: number
+  readonly #recomputed: ReadonlySet<string>
+  /** Results for stages of this rank, and those that wait for their send, which stands right behind them. */
+  readonly #results = new Map<string, StageTensor>()
+  readonly #timed: TimedOp[] = []
+  #waitMs = 0
+  #peakHeldBytes = 0
+
+  constructor(context: ListContext, step: number) {
+    this.#context = context
+    this.#step = step
+    const list = context.schedule.ops[context.rank] ?? []
+    this.#recomputed = new Set(list.flatMap(op => (op.op === 'R' ? [keyOf(op)] : [])))
+  }
+
+  async do(op: ScheduleOp): Promise<void> {
+    switch (op.op) {
+      case 'F':
+      case 'B':
+      case 'BW':
+      case 'W':
+      case 'R':
+        await this.#compute(op)
+        break
+      case 'recvActivation':
+      case 'recvGradient':
+        this.#context.mailbox.post(op, this.#step)
+        break
+      case 'sendActivation':
+      case 'sendGradient':
+        await this.#context.mailbox.send(
+          op,
+          this.#step,
+          this.#taken(op.op === 'sendActivation' ? 'activation' : 'gradient', op),
+        )
+        break
+      case 'offload':
+      case 'reload':
+        this.#copy(op)
+        break
+      case 'reduce':
+        this.#context.onReduce?.(op.stage)
+        break
+      case 'update':
+        this.#context.onUpdate?.()
+        break
+      case 'gather':
+      case 'release':
+      case 'validate':
+        throw notExecuted(this.#context.schedule, op)
+      default:
+        assertNever(op, 'op of a schedule')
+    }
+  }
+
+  report(): ListReport {
+    return { ops: this.#timed, waitMs: this.#waitMs, peakHeldBytes: this.#peakHeldBytes }
+  }
+
+  /** Frees what the step has left. */
+  drop(): void {
+    for (const tensor of this.#results.values()) tensor.release()
+    this.#results.clear()
+    for (const stage of this.#context.stages.values()) stage.reset()
+  }
+
+  async #compute(op: ComputeOp): Promise<void> {
+    const { clock } = this.#context
+    const stage = this.#stage(op)
+    const piece: Piece = { microbatch: op.microbatch, slice: op.slice ?? 0 }
+    const input = await this.#input(op, stage)
+    const start = clock.now()
+    let result: StageTensor | undefined
+    if (op.op === 'F') result = stage.forward(piece, input, this.#keeps(op))
+    else if (op.op === 'B') result = stage.inputGrad(piece, input)
+    else if (op.op === 'BW') result = stage.backward(piece, input)
+    else if (op.op === 'W') stage.weightGrad(piece)
+    else stage.recompute(piece)
+    this.#timed.push({ op, start, end: clock.now() })
+    this.#count()
+    if (result === undefined) return
+    // The name that its taker, or its send, looks for.
+    this.#results.set(resultKey(op.op === 'F' ? 'activation' : 'gradient', op), result)
+  }
+
+  /** What the op takes from the stage before or after it, on this rank or in a message. */
+  async #input(op: ComputeOp, stage: PipelineStage): Promise<StageTensor | undefined> {
+    if (op.op === 'W' || op.op === 'R') return undefined
+    const { schedule, rank, mailbox, clock } = this.#context
+    const kind = op.op === 'F' ? 'activation' : 'gradient'
+    const from = stageAlong(schedule, op.stage, op.microbatch, op.op === 'F' ? -1 : +1)
+    if (from === undefined) return undefined
+    const peer = rankOf(schedule, from, op.microbatch)
+    if (peer === rank) return this.#taken(kind, { ...op, stage: from })
+    const receive: TransferOp = {
+      ...op,
+      op: kind === 'activation' ? 'recvActivation' : 'recvGradient',
+      peer,
+    }
+    const before = clock.now()
+    const tensor = await mailbox.receive(receive, this.#step, values => stage.fromValues(values, kind, op.slice ?? 0))
+    this.#waitMs += clock.now() - before
+    return tensor
+  }
+
+  #copy(op: CopyOp): void {
+    const { clock } = this.#context
+    const start = clock.now()
+    const piece: Piece = { microbatch: op.microbatch, slice: op.slice ?? 0 }
+    if (op.op === 'offload') this.#stage(op).offload(piece, op.share ?? 1)
+    else this.#stage(op).reload(piece)
+    this.#timed.push({ op, start, end: clock.now() })
+    this.#count()
+  }
+
+  #count(): void {
+    let held = 0
+    for (const stage of this.#context.stages.values()) held += stage.heldBytes()
+    this.#peakHeldBytes = Math.max(this.#peakHeldBytes, held)
+  }
+
+  #keeps(op: ComputeOp): Keeps {
+    if (this.#context.isEvaluation === true) return 'nothing'
+    return this.#recomputed.has(keyOf(op)) ? 'input' : 'activations'
+  }
+
+  #stage(op: { readonly stage: number }): PipelineStage {
+    const stage = this.#context.stages.get(op.stage)
+    if (stage === undefined) throw new Error(`rank ${this.#context.rank} does not hold stage ${op.stage}`)
+    return stage
+  }
+
+  #taken(kind: 'activation' | 'gradient', op: Keyed): StageTensor {
+    const key = resultKey(kind, op)
+    const tensor = this.#results.get(key)
+    if (tensor === undefined) throw new Error(`the ${kind} of ${keyOf(op)} is not there: the list is out of order`)
+    this.#results.delete(key)
+    return tensor
+  }
+}
+
+interface Keyed {
+  readonly stage: number
+  readonly microbatch: number
+  readonly slice?: number
+}
+
+const keyOf = ({ stage, microbatch, slice = 0 }: Keyed) => `stage ${stage}, microbatch ${microbatch}, slice ${slice}`
+const resultKey = (kind: 'activation' | 'gradient', op: Keyed) => `${kind} of ${keyOf(op)}`
+
+function notExecuted(schedule: Schedule, op: ScheduleOp): SkeinError {
+  return new SkeinError(ParallelErrors.NOT_EXECUTED, {
+    what: `the schedule ${schedule.name} has "${describeOp(op)}"`,
+    why: 'weights that are sharded, and updates before the global state is known, can be drawn and simulated, and not run yet',
+    todo: 'take the schedule without it',
+    details: { name: schedule.name, op: op.op },
+  })
+}
