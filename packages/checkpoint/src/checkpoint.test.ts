@@ -4,6 +4,7 @@ import { temporaryFolder } from '@skein/testkit'
 import { describe, expect, test } from 'vitest'
 import { findCheckpoint } from './find-checkpoint.ts'
 import { openCheckpoint } from './open-checkpoint.ts'
+import { openStore } from './open-store.ts'
 import { assertSameModel } from './same-model.ts'
 import { type CheckpointContents, saveCheckpoint } from './save-checkpoint.ts'
 import { shardsOf } from './shards.ts'
@@ -95,6 +96,20 @@ describe('a writer that dies', () => {
     expect(path.basename((await findCheckpoint(folder.path)).path)).toBe('step-00000002')
     fs.rmSync(path.join(folder.path, 'step-00000002', 'manifest.json'))
     expect(path.basename((await findCheckpoint(folder.path)).path)).toBe('step-00000001')
+  })
+
+  test('or whose disk is full when only LATEST is missing, leaves the former checkpoint alone', async () => {
+    using folder = await savedFolder([1])
+    const store = openStore(folder.path, {})
+    const draft = await store.begin('step-00000002')
+    await draft.write('model.safetensors', [Buffer.of(1)])
+    // There is no room for it.
+    fs.mkdirSync(path.join(folder.path, '.writing-LATEST'))
+    await expect(draft.publish(Buffer.from('{}'))).rejects.toMatchObject({ code: 'EISDIR' })
+    fs.rmdirSync(path.join(folder.path, '.writing-LATEST'))
+    await draft.discard()
+    expect(fs.readdirSync(folder.path).sort()).toEqual(['LATEST', 'step-00000001'])
+    expect(fs.readFileSync(path.join(folder.path, 'LATEST'), 'utf8')).toBe('step-00000001\n')
   })
 
   test('or is cancelled, leaves nothing', async () => {

@@ -8,8 +8,8 @@ const temporaryPrefix = '.writing-'
 const replacedPrefix = '.replaced-'
 
 /**
- * Checkpoints as folders in `root`. One is written into a sibling folder, everything synced to the disk, the manifest last, and renamed; then
- * `LATEST` names it.
+ * Checkpoints as folders in `root`. One is written into a sibling folder, everything synced to the disk, the manifest last, and `LATEST` beside
+ * it, all that takes room; then both are renamed.
  */
 export function localStore(root: string): CheckpointStore {
   const inFolder = (name: string, file: string) => path.join(root, name, file)
@@ -62,8 +62,11 @@ async function begin(root: string, name: string): Promise<CheckpointDraft> {
     async publish(manifest) {
       await writeFile(path.join(temporary, manifestFileName), [manifest])
       await syncFolder(temporary)
+      const latest = temporaryLatest(root)
+      await writeFile(latest, [Buffer.from(`${name}\n`)])
       await moveIntoPlace(root, temporary, name)
-      await pointLatestAt(root, name)
+      await fs.rename(latest, path.join(root, latestFileName))
+      await syncFolder(root)
     },
     discard,
   }
@@ -93,13 +96,6 @@ async function moveIntoPlace(root: string, temporary: string, name: string): Pro
   await fs.rename(temporary, folder)
   await syncFolder(root)
   if (isThere) await fs.rm(replaced, { recursive: true, force: true })
-}
-
-async function pointLatestAt(root: string, name: string): Promise<void> {
-  const temporary = temporaryLatest(root)
-  await writeFile(temporary, [Buffer.from(`${name}\n`)])
-  await fs.rename(temporary, path.join(root, latestFileName))
-  await syncFolder(root)
 }
 
 const temporaryLatest = (root: string) => path.join(root, `${temporaryPrefix}${latestFileName}`)
