@@ -23,6 +23,8 @@ export interface StepEvent {
   readonly computeMs: number
   readonly commMs: number
   readonly bytesSent: number
+  /** Since the members started training. */
+  readonly elapsedMs: number
 }
 
 export interface SkeinRun {

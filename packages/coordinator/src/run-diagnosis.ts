@@ -1,5 +1,5 @@
 import type { Clock, Ms } from '@skein/core'
-import { type LinkWatchState, noLinks, observeLinks } from '@skein/diagnosis'
+import { type CauseKind, type LinkWatchState, noLinks, observeLinks } from '@skein/diagnosis'
 import { type Effect, type LinkId, type MembershipEvent, type MembershipState, memberOfLink } from '@skein/membership'
 import type { Logger } from '@skein/telemetry'
 import type { WorkerMessage } from '@skein/wire'
@@ -34,15 +34,19 @@ export class RunDiagnosis {
   /** The answer that readers wait for now. */
   #why: Promise<RunWhy> | undefined
   #lastCause = ''
+  /** What was found since the last decision. */
+  #found: Effect[] = []
   #links: LinkWatchState = noLinks
 
   constructor(parts: DiagnosisParts) {
     this.#parts = parts
   }
 
-  /** What a decision causes, with what its steps tell about stragglers. */
+  /** What a decision causes, with what its steps tell about stragglers, and what was found since the last one; there is one at every tick. */
   watch(effects: readonly Effect[]): readonly Effect[] {
-    return this.steps.watch(effects)
+    const found = this.#found
+    this.#found = []
+    return [...found, ...this.steps.watch(effects)]
   }
 
   /** Keeps what a worker says about its ops, and about what went wrong. */
@@ -72,14 +76,13 @@ export class RunDiagnosis {
     })
   }
 
-  /** Asks, and says in the log what it finds, while a step is held up. */
+  /** Asks, and says what it finds, while a step is held up. */
   tick(): void {
-    const nowMs = this.#parts.clock.now()
-    const state = this.#parts.state()
-    if (nowMs - this.#askedMs < askAgainMs) return
+    const { clock } = this.#parts
+    if (clock.now() - this.#askedMs < askAgainMs) return
     // While members bring one another to the same state no step is due, and links may be stuck all the same.
-    if (state.phase !== 'preparing' && !isHeldUp(state, this.steps, nowMs)) return
-    void this.why().then(why => this.#log(why))
+    if (this.#parts.state().phase !== 'preparing' && !this.#isHeldUp) return
+    void this.why().then(why => this.#tell(why))
   }
 
   /** What holds the run up: asks every worker what it is in, and waits for the answers, but not long. Never rejects. */
@@ -126,17 +129,26 @@ export class RunDiagnosis {
     queueMicrotask(() => this.#parts.onEvent({ type: 'linkStuck', generation, links, forMs }))
   }
 
-  #log({ summary, causes, step }: RunWhy): void {
+  #tell({ summary, causes, step, waitedMs }: RunWhy): void {
     const [worst] = causes
     if (worst === undefined) return
-    const cause = [step, worst.cause, worst.workerId, worst.to].join(' ')
-    if (cause === this.#lastCause) return
-    this.#lastCause = cause
-    this.#parts.logger.warn({ step, workerId: worst.workerId, code: worst.cause, reason: summary }, 'step.held-up')
+    const { cause, workerId, to } = worst
+    const found = [step, cause, workerId, to].join(' ')
+    if (found === this.#lastCause) return
+    this.#lastCause = found
+    this.#parts.logger.warn({ step, workerId, code: cause, reason: summary }, 'step.held-up')
+    // The others make steps slow, and are told of where they are found; they do not hold this one up.
+    if (waitedMs === null || !holdsUp(cause) || !this.#isHeldUp) return
+    const event = { event: 'held-up', step: step + 1, waitedMs, cause, workerId, reason: summary } as const
+    this.#found.push({ type: 'emit', event: to === undefined ? event : { ...event, to } })
   }
 
   #report(report: Omit<FailureReport, 'atMs'>): void {
     this.#failures.add(this.#parts.state().generation, { ...report, atMs: this.#parts.clock.now() })
+  }
+
+  get #isHeldUp(): boolean {
+    return isHeldUp(this.#parts.state(), this.steps, this.#parts.clock.now())
   }
 
   get #isUnderWay(): boolean {
@@ -144,3 +156,6 @@ export class RunDiagnosis {
     return phase === 'preparing' || phase === 'training' || phase === 'gathering'
   }
 }
+
+const holdsUp = (cause: CauseKind): boolean =>
+  cause === 'silent-rank' || cause === 'missing-rank' || cause === 'stuck-link'

@@ -55,6 +55,19 @@ async function ask<T>({ coordinator }: Rig, path: string): Promise<T> {
   return (await fetch(`${coordinator.url}${path}`).then(response => response.json())) as T
 }
 
+/** The first event of this kind, which is told already or will be. */
+async function told({ coordinator }: Rig, kind: string): Promise<Record<string, unknown>> {
+  const { body } = await fetch(`${coordinator.url}/events`)
+  let text = ''
+  for await (const part of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += part
+    const lines = text.split('\n').slice(0, -1)
+    const found = lines.map(line => JSON.parse(line) as Record<string, unknown>).find(({ event }) => event === kind)
+    if (found !== undefined) return found
+  }
+  throw new Error(`the run ended without ${kind}`)
+}
+
 /** Steps from `from` to `to`, in which each worker takes so long. */
 async function steps({ workers }: Rig, from: number, to: number, computeMs: readonly number[]): Promise<void> {
   for (let step = from; step <= to; step++) {
@@ -140,6 +153,15 @@ test('why names the rank that has not entered what the others wait in', async ()
     ['w1', 'ring all-reduce #6'],
     ['w2', undefined],
   ])
+  // Who watches the run is told without asking.
+  expect(await told(rig, 'held-up')).toEqual({
+    event: 'held-up',
+    step: 4,
+    waitedMs: expect.any(Number) as number,
+    cause: 'missing-rank',
+    workerId: 'w2',
+    reason: expect.stringMatching(/^step 4 waits .* rank 2 \(w2\) has not entered ring all-reduce #6/) as string,
+  })
 })
 
 test('why names a worker that gives no answer, within a second and a half', async () => {

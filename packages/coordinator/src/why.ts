@@ -13,6 +13,8 @@ export interface RunWhy {
   readonly generation: number
   /** The last committed step. */
   readonly step: number
+  /** Since that commit, where another is due. */
+  readonly waitedMs: Ms | null
   /** What holds the run up, in one sentence. */
   readonly summary: string
   /** Ranks and links that do, the worst first. */
@@ -90,6 +92,7 @@ export function whyOf(parts: WhyParts): RunWhy {
     phase: state.phase,
     generation: state.generation,
     step: state.committed.step,
+    waitedMs: isTraining(state) ? waitedMs(state, nowMs) : null,
     ...explanation,
     workers: workers.map(({ member, answer }) => workerOf(parts, member, answer)),
     failure: failureOf(parts) ?? null,

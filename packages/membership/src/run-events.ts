@@ -69,6 +69,20 @@ export type RunEvent =
   /** A worker's time for a sample is `factor` times that of the others. Comes after the step that showed it. */
   | { readonly event: 'straggler'; readonly workerId: string; readonly factor: number; readonly reason: string }
   | { readonly event: 'straggler-gone'; readonly workerId: string; readonly reason: string }
+  /** A step takes far longer than usual, and whom it waits for is known: once for each step and culprit. */
+  | {
+      readonly event: 'held-up'
+      /** The one that is waited for. */
+      readonly step: number
+      /** Since the last commit. */
+      readonly waitedMs: number
+      readonly cause: string
+      /** Of a link: the sending one. */
+      readonly workerId: string
+      /** Of a link: the receiving one. */
+      readonly to?: string
+      readonly reason: string
+    }
   | {
       readonly event: 'eval'
       readonly step: number

@@ -7,6 +7,12 @@ import { describe, expect, it } from 'vitest'
 import { runSkein, startSkein, stepsOf } from '../skein-process.ts'
 import { constantRateJob } from './elastic-run.ts'
 
+/**
+ * No step waits for a checkpoint that cannot be written: from one commit to the next it takes a step (10 ms), and what a machine adds that runs
+ * everything, other tests too.
+ */
+const longestGapMs = 1_000
+
 /** Room for ten checkpoints of the job below (0.3 MB each): two runs keep three, and one is being written. */
 const diskBytes = 3_000_000
 
@@ -70,6 +76,13 @@ describe.skipIf(!mayMount)('a disk that runs full', () => {
     const alarms = run.events.filter(event => event.event === 'checkpoint-failed')
     expect(alarms.length).toBeGreaterThan(1)
     expect(alarms[0]).toMatchObject({ code: 'SKEIN_CHECKPOINT_WRITE', why: 'the disk is full' })
+    // From the first whose checkpoint failed to the last: while it is tried, while its remains go, and with each one after it.
+    const commitsMs = stepsOf(run.events)
+      .filter(({ step }) => step >= Number(alarms[0]?.['step']))
+      .map(({ elapsedMs }) => elapsedMs)
+    const gapsMs = commitsMs.slice(1).map((ms, i) => ms - (commitsMs[i] ?? Number.NaN))
+    expect(gapsMs.length).toBeGreaterThan(4)
+    expect(Math.max(...gapsMs)).toBeLessThan(longestGapMs)
     const saved = run.events.findLast(event => event.event === 'checkpoint')
     const last = String(saved?.['path'])
     expect(alarms.at(-1)).toMatchObject({ step: 40, checkpoint: last })

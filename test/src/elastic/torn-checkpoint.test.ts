@@ -2,11 +2,16 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { temporaryFolder } from '@skein/testkit'
 import { describe, expect, it } from 'vitest'
-import { type RunEvent, runSkein, stepsOf, tinyJob } from '../skein-process.ts'
+import { type RunEvent, runSkein, startSkein, stepsOf, tinyJob } from '../skein-process.ts'
 
 const steps = 8
-const train = (runDir: string, ...more: string[]) =>
-  runSkein(['train', tinyJob, '--run-dir', runDir, '--json', ...more])
+const argsFor = (runDir: string, ...more: string[]) => ['train', tinyJob, '--run-dir', runDir, '--json', ...more]
+const train = (runDir: string, ...more: string[]) => runSkein(argsFor(runDir, ...more))
+
+/** From the start of all processes to the first step beyond a torn checkpoint: docs/fault-matrix.md. */
+const goneOnWithinMs = 10_000
+/** One machine runs everything. */
+const slackMs = 3_000
 
 const stepName = (step: number) => `step-${String(step).padStart(8, '0')}`
 const skippedIn = (events: readonly RunEvent[]) =>
@@ -50,7 +55,12 @@ describe('a torn checkpoint', () => {
     fs.writeFileSync(path.join(kept, 'LATEST'), `${stepName(steps + 3)}\n`)
 
     const more = ['--resume', kept, '--steps', String(steps + 4)]
-    const alone = await train(path.join(folder.path, 'alone'), '--workers', '1', ...more)
+    const startMs = performance.now()
+    const run = startSkein(argsFor(path.join(folder.path, 'alone'), '--workers', '1', ...more))
+    await run.until(event => event.event === 'step', 'a step')
+    expect(performance.now() - startMs).toBeLessThan(goneOnWithinMs + slackMs)
+    expect((await run.ended).code).toBe(0)
+    const alone = run.events
     expect(skippedIn(alone)).toEqual([
       [stepName(steps + 3), 'SKEIN_CHECKPOINT_CORRUPT'],
       [stepName(steps + 2), 'SKEIN_CHECKPOINT_CUT_SHORT'],

@@ -88,6 +88,7 @@ function workerState(worker: WorkerView, view: RunView): string {
 
 function nowText(view: RunView): string {
   if (view.phase === 'failed') return paint('red', view.error?.message ?? view.note)
+  if (view.heldUp !== undefined) return paint('yellow', view.heldUp)
   if (view.phase === 'training') return `${view.note} ${paint('dim', '· Ctrl-C stops with a checkpoint')}`
   return view.note
 }

@@ -27,6 +27,8 @@ function rawLine(view: RunView, event: RunEvent): string | undefined {
       return `worker ${textField(event, 'workerId') ?? '?'} is slow: ${textField(event, 'reason') ?? 'no reason given'}`
     case 'straggler-gone':
       return `worker ${textField(event, 'workerId') ?? '?'} is slow no more: ${textField(event, 'reason') ?? 'no reason given'}`
+    case 'held-up':
+      return view.heldUp
     case 'eval':
       return evalLine(view)
     case 'start':

@@ -196,6 +196,19 @@ describe('plain lines', () => {
   })
 })
 
+describe('a step that is held up', () => {
+  const reason = 'step 2 waits 1.2 s, usually 10 ms: rank 1 (w1) has not entered ring all-reduce #6'
+  const heldUp: RunEvent = { event: 'held-up', step: 2, cause: 'missing-rank', workerId: 'w1', waitedMs: 1200, reason }
+
+  it('is told of, with whom it waits for, until it is made', () => {
+    const waiting = viewOf([...beginning, stepEvent(1, 5), heldUp])
+    expect(liveLines(waiting, 200).some(line => line.includes(reason))).toBe(true)
+    expect(plainLine(waiting, heldUp)).toBe(reason)
+    const made = advance(waiting, stepEvent(2, 5))
+    expect(liveLines(made, 200).some(line => line.includes('w1) has not'))).toBe(false)
+  })
+})
+
 describe('a straggler', () => {
   const reason = 'it takes 1.31 times as long as the median of the 2 others'
   const slow: RunEvent = { event: 'straggler', workerId: 'w1', factor: 1.31, reason }

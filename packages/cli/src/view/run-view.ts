@@ -35,6 +35,8 @@ export interface RunView {
   readonly phase: RunPhase
   /** One sentence on what goes on now. */
   readonly note: string
+  /** Whom the step under way waits for; undefined unless it takes far longer than usual. */
+  readonly heldUp: string | undefined
   readonly startStep: number
   readonly step: number
   readonly totalSteps: number | undefined
@@ -70,6 +72,7 @@ export function startOfRun(jobName: string): RunView {
     runDir: undefined,
     phase: 'starting',
     note: 'starting the coordinator and the workers',
+    heldUp: undefined,
     startStep: 0,
     step: 0,
     totalSteps: undefined,
@@ -106,6 +109,8 @@ export function advance(view: RunView, event: RunEvent): RunView {
     case 'straggler':
     case 'straggler-gone':
       return onStraggler(view, event)
+    case 'held-up':
+      return { ...view, heldUp: textField(event, 'reason') }
     case 'eval':
       return onEval(view, event)
     case 'generation':
@@ -209,6 +214,7 @@ function onGeneration(view: RunView, event: RunEvent): RunView {
   return {
     ...view,
     generation: numberField(event, 'generation') ?? view.generation,
+    heldUp: undefined,
     workers: workers.toSorted(byRankThenName),
     note: view.phase === 'starting' ? 'all workers are here; building the model and reading the data' : view.note,
   }
@@ -251,6 +257,7 @@ function onStep(view: RunView, event: RunEvent): RunView {
     ...(loss === undefined ? {} : withLoss(view, loss, step)),
     phase: view.phase === 'starting' ? 'training' : view.phase,
     note: view.phase === 'starting' ? 'training' : view.note,
+    heldUp: undefined,
     step,
     tokens: view.tokens + tokens,
     bytesSent: view.bytesSent + (numberField(event, 'bytesSent') ?? 0),

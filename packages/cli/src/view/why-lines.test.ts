@@ -21,6 +21,7 @@ const why: RunWhy = {
   phase: 'training',
   generation: 1,
   step: 40,
+  waitedMs: 3200,
   summary: 'step 41 waits 3.2 s: rank 2 (w2) has not entered ring all-reduce #7',
   causes: [
     { cause: 'missing-rank', workerId: 'w2', reason: 'rank 2 (w2) has not entered ring all-reduce #7' },
