@@ -7,12 +7,14 @@ import {
   type SkippedCheckpoint,
   type StoreEnvironment,
 } from '@skein/checkpoint'
-import { loadJob, type ResolvedJob } from '@skein/job'
+import { loadJob, type ResolvedJob, workersOf } from '@skein/job'
 import { findBelow, newestCheckpoint } from './newest-checkpoint.ts'
 
 /** The options by which `train` and `coordinator` change a job from outside. */
 export interface JobOptions {
   readonly workers?: number
+  readonly pp?: number
+  readonly schedule?: string
   readonly steps?: number
   readonly data?: string
   readonly seed?: number
@@ -48,9 +50,11 @@ export async function loadForRun(
   now = new Date(),
 ): Promise<RunToStart> {
   const file = path.resolve(jobFile)
-  const { workers, steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
+  const { workers, pp, schedule, steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
   const job = await loadJob(file, {
     ...(workers === undefined ? {} : { workers }),
+    ...(pp === undefined ? {} : { pp }),
+    ...(schedule === undefined ? {} : { schedule }),
     ...(steps === undefined ? {} : { steps }),
     ...(data === undefined ? {} : { data }),
     ...(seed === undefined ? {} : { seed }),
@@ -64,7 +68,7 @@ export async function loadForRun(
     name: job.name,
     job,
     jobFile: file,
-    numWorkers: job.mesh.dp,
+    numWorkers: workersOf(job.mesh),
     runDir: path.resolve(options.runDir ?? path.join(job.checkpoint.to, `${job.name}-${timestamp(now)}`)),
     resume: found?.path,
     skipped: found?.skipped ?? [],
@@ -89,8 +93,10 @@ async function checkpointFor(
 
 /** The same options as flags, for the coordinator process. */
 export function jobFlags(options: JobOptions): string[] {
-  const { steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
+  const { pp, schedule, steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
   const flags = {
+    '--pp': pp,
+    '--schedule': schedule,
     '--steps': steps,
     '--data': data,
     '--seed': seed,

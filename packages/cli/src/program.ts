@@ -89,7 +89,11 @@ function buildProgram(outcome: Outcome): Command {
 
   jobOptions(command('train', 'train a job on this machine: a coordinator and N workers, with a live view'))
     .argument('<job>', 'job file, TypeScript or YAML')
-    .option('--workers <n>', 'worker processes (default: dp of the mesh in the job)', wholeNumber('--workers', 1, 1024))
+    .option(
+      '--workers <n>',
+      'worker processes (default: dp · pp of the mesh in the job)',
+      wholeNumber('--workers', 1, 1024),
+    )
     .option('--resume [path]', 'go on from a checkpoint; without a path from the newest of this job')
     .option('--run-dir <dir>', 'folder of the run: log, commits, checkpoints (default: checkpoint.to/NAME-TIME)')
     .option('--checkpoint-dir <place>', 'keep the checkpoints here instead: a folder, or s3://BUCKET/PREFIX')
@@ -107,7 +111,11 @@ function buildProgram(outcome: Outcome): Command {
     'run a job on this machine while faults are done to it, and prove from its log that nothing was lost',
   )
     .argument('<job>', 'job file, TypeScript or YAML')
-    .option('--workers <n>', 'worker processes (default: dp of the mesh in the job)', wholeNumber('--workers', 1, 64))
+    .option(
+      '--workers <n>',
+      'worker processes (default: dp · pp of the mesh in the job)',
+      wholeNumber('--workers', 1, 64),
+    )
     .option('--steps <n>', 'optimizer steps in all', wholeNumber('--steps', 1))
     .option('--seed <n>', 'draws the faults', wholeNumber('--seed', 0, 0xffff_ffff), 1)
     .option('--count <n>', 'faults to draw', wholeNumber('--count', 0, 1000), 8)
@@ -396,6 +404,8 @@ function jobOptions(command: Command): Command {
       new Option('--precision <kind>', 'arithmetic of the kernels').argParser(oneOf('--precision', ['f32', 'bf16'])),
     )
     .option('--lr <rate>', 'peak learning rate', positiveNumber('--lr'))
+    .option('--pp <n>', 'parts that the model is cut in, a worker each: mesh.pp', wholeNumber('--pp', 1, 256))
+    .option('--schedule <name>', 'who computes what when, where the model is cut: see skein schedule compare')
     .option(
       '--checkpoint-every <n>',
       'steps between checkpoints; 0: only at the end',

@@ -1,6 +1,7 @@
 import { nearestName } from '@skein/core'
 import { defaultExclude, defaultInclude } from '@skein/data'
 import { z } from 'zod'
+import { scheduleProblem } from './schedules.ts'
 
 /*
  * The job's schema: default, unit and range of each value, with a line of why. Cross-field rules are in rules.ts, defaults
@@ -100,6 +101,33 @@ const adamw = section({
   minLr: z.number().min(0).optional().describe('Where the cosine ends. Default: lr / 10.'),
 })
 
+const schedule = section({
+  name: z
+    .string()
+    .default('1f1b')
+    .superRefine((name, context) => {
+      const message = scheduleProblem(name)
+      if (message !== undefined) context.addIssue({ code: 'custom', message })
+    })
+    .describe('As in `skein schedule compare`.'),
+  chunks: whole(1, 256).optional().describe('Stages that each worker holds. Default: what the rule needs, or 2.'),
+  slices: whole(1, 1024).optional().describe('Pieces of the sequence, for the rules that cut it. Default: 4.'),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe('Activations are dropped after the forward pass and made again: less memory for more time.'),
+  offload: z
+    .boolean()
+    .default(false)
+    .describe('Activations wait in the memory of the host, which is larger than that of the device.'),
+  cuts: z
+    .array(whole(1, 514))
+    .optional()
+    .describe(
+      'First unit of each stage after the first one; 0 is the embedding, then the blocks, then the head. Default: even.',
+    ),
+})
+
 const everyStep = section({ kind: z.literal('every-step') })
 
 /** One of several sections, told apart by `kind`; an unknown kind is answered with the nearest. */
@@ -144,7 +172,14 @@ export const jobSchema = section({
       .default('equal')
       .describe('"measured": slower workers get fewer samples; the price is that a run does not repeat bit by bit.'),
   }),
-  mesh: section({ dp: whole(1, 4096).default(1).describe('Workers that share a batch (data parallel).') }).prefault({}),
+  mesh: section({
+    dp: whole(1, 4096).default(1).describe('Replicas of the model that share a batch (data parallel).'),
+    pp: whole(1, 256).default(1).describe('Parts that a replica is cut in, a worker each (pipeline parallel).'),
+  }).prefault({}),
+  schedule: z
+    .preprocess(value => (typeof value === 'string' ? { name: value } : value), schedule)
+    .optional()
+    .describe('Who computes what when, where mesh.pp is above 1; a name alone is enough. Default: 1f1b.'),
   steps: whole(1, 2 ** 31 - 1).describe('Optimizer steps.'),
   eval: section({
     every: whole(0, 2 ** 31 - 1)
@@ -173,7 +208,7 @@ export const jobSchema = section({
   precision: z.enum(['f32', 'bf16']).default('f32').describe('Of matrix products; parameters are always float32.'),
   elastic: section({ min: whole(1, 4096), max: whole(1, 4096) })
     .optional()
-    .describe('Workers the run may shrink and grow to.'),
+    .describe('Workers the run may shrink and grow to; it uses whole replicas, mesh.pp workers each.'),
 })
 
 export type ParsedJob = z.infer<typeof jobSchema>

@@ -24,6 +24,7 @@ export type {
   EveryStep,
   Gpt2Model,
   JobInput,
+  JobSchedule,
   JsonlData,
   Precision,
   Shares,
@@ -41,6 +42,7 @@ export {
 } from './layers-model.ts'
 export { lrAt } from './learning-rate.ts'
 export { type LoadOptions, loadJob } from './load-job.ts'
+export { workersOf } from './mesh.ts'
 export { openDataset, openLayersModel } from './open-dataset.ts'
 export type { JobOverrides } from './overrides.ts'
 export { parseResolvedJob, type ResolveOptions, resolveJob } from './resolve-job.ts'

@@ -76,6 +76,24 @@ export type ValueSource = 'default' | 'job' | 'flag'
  */
 export type Shares = 'equal' | 'measured'
 
+/** Who computes what when in a pipeline: a rule of `@skein/schedule` and its numbers. */
+export interface JobSchedule {
+  readonly name: string
+  /** Stages that each worker holds; the pipe has pp · chunks. */
+  readonly chunks: number
+  /** Pieces of the sequence; 1: it is not cut. */
+  readonly slices: number
+  /** Activations are dropped after the forward pass and made again before the backward pass. */
+  readonly recompute: boolean
+  /** Activations wait for their backward pass on the host. */
+  readonly offload: boolean
+  /**
+   * First unit of each stage after the first one, rising; unit 0 is the embedding, then come the blocks, then the head. Absent: the model
+   * cuts itself evenly.
+   */
+  readonly cuts?: readonly number[]
+}
+
 /** A job with nothing left open: plain JSON, the same on every worker. */
 export interface ResolvedJob {
   /** Names the run; file-name safe. */
@@ -86,7 +104,10 @@ export interface ResolvedJob {
   readonly sync: EveryStep
   /** Samples of one step over all workers, and of one forward and backward pass. */
   readonly batch: { readonly global: number; readonly micro: number; readonly shares: Shares }
-  readonly mesh: { readonly dp: number }
+  /** `dp` replicas of the model, each cut in `pp` parts: dp · pp workers. */
+  readonly mesh: { readonly dp: number; readonly pp: number }
+  /** Absent where the model is not cut: pp is 1. */
+  readonly schedule?: JobSchedule
   readonly steps: number
   /** Held-out samples to measure, every so many steps; 0 only before and after. */
   readonly eval: { readonly every: number; readonly samples: number }
@@ -104,6 +125,7 @@ export interface ResolvedJob {
   }
   readonly seed: number
   readonly precision: Precision
+  /** In workers; a generation has whole replicas of them. */
   readonly elastic?: { readonly min: number; readonly max: number }
   /** The job file, absolute. */
   readonly jobFile: string
@@ -124,7 +146,9 @@ export interface JobInput {
   readonly optimizer?: Optional<AdamW, 'kind'>
   readonly sync?: EveryStep
   readonly batch: { readonly global: number; readonly micro?: number; readonly shares?: Shares }
-  readonly mesh?: { readonly dp?: number }
+  readonly mesh?: { readonly dp?: number; readonly pp?: number }
+  /** A name alone is a schedule with its defaults. */
+  readonly schedule?: string | Partial<JobSchedule>
   readonly steps: number
   readonly eval?: { readonly every?: number; readonly samples?: number }
   readonly checkpoint?: {

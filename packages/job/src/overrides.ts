@@ -9,8 +9,12 @@ export interface JobOverrides {
   readonly steps?: number
   /** Folder, file or .jsonl file, relative to the current folder; instead of the job's data. */
   readonly data?: string | readonly string[]
-  /** Number of workers: mesh.dp. */
+  /** Number of workers: mesh.dp · mesh.pp, of which pp stays. */
   readonly workers?: number
+  /** mesh.pp. */
+  readonly pp?: number
+  /** schedule.name; the numbers of another rule are the job's no more. */
+  readonly schedule?: string
   readonly seed?: number
   readonly precision?: Precision
   readonly lr?: number
@@ -28,10 +32,10 @@ export interface JobOverrides {
   readonly checkpointDir?: string
 }
 
-const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data'>, string>> = {
+const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data' | 'workers' | 'schedule'>, string>> = {
   name: 'name',
   steps: 'steps',
-  workers: 'mesh.dp',
+  pp: 'mesh.pp',
   seed: 'seed',
   precision: 'precision',
   lr: 'optimizer.lr',
@@ -45,7 +49,7 @@ const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data'>, string>> = {
   checkpointDir: 'checkpoint.dir',
 }
 
-/** A copy of a job value with overrides put in, and their dotted paths. @throws SKEIN_JOB_CONFLICT for text to a model of code */
+/** A copy of a job value with overrides put in, and their dotted paths. @throws SKEIN_JOB_CONFLICT for text to a model of code, and for part of a replica */
 export function applyOverrides(
   value: unknown,
   overrides: JobOverrides,
@@ -60,6 +64,14 @@ export function applyOverrides(
     job = withValue(job, target.split('.'), given)
     flagged.add(target)
   }
+  if (overrides.workers !== undefined) {
+    job = withValue(job, ['mesh', 'dp'], replicasOf(job, overrides.workers))
+    flagged.add('mesh.dp')
+  }
+  if (overrides.schedule !== undefined) {
+    job = { ...job, schedule: scheduleFrom(job, overrides.schedule) }
+    flagged.add('schedule.name')
+  }
   if (overrides.data !== undefined) {
     job = { ...job, data: dataFrom(job, [overrides.data].flat(), cwd) }
     flagged.add('data.paths')
@@ -72,6 +84,26 @@ function withValue(section: unknown, keys: readonly string[], value: unknown): R
   const copy = typeof section === 'object' && section !== null ? { ...section } : {}
   const inner = (copy as Readonly<Record<string, unknown>>)[key]
   return { ...copy, [key]: rest.length === 0 ? value : withValue(inner, rest, value) }
+}
+
+/** How many replicas so many workers make. */
+function replicasOf(job: Readonly<Record<string, unknown>>, workers: number): number {
+  const pp = (job['mesh'] as { readonly pp?: unknown } | undefined)?.pp ?? 1
+  // What is wrong with pp itself is found when the job is checked.
+  if (typeof pp !== 'number' || !(pp >= 1) || workers % pp === 0) return workers / (Number(pp) >= 1 ? Number(pp) : 1)
+  const fewer = Math.floor(workers / pp) * pp
+  throw new SkeinError(JobErrors.CONFLICT, {
+    what: `${workers} workers (--workers) are not whole replicas of mesh.pp ${pp} workers each`,
+    todo: `take ${fewer > 0 ? `${fewer} or ` : ''}${fewer + pp} workers, or another mesh.pp`,
+    details: { fields: ['workers', 'mesh.pp'], workers, pp },
+  })
+}
+
+function scheduleFrom(job: Readonly<Record<string, unknown>>, name: string): object {
+  const former = job['schedule']
+  if (typeof former !== 'object' || former === null) return { name }
+  const { chunks: _chunks, slices: _slices, cuts: _cuts, ...kept } = former as Readonly<Record<string, unknown>>
+  return { ...(kept['name'] === name ? former : kept), name }
 }
 
 function dataFrom(job: Readonly<Record<string, unknown>>, given: readonly string[], cwd: string): object {

@@ -31,7 +31,7 @@ describe('defaults', () => {
       optimizer: { lr: 0.01, betas: [0.9, 0.95], warmupSteps: 25, minLr: 0.001, schedule: 'cosine', clipNorm: 1 },
       sync: { kind: 'every-step' },
       batch: { global: 32, micro: 8 },
-      mesh: { dp: 1 },
+      mesh: { dp: 1, pp: 1 },
       eval: { every: 50, samples: 256 },
       checkpoint: { every: 100, to: '/here/runs', keep: 3 },
       seed: 1,
@@ -47,6 +47,7 @@ describe('defaults', () => {
       'mesh.dp': 'default',
     })
     expect(job.moduleFile).toBeUndefined()
+    expect(job).not.toHaveProperty('schedule')
   })
 
   test('the microbatch is what divides a share of the batch, at most 8', () => {

@@ -1,11 +1,13 @@
 import path from 'node:path'
 import { SkeinError } from '@skein/core'
+import { familyOf, withDefaultSizes } from '@skein/schedule'
 import { checkJob } from './check-job.ts'
 import type { ParsedJob } from './config.ts'
 import { JobErrors } from './errors.ts'
-import type { AdamW, ResolvedJob, ValueSource } from './job-types.ts'
+import type { AdamW, JobSchedule, ResolvedJob, ValueSource } from './job-types.ts'
 import { applyOverrides, type JobOverrides } from './overrides.ts'
 import { checkRules, divisorsOf } from './rules.ts'
+import { microbatchesProblem } from './schedules.ts'
 
 export interface ResolveOptions {
   /** The job file, absolute; data paths in the job are relative to its folder. */
@@ -30,14 +32,16 @@ export function resolveJob(value: unknown, options: ResolveOptions): ResolvedJob
   const parsed = checkJob(given.value, path.basename(jobFile))
   const data = resolveData(parsed, path.dirname(jobFile))
   const needsModule = parsed.model.kind === 'layers' || data.kind === 'custom'
+  const schedule = resolveSchedule(parsed, given.flagged)
   const job: Omit<ResolvedJob, 'sources'> = {
     name: parsed.name ?? nameOf(jobFile),
     model: parsed.model.kind === 'layers' ? { kind: 'layers', name: parsed.model.name } : parsed.model,
     data,
     optimizer: resolveOptimizer(parsed.optimizer, parsed.steps),
     sync: parsed.sync,
-    batch: { ...parsed.batch, micro: parsed.batch.micro ?? defaultMicro(parsed) },
+    batch: { ...parsed.batch, micro: parsed.batch.micro ?? defaultMicro(parsed, schedule) },
     mesh: parsed.mesh,
+    ...(schedule === undefined ? {} : { schedule }),
     steps: parsed.steps,
     eval: { every: parsed.eval.every ?? Math.ceil(parsed.steps / 10), samples: parsed.eval.samples },
     checkpoint: resolveCheckpoint(parsed.checkpoint, cwd),
@@ -71,10 +75,39 @@ function resolveOptimizer(optimizer: ParsedJob['optimizer'], steps: number): Ada
   }
 }
 
-/** The largest number of samples up to 8 that divides a worker's share. */
-function defaultMicro({ batch, mesh }: ParsedJob): number {
+function resolveSchedule({ mesh, schedule }: ParsedJob, flagged: ReadonlySet<string>): JobSchedule | undefined {
+  if (mesh.pp === 1 && schedule === undefined) return undefined
+  // A job that is run once without its pipeline; if the job itself says so, it is a conflict.
+  if (mesh.pp === 1 && flagged.has('mesh.pp') && !flagged.has('schedule.name')) return undefined
+  const {
+    name = '1f1b',
+    chunks: chunksGiven,
+    slices: slicesGiven,
+    recompute = false,
+    offload = false,
+    cuts,
+  } = schedule ?? {}
+  const { chunks, slices } = withDefaultSizes(familyOf(name), {
+    ranks: mesh.pp,
+    microbatches: 1,
+    ...(chunksGiven === undefined ? {} : { chunks: chunksGiven }),
+    ...(slicesGiven === undefined ? {} : { slices: slicesGiven }),
+  })
+  return { name, chunks, slices, recompute, offload, ...(cuts === undefined ? {} : { cuts }) }
+}
+
+/**
+ * The largest number of samples up to 8 that divides a replica's share; in a pipeline such that there are enough microbatches to fill it, and
+ * as many as its schedule takes, if that can be.
+ */
+function defaultMicro({ batch, mesh }: ParsedJob, schedule: JobSchedule | undefined): number {
   const share = batch.global / mesh.dp
-  return Number.isInteger(share) ? (divisorsOf(share).findLast(micro => micro <= largestDefaultMicro) ?? 1) : 1
+  if (!Number.isInteger(share)) return 1
+  const sizes = divisorsOf(share).filter(micro => micro <= largestDefaultMicro)
+  const suits = (micro: number) =>
+    schedule === undefined || microbatchesProblem(schedule, mesh.pp, share / micro) === undefined
+  const fills = (micro: number) => share / micro >= mesh.pp
+  return sizes.findLast(micro => suits(micro) && fills(micro)) ?? sizes.findLast(suits) ?? sizes.at(-1) ?? 1
 }
 
 /** "gpt.job.ts" → "gpt". */
@@ -121,8 +154,14 @@ export function parseResolvedJob(value: unknown): ResolvedJob {
     model: job.model?.kind === 'layers' ? { ...job.model, build: code, loss: code } : job.model,
     data: job.data?.kind === 'custom' ? { ...job.data, open: code } : job.data,
   }
-  checkJob(withCode, 'the resolved job')
-  const resolved = { ...job, jobFile, ...(moduleFile === undefined ? {} : { moduleFile }), sources: sources ?? {} }
+  const { mesh } = checkJob(withCode, 'the resolved job')
+  const resolved = {
+    ...job,
+    mesh,
+    jobFile,
+    ...(moduleFile === undefined ? {} : { moduleFile }),
+    sources: sources ?? {},
+  }
   checkRules(resolved, 'the resolved job')
   return resolved
 }

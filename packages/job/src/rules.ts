@@ -1,9 +1,11 @@
 import { SkeinError } from '@skein/core'
 import { JobErrors } from './errors.ts'
+import { workersOf } from './mesh.ts'
 import type { ResolvedJob } from './job-types.ts'
+import { pipelineRules } from './pipeline-rules.ts'
 
-/** A rule between two values: what is wrong, naming both, and what to do. */
-interface Conflict {
+/** A rule between values that does not hold: what is wrong, naming all, and what to do. */
+export interface Conflict {
   readonly fields: readonly [string, string, ...string[]]
   readonly what: string
   readonly todo: string
@@ -21,7 +23,9 @@ export function checkRules(job: ResolvedJob, where: string): void {
   })
 }
 
-const rules: readonly ((job: ResolvedJob) => Conflict | undefined)[] = [
+export type Rule = (job: ResolvedJob) => Conflict | undefined
+
+const rules: readonly Rule[] = [
   function headsDivideWidth({ model }) {
     if (model.kind !== 'gpt2' || model.width % model.heads === 0) return undefined
     const near = divisorsOf(model.width).filter(heads => heads <= model.heads)
@@ -42,12 +46,12 @@ const rules: readonly ((job: ResolvedJob) => Conflict | undefined)[] = [
       const share = batch.global / mesh.dp
       choices.push(`batch.micro ${divisorsOf(share).findLast(micro => micro <= batch.micro)}`)
     }
-    if (workers !== undefined) choices.push(`${workers} workers`)
+    if (workers !== undefined) choices.push(mesh.pp === 1 ? `${workers} workers` : `mesh.dp ${workers}`)
     choices.push(`batch.global ${Math.ceil(batch.global / unit) * unit}`)
     return {
       fields: ['batch.global', 'mesh.dp', 'batch.micro'],
       what: `batch.global ${batch.global} is not divisible by ${name} ${mesh.dp} × batch.micro ${batch.micro} = ${unit}`,
-      todo: `every worker takes the same number of whole microbatches: take ${choices.join(' or ')}`,
+      todo: `every ${mesh.pp === 1 ? 'worker' : 'replica'} takes the same number of whole microbatches: take ${choices.join(' or ')}`,
     }
   },
 
@@ -103,11 +107,13 @@ const rules: readonly ((job: ResolvedJob) => Conflict | undefined)[] = [
         todo: 'exchange them',
       }
     }
-    if (mesh.dp >= elastic.min && mesh.dp <= elastic.max) return undefined
+    const workers = workersOf(mesh)
+    if (workers >= elastic.min && workers <= elastic.max) return undefined
+    const name = mesh.pp === 1 ? `mesh.dp ${mesh.dp}` : `mesh.dp ${mesh.dp} × mesh.pp ${mesh.pp} = ${workers} workers`
     return {
-      fields: ['mesh.dp', 'elastic.min', 'elastic.max'],
-      what: `mesh.dp ${mesh.dp} is outside elastic.min ${elastic.min} … elastic.max ${elastic.max}`,
-      todo: 'the run starts with mesh.dp workers: choose it within the limits',
+      fields: mesh.pp === 1 ? ['mesh.dp', 'elastic.min', 'elastic.max'] : ['mesh', 'elastic.min', 'elastic.max'],
+      what: `${name} is outside elastic.min ${elastic.min} … elastic.max ${elastic.max}`,
+      todo: `the run starts with ${mesh.pp === 1 ? 'mesh.dp' : 'so many'} workers: choose it within the limits`,
     }
   },
 
@@ -119,6 +125,8 @@ const rules: readonly ((job: ResolvedJob) => Conflict | undefined)[] = [
       todo: 'tfjs computes such models in float32: leave precision out, or cast inside the model',
     }
   },
+
+  ...pipelineRules,
 ]
 
 /** In rising order. */

@@ -1,5 +1,5 @@
 import { SkeinError } from '@skein/core'
-import type { Costs } from './costs.ts'
+import { type Costs, unitCosts } from './costs.ts'
 import { ScheduleErrors } from './errors.ts'
 import type { Schedule } from './schedule.ts'
 
@@ -55,12 +55,20 @@ export interface Family {
   readonly forms: ClosedForms
 }
 
+/** Every default filled in; whether the rule makes such a schedule is not asked. */
+export function withDefaultSizes(family: Family, options: ScheduleOptions): Sizes {
+  return {
+    chunks: family.chunks === 'any' ? 2 : family.chunks,
+    slices: family.slices === true ? 4 : 1,
+    costs: unitCosts,
+    ...options,
+  }
+}
+
 /** @throws SKEIN_SCHEDULE_OPTIONS that names what is wrong and what would do */
 export function sizesOf(family: Family, options: ScheduleOptions): Sizes {
-  const { ranks, microbatches, costs = { forward: 1, inputGrad: 1, weightGrad: 1 }, cap } = options
-  const chunks = options.chunks ?? (family.chunks === 'any' ? 2 : family.chunks)
-  const slices = options.slices ?? (family.slices === true ? 4 : 1)
-  const sizes: Sizes = { ranks, microbatches, chunks, slices, costs, ...(cap === undefined ? {} : { cap }) }
+  const sizes = withDefaultSizes(family, options)
+  const { ranks, microbatches, chunks, slices } = sizes
   const refuse = (what: string, todo: string) =>
     new SkeinError(ScheduleErrors.OPTIONS, {
       what: `the schedule ${family.name} was asked for with ${what}`,

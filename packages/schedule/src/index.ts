@@ -12,7 +12,7 @@ export { type Costs, durationOf, unitCosts, workOf } from './costs.ts'
 export { type DrawOptions, drawSchedule, drawScheduleSvg, summaryOf } from './draw.ts'
 export { ScheduleErrors } from './errors.ts'
 export { families, familyOf, generateSchedule, scheduleNames } from './families.ts'
-export { type ClosedForms, type Family, type ScheduleOptions, type Sizes, sizesOf } from './family.ts'
+export { type ClosedForms, type Family, type ScheduleOptions, type Sizes, sizesOf, withDefaultSizes } from './family.ts'
 export {
   chunkOf,
   type ComputeKind,

@@ -1,0 +1,102 @@
+import type { ResolvedJob } from './job-types.ts'
+import type { Rule } from './rules.ts'
+import { microbatchesProblem, nextMicrobatches } from './schedules.ts'
+
+/** What has to hold where a model is cut in parts (mesh.pp above 1). */
+export const pipelineRules: readonly Rule[] = [
+  function scheduleNeedsParts({ schedule, mesh }) {
+    if (schedule === undefined || mesh.pp > 1) return undefined
+    return {
+      fields: ['schedule', 'mesh.pp'],
+      what: `schedule ${schedule.name} is given with mesh.pp 1`,
+      todo: 'a schedule is for a model that is cut in parts: set mesh.pp, or leave schedule out',
+    }
+  },
+
+  function modelCanBeCut({ model, mesh }) {
+    if (mesh.pp === 1 || model.kind === 'gpt2') return undefined
+    return {
+      fields: ['mesh.pp', 'model'],
+      what: `mesh.pp ${mesh.pp} with a model of kind "${model.kind}"`,
+      todo: 'where such a model can be cut is not known: take mesh.pp 1, with as many replicas (mesh.dp) as there are workers',
+    }
+  },
+
+  function stagesWithinModel(job) {
+    const units = unitsOf(job)
+    const { schedule, mesh } = job
+    if (schedule === undefined || units === undefined) return undefined
+    const stages = mesh.pp * schedule.chunks
+    if (stages <= units) return undefined
+    const choices = [`mesh.pp ${Math.floor(units / schedule.chunks)}`, `model.layers ${stages - 2}`]
+    return {
+      fields: ['mesh.pp', 'schedule.chunks', 'model.layers'],
+      what: `mesh.pp ${mesh.pp} × schedule.chunks ${schedule.chunks} = ${stages} stages are more than the ${units} units of a model with model.layers ${units - 2} (embedding, blocks, head)`,
+      todo: `every stage needs a unit: take at most ${choices[0]}, or at least ${choices[1]}`,
+    }
+  },
+
+  function cutsFitStages(job) {
+    const { schedule, mesh } = job
+    const units = unitsOf(job)
+    if (schedule?.cuts === undefined || units === undefined) return undefined
+    const { cuts, chunks } = schedule
+    const stages = mesh.pp * chunks
+    const isRising = cuts.every((cut, index) => cut > (cuts[index - 1] ?? 0) && cut < units)
+    if (cuts.length === stages - 1 && isRising) return undefined
+    return {
+      fields: ['schedule.cuts', 'mesh.pp', 'schedule.chunks', 'model.layers'],
+      what: `schedule.cuts [${cuts.join(', ')}] do not make mesh.pp ${mesh.pp} × schedule.chunks ${chunks} = ${stages} stages of ${units} units`,
+      todo: `give ${stages - 1} rising numbers from 1 to ${units - 1}, the first unit of each stage after the first one, or leave schedule.cuts out`,
+    }
+  },
+
+  function slicesWithinContext({ schedule, model }) {
+    if (schedule === undefined || model.kind !== 'gpt2' || schedule.slices <= model.context) return undefined
+    return {
+      fields: ['schedule.slices', 'model.context'],
+      what: `schedule.slices ${schedule.slices} are more than the ${model.context} tokens of model.context`,
+      todo: `take at most schedule.slices ${model.context}`,
+    }
+  },
+
+  function microbatchesSuitSchedule({ schedule, mesh, batch }) {
+    const microbatches = batch.global / (mesh.dp * batch.micro)
+    // That the batch does not divide is said by another rule.
+    if (schedule === undefined || mesh.pp === 1 || !Number.isInteger(microbatches)) return undefined
+    const problem = microbatchesProblem(schedule, mesh.pp, microbatches)
+    if (problem === undefined) return undefined
+    const enough = nextMicrobatches(schedule, mesh.pp, microbatches)
+    const advice = enough === undefined ? '' : `, as with batch.global ${enough * mesh.dp * batch.micro}`
+    return {
+      fields: ['schedule', 'mesh', 'batch'],
+      what:
+        `schedule ${schedule.name} (chunks ${schedule.chunks}, slices ${schedule.slices}) does not run on mesh.pp ${mesh.pp} ` +
+        `with ${microbatches} microbatches a replica (batch.global ${batch.global} / (mesh.dp ${mesh.dp} × batch.micro ${batch.micro}))`,
+      todo: `${problem}${advice}, or take another schedule`,
+    }
+  },
+
+  function replicasTakeEqualShares({ batch, mesh }) {
+    if (batch.shares === 'equal' || mesh.pp === 1) return undefined
+    return {
+      fields: ['batch.shares', 'mesh.pp'],
+      what: `batch.shares "${batch.shares}" with mesh.pp ${mesh.pp}`,
+      todo: 'every replica runs the same schedule with as many microbatches: leave batch.shares out',
+    }
+  },
+
+  function elasticHoldsReplica({ elastic, mesh }) {
+    if (elastic === undefined || elastic.min > elastic.max || mesh.pp === 1 || elastic.min >= mesh.pp) return undefined
+    return {
+      fields: ['elastic.min', 'mesh.pp'],
+      what: `elastic.min ${elastic.min} is below mesh.pp ${mesh.pp}`,
+      todo: `fewer workers than mesh.pp hold no whole model: take at least elastic.min ${mesh.pp}`,
+    }
+  },
+]
+
+/** Pieces in which a model can be cut, for models of which that is known. */
+function unitsOf({ model }: Pick<ResolvedJob, 'model'>): number | undefined {
+  return model.kind === 'gpt2' ? model.layers + 2 : undefined
+}

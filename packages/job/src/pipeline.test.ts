@@ -1,0 +1,157 @@
+import { families, generateSchedule } from '@skein/schedule'
+import { useTestSeed } from '@skein/testkit'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { gpt2 } from './helpers.ts'
+import type { JobInput, ResolvedJob } from './job-types.ts'
+import { layersModel } from './layers-model.ts'
+import { workersOf } from './mesh.ts'
+import type { JobOverrides } from './overrides.ts'
+import { parseResolvedJob, resolveJob } from './resolve-job.ts'
+import { offeredSchedules } from './schedules.ts'
+
+useTestSeed()
+
+const base: JobInput = {
+  model: gpt2({ layers: 6, width: 64, heads: 4, context: 32 }),
+  data: './corpus',
+  batch: { global: 32, micro: 2 },
+  mesh: { dp: 2, pp: 2 },
+  steps: 100,
+}
+const resolve = (value: unknown, overrides: JobOverrides = {}) =>
+  resolveJob(value, { jobFile: '/jobs/a.job.ts', cwd: '/here', overrides })
+const refused = (suffix: string, message: RegExp) =>
+  expect.objectContaining({ code: `SKEIN_JOB_${suffix}`, message: expect.stringMatching(message) })
+const generate = ({ schedule, mesh, batch }: ResolvedJob) =>
+  generateSchedule(schedule?.name ?? '', {
+    ranks: mesh.pp,
+    microbatches: batch.global / (mesh.dp * batch.micro),
+    chunks: schedule?.chunks ?? 0,
+    slices: schedule?.slices ?? 0,
+  })
+
+describe('the schedule of a resolved job', () => {
+  test('has every number, those of its rule where the job says nothing', () => {
+    expect(resolve(base).schedule).toEqual({ name: '1f1b', chunks: 1, slices: 1, recompute: false, offload: false })
+    expect(resolve({ ...base, schedule: 'zb-v' }).schedule).toMatchObject({ name: 'zb-v', chunks: 2, slices: 1 })
+    expect(resolve({ ...base, schedule: 'sppo' }).schedule).toMatchObject({ name: 'sppo', slices: 4 })
+    const mine = { name: 'interleaved', chunks: 4, recompute: true, cuts: [1, 2, 3, 4, 5, 6, 7] }
+    expect(resolve({ ...base, schedule: mine }).schedule).toEqual({ ...mine, slices: 1, offload: false })
+  })
+
+  test('survives JSON, and resolves to itself', () => {
+    const job = resolve({ ...base, schedule: 'hanayo', elastic: { min: 2, max: 8 } })
+    expect(parseResolvedJob(JSON.parse(JSON.stringify(job)))).toEqual(job)
+  })
+
+  test('a resolved job from before there were parts is one with one part', () => {
+    const { mesh: _mesh, schedule: _schedule, ...rest } = resolve(base)
+    expect(parseResolvedJob({ ...rest, mesh: { dp: 4 } }).mesh).toEqual({ dp: 4, pp: 1 })
+  })
+
+  test('the microbatch that a job leaves out fills the pipe and suits the schedule', () => {
+    const micro = (global: number, pp: number, schedule: string) =>
+      resolve({ ...base, batch: { global }, mesh: { dp: 2, pp }, schedule }).batch.micro
+    expect([micro(32, 2, '1f1b'), micro(32, 4, '1f1b'), micro(32, 4, 'zb-h2'), micro(12, 4, 'gpipe')]).toEqual([
+      8, 4, 2, 1,
+    ])
+  })
+})
+
+describe('overrides', () => {
+  test('workers are whole replicas', () => {
+    expect(resolve(base, { workers: 8 }).mesh).toEqual({ dp: 4, pp: 2 })
+    expect(resolve(base, { workers: 4, pp: 4 }).mesh).toEqual({ dp: 1, pp: 4 })
+    expect(workersOf(resolve(base).mesh)).toBe(4)
+    expect(() => resolve(base, { workers: 5 })).toThrow(
+      refused('CONFLICT', /5 workers .* mesh\.pp 2 .* take 4 or 6 workers/),
+    )
+    expect(() => resolve(base, { workers: 1 })).toThrow(refused('CONFLICT', /take 2 workers/))
+  })
+
+  test('another schedule keeps what is not a number of the former rule', () => {
+    const schedule = { name: 'interleaved', chunks: 4, recompute: true }
+    expect(resolve({ ...base, schedule }, { schedule: 'zb-h1' }).schedule).toMatchObject({
+      name: 'zb-h1',
+      chunks: 1,
+      recompute: true,
+    })
+    expect(resolve({ ...base, schedule }, { schedule: 'interleaved' }).schedule).toMatchObject(schedule)
+  })
+
+  test('one part needs no schedule', () => {
+    expect(resolve({ ...base, schedule: 'zb-v' }, { pp: 1 })).not.toHaveProperty('schedule')
+  })
+})
+
+describe('refusals', () => {
+  test.each<[unknown, RegExp]>([
+    [{ ...base, schedule: '1f1c' }, /`schedule\.name` = "1f1c" must be one of "gpipe".*did you mean "1f1b"\?/],
+    [{ ...base, schedule: 'cosine' }, /did you mean `optimizer\.schedule`\?/],
+    [{ ...base, schedule: 'pipedream' }, /"pipedream" is not offered in jobs yet: it updates after every microbatch/],
+    [{ ...base, schedule: { name: 'skippipe' } }, /"skippipe" is not offered in jobs yet/],
+    [{ ...base, mesh: { pp: 0 } }, /`mesh\.pp` = 0 must be at least 1/],
+  ])('a bad value says what would do (%#)', (value, message) => {
+    expect(() => resolve(value)).toThrow(refused('INVALID', message))
+  })
+
+  test.each<[unknown, RegExp]>([
+    [{ ...base, mesh: { dp: 2 }, schedule: '1f1b' }, /schedule 1f1b is given with mesh\.pp 1/],
+    [
+      { ...base, mesh: { dp: 1, pp: 4 }, schedule: { name: 'interleaved', chunks: 3 } },
+      /12 stages are more than the 8 units .* mesh\.pp 2, or at least model\.layers 10/,
+    ],
+    [
+      { ...base, schedule: { cuts: [9] } },
+      /schedule\.cuts \[9\] do not make .* 2 stages of 8 units.* give 1 rising numbers from 1 to 7/,
+    ],
+    [{ ...base, schedule: { cuts: [3, 2] } }, /schedule\.cuts \[3, 2\]/],
+    [{ ...base, schedule: { name: 'sppo', slices: 64 } }, /schedule\.slices 64 are more than the 32 tokens/],
+    [{ ...base, schedule: { name: 'zb-h1', chunks: 2 } }, /leave chunks out: it has 1/],
+    [
+      { ...base, mesh: { dp: 2, pp: 3 }, schedule: 'interleaved', batch: { global: 32, micro: 4 } },
+      /with 4 microbatches a replica .* pass a multiple of 3 microbatches, as with batch\.global 48/,
+    ],
+    [{ ...base, batch: { ...base.batch, shares: 'measured' } }, /batch\.shares "measured" with mesh\.pp 2/],
+    [{ ...base, elastic: { min: 1, max: 8 } }, /elastic\.min 1 is below mesh\.pp 2.* elastic\.min 2/],
+    [
+      { ...base, elastic: { min: 2, max: 3 } },
+      /mesh\.dp 2 × mesh\.pp 2 = 4 workers is outside elastic\.min 2 … elastic\.max 3/,
+    ],
+    [
+      { ...base, model: layersModel({ build: tf => tf.sequential(), loss: ({ output }) => output }) },
+      /mesh\.pp 2 with a model of kind "layers"/,
+    ],
+  ])('values that do not go together are named, with what would do (%#)', (value, message) => {
+    expect(() => resolve(value)).toThrow(refused('CONFLICT', message))
+  })
+
+  test('every schedule but those of another kind of training is offered', () => {
+    const names = families.map(({ name }) => name)
+    expect(names.filter(name => !offeredSchedules.includes(name))).toEqual(['skippipe', 'pipedream'])
+  })
+
+  test('a job that is taken has a schedule that can be made, and the advice for one that is not works', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...offeredSchedules.filter(name => name !== 'auto')),
+        fc.integer({ min: 2, max: 4 }),
+        fc.integer({ min: 1, max: 12 }),
+        (name, pp, microbatches) => {
+          const job = { ...base, mesh: { dp: 2, pp }, schedule: name, batch: { global: 4 * microbatches, micro: 2 } }
+          try {
+            const { ops } = generate(resolve(job))
+            expect(ops).toHaveLength(pp)
+          } catch (error) {
+            expect(error).toMatchObject({ code: 'SKEIN_JOB_CONFLICT' })
+            const advised = /batch\.global (\d+)/.exec((error as { todo: string }).todo)?.[1]
+            // An odd number of ranks is what BitPipe refuses; no batch helps.
+            if (advised === undefined) expect([name, pp]).toEqual(['bitpipe', 3])
+            else generate(resolve({ ...job, batch: { global: Number(advised), micro: 2 } }))
+          }
+        },
+      ),
+    )
+  })
+})
