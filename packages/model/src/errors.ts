@@ -33,6 +33,11 @@ export const ModelErrors = {
     retry: 'never',
     meaning: 'A pass of a microbatch was asked for before the pass that it builds on: a defect of the schedule.',
   },
+  CUT: {
+    code: 'SKEIN_MODEL_CUT',
+    retry: 'never',
+    meaning: 'A model cannot be cut into stages as it was asked for.',
+  },
   SIZES: {
     code: 'SKEIN_MODEL_SIZES',
     retry: 'never',

@@ -74,7 +74,10 @@ export interface PipelineStage {
 export interface PipelineModel {
   /** Of the whole pipe. */
   readonly numStages: number
-  /** Of this rank's parameters: one bucket a stage; a parameter that several stages of the pipe share has a bucket of its own. */
+  /**
+   * Of this rank's parameters: one bucket a stage (`segment` is its number), the last stage first; a parameter that several stages of the pipe
+   * share has a bucket of its own, behind them, whose `segment` is below 0.
+   */
   readonly layout: FlatLayout
   /** This rank's, by number. */
   readonly stages: ReadonlyMap<number, PipelineStage>

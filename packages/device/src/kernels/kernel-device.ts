@@ -22,9 +22,11 @@ export type PassFunction = <T extends KernelTensor>(
   inputs: Readonly<Record<string, T>>,
 ) => Readonly<Record<string, T>>
 
-/** A compiled pass, the same to call whatever runs it. Borrows `inputs` (others than declared are ignored); the caller owns each output. */
+/** A compiled pass, the same to call whatever runs it. Borrows `inputs` (others than `reads` are ignored); the caller owns each output. */
 export interface Pass {
   readonly name: string
+  /** Those of the declared inputs that it reads. What no later pass reads can be released. */
+  readonly reads: readonly string[]
   run(inputs: Readonly<Record<string, DeviceTensor>>): Record<string, DeviceTensor>
   /** Frees what the pass keeps on the device. Idempotent. */
   dispose(): void

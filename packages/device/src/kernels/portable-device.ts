@@ -41,12 +41,11 @@ export function createPortableDevice(tf: Tfjs, precision: Precision = 'f32'): Ke
     release: tensor => table.release(tensor),
     compile(name, inputs, fn) {
       // Traced once all the same: shapes are checked at compile time on every device.
-      traceGraph(inputs, precision, fn)
-      const names = Object.keys(inputs)
+      const { reads } = traceGraph(inputs, precision, fn)
       const run: Pass['run'] = given => {
         const known = new Map<number, DeviceTensor>()
         const operands: Record<string, PortableTensor> = {}
-        for (const input of names) {
+        for (const input of reads) {
           const tensor = inputNamed(name, given, input)
           const operand = table.heldOf(tensor)
           known.set(operand.tensor.id, tensor)
@@ -63,7 +62,7 @@ export function createPortableDevice(tf: Tfjs, precision: Precision = 'f32'): Ke
           }),
         )
       }
-      return { name, run, dispose: () => undefined }
+      return { name, reads, run, dispose: () => undefined }
     },
     ledger: () => ledger.read(),
     dispose() {

@@ -42,6 +42,7 @@ export function createTensorFlowDevice(options: TensorFlowDeviceOptions): Kernel
       let disposed = false
       const pass: Pass = {
         name,
+        reads: compiled.reads,
         run: compiled.run,
         dispose() {
           if (disposed) return
@@ -84,18 +85,17 @@ export function createTensorFlowDevice(options: TensorFlowDeviceOptions): Kernel
         }),
       )
     }
-    return { run, free: () => binding.deleteSavedModel(session) }
+    return { run, reads: traced.reads, free: () => binding.deleteSavedModel(session) }
   }
 
   function compileEager(name: string, inputs: Readonly<Record<string, TensorSpec>>, fn: PassFunction) {
     // Traced once all the same: shapes are checked at compile time on every device.
-    traceGraph(inputs, precision, fn)
+    const { reads } = traceGraph(inputs, precision, fn)
     const kernels = tensorflowKernels(emitter, precision)
-    const names = Object.keys(inputs)
     const run: Pass['run'] = given => {
       const ofId = new Map<number, DeviceTensor>()
       const operands: Record<string, RawTensor> = {}
-      for (const input of names) {
+      for (const input of reads) {
         const tensor = inputNamed(name, given, input)
         const id = table.heldOf(tensor)
         ofId.set(id, tensor)
@@ -112,7 +112,7 @@ export function createTensorFlowDevice(options: TensorFlowDeviceOptions): Kernel
         }),
       )
     }
-    return { run, free: () => undefined }
+    return { run, reads, free: () => undefined }
   }
 
   return device

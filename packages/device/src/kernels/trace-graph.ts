@@ -25,6 +25,8 @@ export interface TracedPass {
   readonly nodes: readonly TracedNode[]
   /** Declared inputs that the graph reads, in feed order: [input's name, name of its placeholder's output]. */
   readonly feeds: readonly (readonly [string, string])[]
+  /** Declared inputs that the graph reads or that the pass returns as they are. */
+  readonly reads: readonly string[]
   /** Distinct outputs, in fetch order. */
   readonly fetches: readonly GraphTensor[]
   /** Where each named output comes from: a fetch by index, or an input that the pass returns as it is. */
@@ -83,10 +85,12 @@ export function traceGraph(
     }
     outputs.push([name, { fetch }])
   }
+  const returned = new Set(Object.values(results).map(tensor => tensor.ref))
   return {
     savedModel: writer.savedModel(),
     nodes,
     feeds: [...inputOf].filter(([ref]) => used.has(ref)).map(([ref, name]) => [name, ref]),
+    reads: [...inputOf].filter(([ref]) => used.has(ref) || returned.has(ref)).map(([, name]) => name),
     fetches,
     outputs,
   }

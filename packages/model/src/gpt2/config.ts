@@ -32,7 +32,7 @@ export function checkSizes(config: Gpt2Config): void {
   })
 }
 
-/** A contiguous run of blocks: what a pipeline stage would hold, or one piece of the backward pass. */
+/** A contiguous run of blocks, perhaps none: what a pipeline stage holds, or one piece of the backward pass. */
 export interface SegmentRange {
   readonly index: number
   /** Blocks [from, to). */

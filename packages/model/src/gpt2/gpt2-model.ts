@@ -1,12 +1,13 @@
 import { type DeviceTensor, type KernelDevice, type Pass, releaseAll } from '@skein/device'
 import { type FlatLayout, flatLayout } from '../flat-layout.ts'
+import type { StageTensor } from '../pipeline-stage.ts'
 import type { Batch, LossSum, MicrobatchOptions, TrainableModel } from '../trainable-model.ts'
 import { checkTokens } from './check-batch.ts'
-import { checkSizes, type Gpt2Config, gpt2Params, names, segmentRanges } from './config.ts'
+import { checkSizes, type Gpt2Config, gpt2Params, segmentRanges } from './config.ts'
 import { evaluationPass, logitsPass } from './inference-passes.ts'
 import { initialiseGpt2 } from './initialise.ts'
 import { readGradients, uploadParams } from './flat-tensors.ts'
-import { Gpt2Stage } from './model-stage.ts'
+import { Gpt2Stage } from './gpt2-stage.ts'
 import { wholeStep } from './segment-passes.ts'
 import { SegmentedStep } from './segmented-step.ts'
 
@@ -77,28 +78,30 @@ export class Gpt2 implements TrainableModel {
    */
   trainApart(batch: Batch, params: Float32Array, grads: Float32Array, accumulate = false): LossSum {
     this.#checkTrainable(batch)
-    const stages = this.stages(batch.samples)
-    const { ids, targets } = this.#uploadBatch(batch) as { ids: DeviceTensor; targets: DeviceTensor }
-    let x: DeviceTensor | undefined
-    for (const stage of stages) {
-      const { isFirst, isLast } = stage.range
-      x = stage.forward(0, { ...(isFirst ? { ids } : x && { x }), ...(isLast && { targets }) }, params)
+    const stages = this.#apart(batch.samples)
+    if (!accumulate) grads.fill(0)
+    const piece = { microbatch: 0, slice: 0 }
+    let x: StageTensor | undefined
+    let dy: StageTensor | undefined
+    try {
+      for (const stage of stages) {
+        stage.begin({ batch: () => batch, params, gradients: grads })
+        x = stage.forward(piece, x, 'activations')
+      }
+      for (const stage of stages.toReversed()) dy = stage.inputGrad(piece, dy)
+      for (const stage of stages.toReversed()) stage.weightGrad(piece)
+      return (stages.at(-1) as Gpt2Stage).loss()
+    } finally {
+      for (const stage of stages) stage.reset()
     }
-    releaseAll([ids, targets])
-    let dy: DeviceTensor | undefined
-    for (const stage of stages.toReversed()) dy = stage.inputGrad(0, dy)
-    const isTiedPart = (stage: Gpt2Stage, name: string) => !stage.range.isLast && name === names.wte
-    for (const stage of stages.toReversed()) {
-      stage.weightGrad(0, grads, name => accumulate || isTiedPart(stage, name))
-    }
-    return { lossSum: this.#scalar(x), samples: batch.samples }
   }
 
-  /** The stages for microbatches of this many samples, first to last; owned by the model. */
-  stages(samples: number): readonly Gpt2Stage[] {
+  /** The stages for microbatches of this many samples, first to last. */
+  #apart(samples: number): readonly Gpt2Stage[] {
     let stages = this.#stages.get(samples)
     if (stages === undefined) {
-      stages = this.#ranges().map(range => new Gpt2Stage(this.device, this.layout, this.config, range, samples))
+      const { device, layout, config } = this
+      stages = this.#ranges().map(range => new Gpt2Stage({ device, layout, config, range, samples }))
       this.#stages.set(samples, stages)
     }
     return stages

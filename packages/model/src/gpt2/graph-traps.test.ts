@@ -18,7 +18,7 @@ function traced(compile: (device: Compiler) => unknown): TracedPass {
   compile({
     compile(name, inputs, fn) {
       graphs.push(traceGraph(inputs, 'f32', fn))
-      return { name, run: () => ({}), dispose: () => undefined }
+      return { name, reads: [], run: () => ({}), dispose: () => undefined }
     },
   })
   return graphs[0] as TracedPass

@@ -54,6 +54,17 @@ export function segmentForward<T extends KernelTensor>(
   return { ...out, ...flattenTree<T>('saved/head', saved), lossSum }
 }
 
+/** F of an evaluation: `y` or `lossSum` alone. */
+export function segmentOutput<T extends KernelTensor>(
+  k: Kernels<T>,
+  range: SegmentRange,
+  sizes: PassSizes,
+  tensors: Tensors<T>,
+): Record<string, T> {
+  const name = range.isLast ? 'lossSum' : 'y'
+  return { [name]: of(segmentForward(k, range, sizes, tensors), name) }
+}
+
 /** B: `dy` (none for the last segment, which starts from its loss) → `dx`, and "inner/…". */
 export function segmentInputGrad<T extends KernelTensor>(
   k: Kernels<T>,

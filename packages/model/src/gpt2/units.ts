@@ -1,0 +1,39 @@
+import { SkeinError } from '@skein/core'
+import { ModelErrors } from '../errors.ts'
+import type { Gpt2Config, SegmentRange } from './config.ts'
+
+/** What a stage is made of, under the names of Hugging Face: the embedding, each block, the head (final norm, logits and loss). */
+export function gpt2Units(config: Gpt2Config): string[] {
+  return [
+    'transformer.wte',
+    ...Array.from({ length: config.layers }, (_, block) => `transformer.h.${block}`),
+    'transformer.ln_f',
+  ]
+}
+
+/** Stages of so many units each, from the embedding on. @throws SKEIN_MODEL_CUT */
+export function gpt2StageRanges(config: Gpt2Config, cuts: readonly number[]): SegmentRange[] {
+  const numUnits = config.layers + 2
+  const total = cuts.reduce((sum, units) => sum + units, 0)
+  if (total !== numUnits || cuts.some(units => !Number.isSafeInteger(units) || units < 1)) {
+    throw new SkeinError(ModelErrors.CUT, {
+      what: `a GPT-2 of ${numUnits} units was to be cut in stages of ${cuts.join(', ') || 'none'}`,
+      why: `each stage has one unit at least (the embedding, one of ${config.layers} blocks, or the head), and all of them together all units`,
+      todo: `give the units of each stage, whole numbers above 0 whose sum is ${numUnits}`,
+      details: { cuts, numUnits },
+    })
+  }
+  let start = 0
+  return cuts.map((units, index) => {
+    const end = start + units
+    const range = {
+      index,
+      from: Math.max(0, start - 1),
+      to: Math.min(config.layers, end - 1),
+      isFirst: start === 0,
+      isLast: end === numUnits,
+    }
+    start = end
+    return range
+  })
+}
