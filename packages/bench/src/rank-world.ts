@@ -127,7 +127,7 @@ function worldOf(name: string, processes: readonly AskedProcess[], folder?: stri
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1')
   await new Promise(resolve => server.once('listening', resolve))
   const { port } = server.address() as net.AddressInfo
