@@ -31,9 +31,9 @@ export async function torchPipeline(python: string, ranks: number): Promise<Torc
     ),
   )
   await Promise.all(processes.map(rank => rank.ask('connect')))
-  const { schedules } = processes[0]?.greeting as { readonly schedules: readonly string[] }
+  const [greeting] = processes.map(rank => rank.greeting as { readonly schedules: readonly string[] })
   return {
-    schedules,
+    schedules: greeting?.schedules ?? [],
     async run(schedule, steps, sizes) {
       const line = `run ${schedule} ${steps} ${JSON.stringify(sizes)}`
       const answers = await Promise.all(processes.map(rank => rank.ask<{ readonly ms: readonly number[] }>(line)))

@@ -375,6 +375,12 @@ function buildProgram(outcome: Outcome): Command {
       const { ops } = await import('./commands/schedule.ts')
       outcome.status = ops({ ...options, name })
     })
+  schedule('trace', 'its simulated times as JSON for ui.perfetto.dev or chrome://tracing; costs in ms').action(
+    async (name: string, options) => {
+      const { trace } = await import('./commands/schedule.ts')
+      outcome.status = trace({ ...options, name })
+    },
+  )
 
   return program
 }

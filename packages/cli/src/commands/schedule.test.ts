@@ -61,6 +61,12 @@ test('prints them in words without --json', async () => {
   ])
 })
 
+test('gives its times as a trace', async () => {
+  expect(await schedule('trace', '1f1b', '--stages', '2', '--microbatches', '2', '--costs', '2,3,4,1')).toBe(0)
+  const { traceEvents } = JSON.parse(out) as { traceEvents: object[] }
+  expect(traceEvents).toContainEqual(expect.objectContaining({ name: 'F 0', ph: 'X', tid: 2, ts: 3000, dur: 2000 }))
+})
+
 test('shows what a change makes of it', async () => {
   const peakOf = async (...args: string[]) => {
     out = ''

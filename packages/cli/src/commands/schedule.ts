@@ -13,6 +13,7 @@ import {
   shardWeights,
   simulate,
   summaryOf,
+  traceOf,
   unitCosts,
   withPostValidation,
   withWeightGradsLast,
@@ -103,6 +104,14 @@ export function ops(options: ScheduleCommandOptions & { readonly json: boolean }
     ops: schedule.ops.map(list => list.map(op => withChunk(schedule, op))),
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`)
+  return 0
+}
+
+/** `skein schedule trace`: the simulated times of every op, for ui.perfetto.dev. Costs are in ms. */
+export function trace(options: ScheduleCommandOptions): number {
+  const schedule = checked(options)
+  const { ops } = simulate(schedule, options.costs ?? unitCosts)
+  process.stdout.write(`${JSON.stringify(traceOf(schedule, [{ name: 'simulated', ops }]))}\n`)
   return 0
 }
 
