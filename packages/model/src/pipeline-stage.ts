@@ -17,7 +17,8 @@ export interface StageTensor {
 
 /**
  * What a forward pass leaves behind: all that the backward passes need, only the stage's input (for `recompute`), or nothing (an
- * evaluation: the piece is done).
+ * evaluation: the piece is done). Whatever it is, a slice's keys and values stay for the slices behind it until its own backward pass (of an
+ * evaluation, until the last slice).
  */
 export type Keeps = 'activations' | 'input' | 'nothing'
 
@@ -58,7 +59,10 @@ export interface PipelineStage {
   backward(piece: Piece, dy: StageTensor | undefined): StageTensor | undefined
   /** R: the activations again, of a piece that kept its input. */
   recompute(piece: Piece): void
-  /** Moves `share` (above 0, to 1) of what the piece keeps to the host, by bytes, whole tensors; and back. */
+  /**
+   * Moves `share` (above 0, to 1) of what the piece keeps to the host, by bytes, whole tensors; and back. Not what other slices read: keys and
+   * values stay.
+   */
   offload(piece: Piece, share: number): void
   reload(piece: Piece): void
 

@@ -103,6 +103,27 @@ const cases: readonly Case[] = [
     oracle: x => plain.build([4, 4, 5], ([i, ...rest]) => plain.at(x, [[2, 0, 1, 0][i as number] as number, ...rest])),
   },
   {
+    op: 'concat',
+    shapes: [
+      [2, 3, 4],
+      [2, 1, 4],
+      [2, 3, 4],
+    ],
+    call: (k, ...parts) => k.concat(parts, 1),
+    oracle: (...parts) => plain.concat(parts, 1),
+  },
+  {
+    op: 'split and concat',
+    shapes: [[2, 6, 4]],
+    call: (k, x) => {
+      const [a, b, c] = k.split(x, [1, 3, 2], 1)
+      if (a === undefined || b === undefined || c === undefined) throw new Error('split gave too few parts')
+      return k.concat([c, b, a, b], 1)
+    },
+    oracle: x =>
+      plain.build([2, 9, 4], ([i, j, l]) => plain.at(x, [i, [4, 5, 1, 2, 3, 0, 1, 2, 3][j as number], l] as number[])),
+  },
+  {
     op: 'gatherRows',
     shapes: [[6, 4], [9]],
     idsAt: 1,
@@ -229,6 +250,35 @@ export function describeKernels(name: string, open: () => Promise<KernelDevice>)
           details: expect.objectContaining({ op: 'MatMul' }),
         }),
       )
+    })
+
+    it('refuses parts that do not fit together', () => {
+      const specs = { a: { shape: [2, 3] }, b: { shape: [4, 5] } }
+      const wrong: readonly PassFunction[] = [
+        (k, { a, b }) => ({ y: k.concat([a as never, b as never], 0) }),
+        (k, { a }) => ({ y: k.concat([a as never], 2) }),
+        (k, { a }) => ({ y: k.split(a as never, [1, 1], 1)[0] as never }),
+      ]
+      for (const fn of wrong) {
+        expect(() => device.compile('bad', specs, fn)).toThrow(
+          expect.objectContaining({ code: 'SKEIN_DEVICE_KERNEL_SHAPE' }),
+        )
+      }
+    })
+
+    it('knows which inputs a pass reads, and needs no others', () => {
+      const specs = { a: { shape: [2] }, b: { shape: [2] }, c: { shape: [2] }, d: { shape: [2] } }
+      const pass = device.compile('reads', specs, (k, { a, c, d }) => {
+        if (a === undefined) throw new Error('no input')
+        const unread = c === undefined ? {} : { c: k.square(a) }
+        return { y: k.square(a), ...unread, same: d as never }
+      })
+      expect(pass.reads).toEqual(['a', 'd'])
+      const a = device.upload(Float32Array.of(1, 2), [2])
+      const { y, ...others } = pass.run({ a, d: a })
+      expect([...device.read(y as never)]).toEqual([1, 4])
+      releaseAll([a, y as never, ...Object.values(others)])
+      pass.dispose()
     })
 
     it('refuses to release a tensor twice', () => {

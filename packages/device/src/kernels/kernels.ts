@@ -80,6 +80,11 @@ export interface Kernels<T extends KernelTensor> {
   /** A tensors […] of one shape → [A,…]. */
   pack(parts: readonly T[]): T
 
+  /** Joined along one dim; all other dims equal. */
+  concat(parts: readonly T[], dim: number): T
+  /** The inverse of `concat`: parts of these lengths along one dim, which they fill. */
+  split(x: T, lengths: readonly number[], dim: number): T[]
+
   /** Rows of `table` [R,D] at `ids` int32 [N] → [N,D]. Ids outside 0…R-1 are the caller's bug. */
   gatherRows(table: T, ids: T): T
   /** Sums rows of `x` [N,D] by `ids` int32 [N] → [numSegments,D]: the gradient of gatherRows. */

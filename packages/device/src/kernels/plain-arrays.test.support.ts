@@ -69,6 +69,15 @@ export const transpose = (x: Plain, permutation: readonly number[]) =>
       ),
   )
 
+export const concat = (parts: readonly Plain[], dim: number) => {
+  const rows = parts.flatMap((part, i) => range(part.shape[dim] as number).map(row => [i, row] as const))
+  const shape = (parts[0] as Plain).shape.map((size, i) => (i === dim ? rows.length : size))
+  return build(shape, index => {
+    const [part, place] = rows[index[dim] as number] as readonly [number, number]
+    return at(parts[part] as Plain, index.with(dim, place))
+  })
+}
+
 export const gatherRows = (table: Plain, ids: Plain) =>
   build([...ids.shape, table.shape[1] as number], ([i, j]) => at(table, [ids.data[i as number] as number, j as number]))
 

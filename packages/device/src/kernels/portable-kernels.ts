@@ -2,7 +2,15 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs'
 import type { Tfjs } from '../runtime/load.ts'
 import type { ConstantCache } from './constant-cache.ts'
 import type { Kernels, KernelTensor } from './kernels.ts'
-import { biasShape, broadcastShape, productShape, reshaped, transposedShape } from './shapes.ts'
+import {
+  biasShape,
+  broadcastShape,
+  joinedShape,
+  productShape,
+  reshaped,
+  splitShapes,
+  transposedShape,
+} from './shapes.ts'
 
 /** A tfjs tensor of one of the two dtypes of passes. */
 export interface PortableTensor extends KernelTensor {
@@ -67,6 +75,23 @@ export function portableKernels(tf: Tfjs, constants: ConstantCache<PortableTenso
     },
     unpack: x => tf.unstack(x.tensor).map(wrap),
     pack: parts => wrap(tf.stack(parts.map(part => part.tensor))),
+
+    concat(parts, dim) {
+      joinedShape(
+        parts.map(part => part.shape),
+        dim,
+      )
+      return wrap(
+        tf.concat(
+          parts.map(part => part.tensor),
+          dim,
+        ),
+      )
+    },
+    split(x, lengths, dim) {
+      splitShapes(x.shape, lengths, dim)
+      return tf.split(x.tensor, [...lengths], dim).map(wrap)
+    },
 
     gatherRows: (table, ids) => wrap(tf.gather(table.tensor, ids.tensor as Tensor1D)),
     segmentSum(x, ids, numSegments) {

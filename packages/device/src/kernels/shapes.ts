@@ -58,6 +58,23 @@ export function transposedShape(x: Shape, permutation: readonly number[]): Shape
   return permutation.map(dim => x[dim] ?? refuse('transpose', [x, permutation], `there is no dim ${dim}`))
 }
 
+const withDim = (shape: Shape, dim: number, size: number) => shape.map((old, i) => (i === dim ? size : old))
+
+export function joinedShape(parts: readonly Shape[], dim: number): Shape {
+  const [first] = parts
+  if (first === undefined || first[dim] === undefined) refuse('concat', parts, `there is no dim ${dim}`)
+  const length = parts.reduce((sum, part) => sum + (part[dim] ?? 0), 0)
+  const joined = withDim(first, dim, length)
+  if (parts.every(part => sameShape(withDim(part, dim, length), joined))) return joined
+  return refuse('concat', parts, `all dims but ${dim} must be equal`)
+}
+
+export function splitShapes(x: Shape, lengths: readonly number[], dim: number): Shape[] {
+  const total = lengths.reduce((sum, length) => sum + length, 0)
+  if (x[dim] !== total) refuse('split', [x, lengths], `the lengths must fill dim ${dim}`)
+  return lengths.map(length => withDim(x, dim, length))
+}
+
 /** […,D] → […,1]. */
 export function rowShape(x: Shape): Shape {
   return [...x.slice(0, -1), 1]

@@ -1,7 +1,17 @@
 import type { Shape } from '@skein/core'
 import type { NodeAttribute } from './graph-def.ts'
 import type { KernelDType, Kernels, KernelTensor, Precision, ProductOptions } from './kernels.ts'
-import { biasShape, broadcastShape, columnsOf, productShape, reshaped, rowShape, transposedShape } from './shapes.ts'
+import {
+  biasShape,
+  broadcastShape,
+  columnsOf,
+  joinedShape,
+  productShape,
+  reshaped,
+  rowShape,
+  splitShapes,
+  transposedShape,
+} from './shapes.ts'
 
 /** TensorFlow's numbers of dtypes (tensorflow/core/framework/types.proto). */
 export const tfDType = { float32: 1, int32: 3, bfloat16: 14 } as const
@@ -47,14 +57,20 @@ const batchAttributes = {
   f32: productAttributes(tfDType.float32, 'adj_x', 'adj_y'),
   bf16: productAttributes(tfDType.bfloat16, 'adj_x', 'adj_y'),
 }
-const packAttributes = new Map<number, readonly NodeAttribute[]>()
-const unpackAttributes = new Map<number, readonly NodeAttribute[]>()
 
-function counted(lists: Map<number, readonly NodeAttribute[]>, name: string, count: number): readonly NodeAttribute[] {
-  let list = lists.get(count)
-  if (list === undefined) lists.set(count, (list = [...f32, int(name, count), int('axis', 0)]))
-  return list
+/** Attribute lists with a number of tensors in them, made once a number. */
+function perCount(of: (count: number) => readonly NodeAttribute[]) {
+  const lists = new Map<number, readonly NodeAttribute[]>()
+  return (count: number) => {
+    let list = lists.get(count)
+    if (list === undefined) lists.set(count, (list = [...f32, ...of(count)]))
+    return list
+  }
 }
+const packAttributes = perCount(count => [int('N', count), int('axis', 0)])
+const unpackAttributes = perCount(count => [int('num', count), int('axis', 0)])
+const concatAttributes = perCount(count => [int('N', count), type('Tidx', tfDType.int32)])
+const splitAttributes = perCount(count => [int('num_split', count), type('Tlen', tfDType.int32)])
 
 /** `Kernels` as TensorFlow ops, for any emitter: the choice of kernels, and the bfloat16 casts around products, are here alone. */
 export function tensorflowKernels<T extends KernelTensor>(emit: OpEmitter<T>, precision: Precision): Kernels<T> {
@@ -117,7 +133,7 @@ export function tensorflowKernels<T extends KernelTensor>(emit: OpEmitter<T>, pr
       one('Transpose', [x, ints(...permutation)], transposeAttributes, transposedShape(x.shape, permutation)),
     unpack: x => {
       const count = x.shape[0] ?? 0
-      const attributes = counted(unpackAttributes, 'num', count)
+      const attributes = unpackAttributes(count)
       return emit.op(
         'Unpack',
         [x],
@@ -125,8 +141,19 @@ export function tensorflowKernels<T extends KernelTensor>(emit: OpEmitter<T>, pr
         Array.from({ length: count }, () => out(x.shape.slice(1))),
       )
     },
-    pack: parts =>
-      one('Pack', parts, counted(packAttributes, 'N', parts.length), [parts.length, ...(parts[0]?.shape ?? [])]),
+    pack: parts => one('Pack', parts, packAttributes(parts.length), [parts.length, ...(parts[0]?.shape ?? [])]),
+
+    concat: (parts, dim) => {
+      const shape = joinedShape(
+        parts.map(part => part.shape),
+        dim,
+      )
+      return one('ConcatV2', [...parts, scalarInt(dim)], concatAttributes(parts.length), shape)
+    },
+    split: (x, lengths, dim) => {
+      const outputs = splitShapes(x.shape, lengths, dim).map(shape => out(shape))
+      return emit.op('SplitV', [x, ints(...lengths), scalarInt(dim)], splitAttributes(lengths.length), outputs)
+    },
 
     gatherRows: (table, ids) =>
       one('GatherV2', [table, ids, scalarInt(0)], gatherAttributes, [

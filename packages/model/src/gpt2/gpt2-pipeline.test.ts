@@ -5,6 +5,7 @@ import type { Gpt2Config } from './config.ts'
 import { Gpt2 } from './gpt2-model.ts'
 import { Gpt2Pipeline, sharedSegment } from './gpt2-pipeline.ts'
 import { byName, LocalPipe, randomBatch } from './pipeline.test.support.ts'
+import { sliceLengths } from './slices.ts'
 import { gpt2Units } from './units.ts'
 
 const config: Gpt2Config = { layers: 2, width: 16, heads: 2, context: 8, vocab: 24 }
@@ -29,11 +30,12 @@ interface PipeOptions {
   /** Stages of each rank; default one a rank. */
   readonly ranks?: readonly (readonly number[])[]
   readonly byMessage?: boolean
+  readonly slices?: readonly number[]
 }
 
 function openPipe(device: KernelDevice, cuts: readonly number[], options: PipeOptions = {}): LocalPipe {
-  const { ranks = cuts.map((_, stage) => [stage]), byMessage = true } = options
-  const models = ranks.map(stages => new Gpt2Pipeline({ config, device, samples, stages, cuts }))
+  const { ranks = cuts.map((_, stage) => [stage]), byMessage = true, slices = [config.context] } = options
+  const models = ranks.map(stages => new Gpt2Pipeline({ config, device, samples, stages, cuts, slices }))
   const pipe = new LocalPipe(models, { byMessage })
   open.push(pipe)
   return pipe
@@ -345,6 +347,139 @@ describe('memory traded', () => {
     pipe.forward(4, 0, 'nothing')
     expect(pipe.heldBytes()).toBe(0)
     expect(Math.abs(pipe.loss().lossSum / expected.lossSum - 1)).toBeLessThan(1e-5)
+  })
+})
+
+describe('slices of the sequence', () => {
+  type Way = (pipe: LocalPipe, slices: number, indexes: readonly number[]) => void
+  const upTo = (n: number) => Array.from({ length: n }, (_, i) => i)
+  const falling = (slices: number, run: (slice: number) => void) => upTo(slices).toReversed().forEach(run)
+
+  const ways: Record<string, Way> = {
+    'B and W apart, W rising': (pipe, slices, indexes) => {
+      for (const index of indexes) for (const slice of upTo(slices)) pipe.forward(index, slice)
+      for (const index of indexes) falling(slices, slice => pipe.backward(index, slice))
+      for (const index of indexes) {
+        for (const slice of upTo(slices)) pipe.eachStage(stage => stage.weightGrad({ microbatch: index, slice }))
+      }
+    },
+    'BW, microbatch by microbatch': (pipe, slices, indexes) => {
+      for (const index of indexes) {
+        for (const slice of upTo(slices)) pipe.forward(index, slice)
+        falling(slices, slice => pipe.backward(index, slice, 'backward'))
+      }
+    },
+    'with R, and offloaded between': (pipe, slices, indexes) => {
+      for (const index of indexes) {
+        for (const slice of upTo(slices)) {
+          pipe.forward(index, slice, slice % 2 === 0 ? 'input' : 'activations')
+          pipe.eachStage(stage => stage.offload({ microbatch: index, slice }, 0.6))
+        }
+      }
+      for (const index of indexes) {
+        falling(slices, slice => {
+          pipe.eachStage(stage => stage.reload({ microbatch: index, slice }))
+          if (slice % 2 === 0) pipe.eachStage(stage => stage.recompute({ microbatch: index, slice }))
+          pipe.backward(index, slice)
+          pipe.eachStage(stage => stage.weightGrad({ microbatch: index, slice }))
+        })
+      }
+    },
+  }
+  const lengths: readonly (readonly number[])[] = [
+    [4, 4],
+    [5, 3],
+    [2, 3, 3],
+  ]
+  const table = Object.keys(ways).flatMap(way => lengths.map(slices => [slices.join('+'), way, slices] as const))
+
+  it.each(table)('of %s tokens give the gradients of the whole: %s', (_, way, slices) => {
+    const device = openDevice()
+    const expected = whole(device, [0, 1])
+    const { liveTensors } = device.ledger()
+    const pipe = openPipe(device, [2, 1, 1], { slices })
+    pipe.begin(microbatch)
+    ways[way]?.(pipe, slices.length, [0, 1])
+    expectEqualToWhole(pipe, expected)
+    expect(pipe.loss().samples).toBe(2 * samples)
+    expect(pipe.heldBytes()).toBe(0)
+    pipe.eachStage(stage => stage.reset())
+    expect(device.ledger().liveTensors).toBe(liveTensors)
+  })
+
+  it.each(['graph', 'portable'] as const)('run on %s kernels, too', kind => {
+    const device = openDevice(kind)
+    const expected = whole(device, [0, 1])
+    const pipe = openPipe(device, [2, 2], { slices: [5, 3] })
+    for (const run of Object.values(ways)) {
+      pipe.begin(microbatch)
+      run(pipe, 2, [0, 1])
+      expectEqualToWhole(pipe, expected)
+    }
+  })
+
+  it('give the same bits from activations that were made again or were away', () => {
+    const device = openDevice('graph')
+    const gradients = (recomputes: boolean) => {
+      const pipe = openPipe(device, [2, 2], { slices: [3, 5] })
+      const bytes: number[] = []
+      pipe.begin(microbatch)
+      for (const slice of [0, 1]) {
+        pipe.forward(0, slice, recomputes ? 'input' : 'activations')
+        if (recomputes) pipe.eachStage(stage => stage.offload({ microbatch: 0, slice }, 1))
+        bytes.push(pipe.heldBytes())
+      }
+      for (const slice of [1, 0]) {
+        if (recomputes) pipe.eachStage(stage => stage.reload({ microbatch: 0, slice }))
+        if (recomputes) pipe.eachStage(stage => stage.recompute({ microbatch: 0, slice }))
+        pipe.backward(0, slice)
+        pipe.eachStage(stage => stage.weightGrad({ microbatch: 0, slice }))
+      }
+      return { bytes, result: { loss: pipe.loss(), gradients: pipe.sumByName() } }
+    }
+    const kept = gradients(false)
+    const again = gradients(true)
+    expect(again.result).toEqual(kept.result)
+    // With all else away, keys and values of a block, [B,H,T,K] each, stay for the slices behind.
+    const perToken = 4 * 2 * config.layers * samples * config.width
+    expect(again.bytes).toEqual([3 * perToken, 8 * perToken])
+  })
+
+  it('are evaluated, and leave nothing behind', () => {
+    const device = openDevice()
+    const expected = whole(device, [0])
+    const pipe = openPipe(device, [2, 2], { slices: [2, 5, 1] })
+    pipe.begin(microbatch)
+    for (const slice of [0, 1, 2]) pipe.forward(0, slice, 'nothing')
+    expect(Math.abs(pipe.loss().lossSum / expected.lossSum - 1)).toBeLessThan(1e-5)
+    expect(pipe.heldBytes()).toBe(0)
+  })
+
+  it('have passes in their order only', () => {
+    const pipe = openPipe(openDevice(), [2, 2], { slices: [4, 4] })
+    const refused = (run: () => void, message: RegExp) => {
+      pipe.eachStage(stage => stage.reset())
+      pipe.begin(microbatch)
+      expect(run).toThrow(
+        expect.objectContaining({ code: 'SKEIN_MODEL_STAGE_ORDER', message: expect.stringMatching(message) }),
+      )
+    }
+    refused(() => pipe.forward(0, 1), /slice 0 has to go forward before/)
+    refused(() => (pipe.forward(0, 0), pipe.backward(0, 0)), /slice 1 has to go backward before/)
+    refused(() => (pipe.forward(0, 0), pipe.forward(0, 1), pipe.backward(0, 0)), /slice 1 has to go backward before/)
+    refused(() => pipe.forward(0, 2), /slice 2 of a sequence in 2/)
+  })
+
+  it('must make up the context', () => {
+    for (const slices of [[], [4], [4, 5], [8, 0], [3.5, 4.5]]) {
+      expect(() => openPipe(openDevice(), [4], { slices })).toThrow(
+        expect.objectContaining({ code: 'SKEIN_MODEL_CUT', message: expect.stringMatching(/context of 8/) }),
+      )
+    }
+    expect(sliceLengths(8, [0, 0.6, 1])).toEqual([5, 3])
+    expect(sliceLengths(3, [0, 0.01, 0.02, 1])).toEqual([1, 1, 1])
+    expect(sliceLengths(3, [0, 0.98, 0.99, 1])).toEqual([1, 1, 1])
+    expect(() => sliceLengths(3, [0, 0.2, 0.4, 0.6, 1])).toThrow(expect.objectContaining({ code: 'SKEIN_MODEL_CUT' }))
   })
 })
 

@@ -19,6 +19,8 @@ export interface Gpt2PipelineOptions {
   readonly stages: readonly number[]
   /** Units of each stage of the pipe, first to last; see `gpt2Units`. */
   readonly cuts: readonly number[]
+  /** Tokens of each slice of the sequence, see `sliceLengths`. Default: one slice, the context. */
+  readonly slices?: readonly number[]
 }
 
 /** The `segment` of the bucket whose parameter several stages of the pipe share: complete after all others. */
@@ -35,7 +37,7 @@ export class Gpt2Pipeline implements PipelineModel {
   readonly #stagesOf: ReadonlyMap<string, readonly number[]>
 
   /** @throws SKEIN_MODEL_SIZES, SKEIN_MODEL_CUT */
-  constructor({ config, device, samples, stages, cuts }: Gpt2PipelineOptions) {
+  constructor({ config, device, samples, stages, cuts, slices = [config.context] }: Gpt2PipelineOptions) {
     checkSizes(config)
     const ranges = gpt2StageRanges(config, cuts)
     this.#config = config
@@ -50,7 +52,7 @@ export class Gpt2Pipeline implements PipelineModel {
     this.stages = new Map(
       stages.map(stage => {
         const range = ranges[stage] ?? noStage(stage, ranges.length)
-        return [stage, new Gpt2Stage({ device, layout: this.layout, config, range, samples })]
+        return [stage, new Gpt2Stage({ device, layout: this.layout, config, range, samples, slices })]
       }),
     )
   }

@@ -1,5 +1,5 @@
-import { SkeinError, type Shape } from '@skein/core'
-import type { DeviceTensor, KernelDevice, Pass, TensorSpec } from '@skein/device'
+import { numElements, SkeinError, type Shape } from '@skein/core'
+import { type DeviceTensor, type KernelDevice, type Pass, releaseAll, type TensorSpec } from '@skein/device'
 import { copyToDevice, DeviceStageTensor, takeToDevice } from '../device-stage-tensor.ts'
 import { ModelErrors } from '../errors.ts'
 import type { FlatLayout } from '../flat-layout.ts'
@@ -19,6 +19,8 @@ import {
   segmentOutput,
   segmentWeightGrad,
 } from './segment-passes.ts'
+import { SlicedMicrobatch } from './sliced-microbatch.ts'
+import { sliceSizes } from './slices.ts'
 
 type Tensors = Readonly<Record<string, DeviceTensor>>
 
@@ -47,6 +49,8 @@ export interface Gpt2StageOptions {
   readonly range: SegmentRange
   /** Of each microbatch. */
   readonly samples: number
+  /** Tokens of each slice of the sequence. Default: one slice, the context. */
+  readonly slices?: readonly number[]
 }
 
 /** A run of a GPT-2's units on one device. Passes are compiled at their first use. */
@@ -55,33 +59,38 @@ export class Gpt2Stage implements PipelineStage {
   readonly range: SegmentRange
   readonly #device: KernelDevice
   readonly #layout: FlatLayout
-  readonly #sizes: PassSizes
+  /** By slice. */
+  readonly #sizes: readonly PassSizes[]
+  readonly #samples: number
   readonly #paramNames: readonly string[]
-  readonly #passes = new Map<PassName, Pass>()
+  readonly #passes = new Map<string, Pass>()
   readonly #inFlight = new Map<string, InFlight>()
+  /** Where the sequence is sliced: microbatches whose slices have passes before them that read one another. */
+  readonly #sliced = new Map<number, SlicedMicrobatch>()
   readonly #losses = new Map<string, Piece & { readonly loss: number }>()
   #step: StageStep | undefined
   #params: SharedTensors | undefined
 
-  constructor({ device, layout, config, range, samples }: Gpt2StageOptions) {
+  constructor({ device, layout, config, range, samples, slices = [config.context] }: Gpt2StageOptions) {
     this.stage = range.index
     this.range = range
     this.#device = device
     this.#layout = layout
-    this.#sizes = { ...config, samples, tokens: config.context }
+    this.#sizes = sliceSizes(config, samples, slices)
+    this.#samples = samples
     this.#paramNames = segmentParamNames(config, range)
   }
 
-  inputElems(): number {
-    return this.range.isFirst ? 0 : this.#boundaryElems()
+  inputElems(slice: number): number {
+    return this.range.isFirst ? 0 : numElements(this.#boundary(slice))
   }
 
-  outputElems(): number {
-    return this.range.isLast ? 0 : this.#boundaryElems()
+  outputElems(slice: number): number {
+    return this.range.isLast ? 0 : numElements(this.#boundary(slice))
   }
 
-  fromValues(values: Float32Array): StageTensor {
-    return copyToDevice(this.#device, values, this.#boundary())
+  fromValues(values: Float32Array, _kind: 'activation' | 'gradient', slice: number): StageTensor {
+    return copyToDevice(this.#device, values, this.#boundary(slice))
   }
 
   begin(step: StageStep): void {
@@ -93,20 +102,25 @@ export class Gpt2Stage implements PipelineStage {
   forward(piece: Piece, x: StageTensor | undefined, keeps: Keeps): StageTensor | undefined {
     const key = keyOf(piece)
     if (this.#inFlight.has(key)) throw this.#order('forward', piece, 'it went forward already')
+    const sliced = this.#slicedForward(piece)
     const kept = new KeptTensors(this.#device)
     kept.add(this.#take('forward', piece, 'x', x))
     try {
       kept.add(this.#tokens(piece))
       const params = this.#sharedParams()
-      const { y, lossSum, ...saved } = this.#run(keeps === 'nothing' ? 'output' : 'forward', {
+      const { y, lossSum, ...saved } = this.#run(keeps === 'nothing' ? 'output' : 'forward', piece, {
         ...params.byName,
         ...kept.byName,
+        ...sliced?.earlier(piece.slice),
       })
       if (lossSum !== undefined) this.#losses.set(key, { ...piece, loss: this.#scalar(lossSum) })
-      if (keeps === 'nothing') kept.release()
-      else {
-        if (keeps === 'activations') this.#keepActivations(kept, saved)
-        else for (const tensor of Object.values(saved)) this.#device.release(tensor)
+      const own = sliced?.wentForward(piece.slice, saved) ?? saved
+      if (keeps === 'nothing') {
+        kept.release()
+        if (piece.slice === this.#lastSlice) this.#forgetSlices(piece)
+      } else {
+        if (keeps === 'activations') this.#keepActivations(kept, own)
+        else releaseAll(own)
         const awaits = keeps === 'activations' ? 'inputGrad' : 'recompute'
         this.#inFlight.set(key, { kept, params: params.retain(), awaits })
       }
@@ -119,17 +133,21 @@ export class Gpt2Stage implements PipelineStage {
 
   recompute(piece: Piece): void {
     const flight = this.#flight('recompute', piece, 'recompute')
-    const { y, lossSum, ...saved } = this.#run('forward', { ...flight.params?.byName, ...flight.kept.byName })
+    const sliced = this.#sliced.get(piece.microbatch)
+    const { y, lossSum, ...saved } = this.#run('forward', piece, {
+      ...flight.params?.byName,
+      ...flight.kept.byName,
+      ...sliced?.earlier(piece.slice),
+    })
     for (const output of [y, lossSum]) if (output !== undefined) this.#device.release(output)
-    this.#keepActivations(flight.kept, saved)
+    this.#keepActivations(flight.kept, sliced?.wentForward(piece.slice, saved) ?? saved)
     flight.awaits = 'inputGrad'
   }
 
   inputGrad(piece: Piece, dy: StageTensor | undefined): StageTensor | undefined {
-    const flight = this.#flight('inputGrad', piece, 'inputGrad')
-    const { dx, ...inner } = this.#runWithGradient('inputGrad', piece, flight, dy)
+    const { flight, dx, inner } = this.#fromGradient('inputGrad', piece, dy)
     flight.kept.add(this.range.isFirst ? { ...inner, dx: dx as DeviceTensor } : inner)
-    const { reads } = this.#pass('weightGrad', flight.kept.byName)
+    const { reads } = this.#pass('weightGrad', piece, flight.kept.byName)
     flight.kept.keepOnly(new Set(reads))
     flight.params?.release()
     flight.params = undefined
@@ -139,13 +157,12 @@ export class Gpt2Stage implements PipelineStage {
 
   weightGrad(piece: Piece): void {
     const flight = this.#flight('weightGrad', piece, 'weightGrad')
-    this.#addGradients(this.#run('weightGrad', flight.kept.byName))
+    this.#addGradients(this.#run('weightGrad', piece, flight.kept.byName))
     this.#forget(piece)
   }
 
   backward(piece: Piece, dy: StageTensor | undefined): StageTensor | undefined {
-    const flight = this.#flight('backward', piece, 'inputGrad')
-    const { dx, ...gradients } = this.#runWithGradient('backward', piece, flight, dy)
+    const { dx, inner: gradients } = this.#fromGradient('backward', piece, dy)
     this.#addGradients(gradients)
     this.#forget(piece)
     return dx && new DeviceStageTensor(dx)
@@ -165,12 +182,13 @@ export class Gpt2Stage implements PipelineStage {
     const inOrder = [...this.#losses.values()].sort((a, b) => a.microbatch - b.microbatch || a.slice - b.slice)
     return {
       lossSum: inOrder.reduce((sum, { loss }) => sum + loss, 0),
-      samples: new Set(inOrder.map(({ microbatch }) => microbatch)).size * this.#sizes.samples,
+      samples: new Set(inOrder.map(({ microbatch }) => microbatch)).size * this.#samples,
     }
   }
 
   heldBytes(): number {
-    return [...this.#inFlight.values()].reduce((sum, { kept }) => sum + kept.bytes(), 0)
+    const own = [...this.#inFlight.values()].reduce((sum, { kept }) => sum + kept.bytes(), 0)
+    return [...this.#sliced.values()].reduce((sum, sliced) => sum + sliced.bytes(), own)
   }
 
   reset(): void {
@@ -179,6 +197,8 @@ export class Gpt2Stage implements PipelineStage {
       params?.release()
     }
     this.#inFlight.clear()
+    for (const sliced of this.#sliced.values()) sliced.release()
+    this.#sliced.clear()
     this.#losses.clear()
     this.#dropParams()
   }
@@ -190,12 +210,24 @@ export class Gpt2Stage implements PipelineStage {
     this.#step = undefined
   }
 
-  #boundary(): Shape {
-    return [this.#sizes.samples * this.#sizes.tokens, this.#sizes.width]
+  get #lastSlice(): number {
+    return this.#sizes.length - 1
   }
 
-  #boundaryElems(): number {
-    return this.#sizes.samples * this.#sizes.tokens * this.#sizes.width
+  #sizesOf(slice: number): PassSizes {
+    const sizes = this.#sizes[slice]
+    if (sizes !== undefined) return sizes
+    throw new SkeinError(ModelErrors.STAGE_ORDER, {
+      what: `stage ${this.stage} was asked for slice ${slice} of a sequence in ${this.#sizes.length}`,
+      todo: 'let the schedule have as many slices as the model',
+      details: { stage: this.stage, slice, numSlices: this.#sizes.length },
+    })
+  }
+
+  /** [N,D] */
+  #boundary(slice: number): Shape {
+    const { samples, tokens, width } = this.#sizesOf(slice)
+    return [samples * tokens, width]
   }
 
   /** Uploaded at their first use in a step; pieces in flight keep those that they went forward with. */
@@ -218,28 +250,32 @@ export class Gpt2Stage implements PipelineStage {
   }
 
   /** `ids` for the first stage, `targets` for the last, int32 [N]. */
-  #tokens({ microbatch }: Piece): Tensors {
+  #tokens({ microbatch, slice }: Piece): Tensors {
     const { isFirst, isLast } = this.range
     if (!isFirst && !isLast) return {}
     const batch = this.#begun().batch(microbatch)
-    const { samples, context } = this.#sizes
+    const { samples, context, start = 0, tokens } = this.#sizesOf(slice)
     const arrays = { ...(isFirst && { ids: 'inputs' }), ...(isLast && { targets: 'targets' }) }
     checkTokens({ ...batch, samples }, Object.values(arrays), context)
     return Object.fromEntries(
       Object.entries(arrays).map(([name, array]) => {
         const data = batch.arrays[array]?.data as Int32Array
         // A copy: the batch is borrowed for the step, a piece may be in flight for longer.
-        return [name, this.#device.upload(data.slice(), [data.length])]
+        const own = new Int32Array(samples * tokens)
+        for (let sample = 0; sample < samples; sample++) {
+          const from = sample * context + start
+          own.set(data.subarray(from, from + tokens), sample * tokens)
+        }
+        return [name, this.#device.upload(own, [own.length])]
       }),
     )
   }
 
   /** `given` under `name`, unless this stage takes nothing on that side. Takes it over. */
   #take(pass: string, piece: Piece, name: 'x' | 'dy', given: StageTensor | undefined): Tensors {
-    const takesNone = name === 'x' ? this.range.isFirst : this.range.isLast
-    const elems = takesNone ? 0 : this.#boundaryElems()
+    const elems = name === 'x' ? this.inputElems(piece.slice) : this.outputElems(piece.slice)
     if ((given?.elems ?? 0) === elems) {
-      return given === undefined ? {} : { [name]: takeToDevice(this.#device, given, this.#boundary()) }
+      return given === undefined ? {} : { [name]: takeToDevice(this.#device, given, this.#boundary(piece.slice)) }
     }
     const found = given === undefined ? 'none was given' : `one of ${given.elems} elements was given`
     given?.release()
@@ -256,34 +292,64 @@ export class Gpt2Stage implements PipelineStage {
     kept.add(saved)
   }
 
-  #runWithGradient(
-    name: 'inputGrad' | 'backward',
-    piece: Piece,
-    { params, kept }: InFlight,
-    dy: StageTensor | undefined,
-  ): Record<string, DeviceTensor> {
+  /** Runs B or BW. */
+  #fromGradient(name: 'inputGrad' | 'backward', piece: Piece, dy: StageTensor | undefined) {
+    const flight = this.#flight(name, piece, 'inputGrad')
+    const sliced = this.#sliced.get(piece.microbatch)
+    if (sliced !== undefined && sliced.nextBackward !== piece.slice) {
+      throw this.#order(name, piece, `slice ${sliced.nextBackward} has to go backward before it`)
+    }
     const taken = this.#take(name, piece, 'dy', dy)
     try {
-      return this.#run(name, { ...params?.byName, ...kept.byName, ...taken })
+      const { params, kept } = flight
+      const { dx, ...out } = this.#run(name, piece, {
+        ...params?.byName,
+        ...kept.byName,
+        ...taken,
+        ...sliced?.earlier(piece.slice),
+        ...sliced?.forBackward(piece.slice),
+      })
+      const inner = sliced?.wentBackward(piece.slice, out) ?? out
+      if (piece.slice === 0) this.#forgetSlices(piece)
+      return { flight, dx, inner }
     } finally {
-      for (const tensor of Object.values(taken)) this.#device.release(tensor)
+      releaseAll(taken)
     }
   }
 
-  #run(name: PassName, tensors: Tensors): Record<string, DeviceTensor> {
-    return this.#pass(name, tensors).run(tensors)
+  /** The slices of the microbatch, where there are several: the next to go forward has to be this one. */
+  #slicedForward(piece: Piece): SlicedMicrobatch | undefined {
+    const { microbatch, slice } = piece
+    // Also refuses a slice that there is not.
+    const { context, tokens } = this.#sizesOf(slice)
+    if (tokens === context) return undefined
+    const sliced = this.#sliced.get(microbatch) ?? new SlicedMicrobatch(this.#sizes.length)
+    if (sliced.nextForward !== slice) {
+      throw this.#order('forward', piece, `slice ${sliced.nextForward} has to go forward before it`)
+    }
+    this.#sliced.set(microbatch, sliced)
+    return sliced
   }
 
-  #pass(name: PassName, tensors: Tensors): Pass {
-    let pass = this.#passes.get(name)
+  #forgetSlices({ microbatch }: Piece): void {
+    this.#sliced.get(microbatch)?.release()
+    this.#sliced.delete(microbatch)
+  }
+
+  #run(name: PassName, piece: Piece, tensors: Tensors): Record<string, DeviceTensor> {
+    return this.#pass(name, piece, tensors).run(tensors)
+  }
+
+  #pass(name: PassName, { slice }: Piece, tensors: Tensors): Pass {
+    const key = `${name} of slice ${slice}`
+    let pass = this.#passes.get(key)
     if (pass === undefined) {
       const specs: Record<string, TensorSpec> = {}
       for (const [input, { shape, dtype }] of Object.entries(tensors)) specs[input] = { shape, dtype }
       const fn = passFunctions[name]
-      pass = this.#device.compile(`stage ${this.stage} ${name}`, specs, (k, inputs) =>
-        fn(k, this.range, this.#sizes, inputs),
-      )
-      this.#passes.set(name, pass)
+      const sizes = this.#sizesOf(slice)
+      pass = this.#device.compile(`stage ${this.stage} ${key}`, specs, (k, inputs) => fn(k, this.range, sizes, inputs))
+      this.#passes.set(key, pass)
     }
     return pass
   }

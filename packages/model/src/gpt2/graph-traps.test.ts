@@ -2,7 +2,7 @@ import { type KernelDevice, type TracedPass, traceGraph } from '@skein/device'
 import { describe, expect, it } from 'vitest'
 import { type Gpt2Config, gpt2Params, segmentRanges } from './config.ts'
 import { evaluationPass, logitsPass } from './inference-passes.ts'
-import { wholeStep } from './segment-passes.ts'
+import { segmentBackward, segmentForward, wholeStep } from './segment-passes.ts'
 
 const config: Gpt2Config = { layers: 1, width: 16, heads: 2, context: 8, vocab: 32 }
 const params = Object.fromEntries(
@@ -32,6 +32,25 @@ describe('no pass adds anything to a batched product, which TensorFlow would fol
       device.compile('step', { ...params, ids: rows, targets: rows }, (k, inputs) =>
         wholeStep(k, { ...config, samples: 2, tokens: config.context }, inputs),
       ),
+    'backward of a slice': (device: Compiler) => {
+      const keysValues = (tokens: number) => ({ shape: [2, config.heads, tokens, config.width / config.heads] })
+      const tokens = { shape: [2 * 3], dtype: 'int32' } as const
+      const others = {
+        'earlier/0/h0/k': keysValues(2),
+        'earlier/0/h0/v': keysValues(2),
+        'later/h0/k': keysValues(5),
+        'later/h0/v': keysValues(5),
+      }
+      return device.compile('slice', { ...params, ids: tokens, targets: tokens, ...others }, (k, inputs) => {
+        const range = { index: 0, from: 0, to: 1, isFirst: true, isLast: true }
+        const sizes = { ...config, samples: 2, tokens: 3, start: 2, slice: 1 }
+        const { lossSum, ...saved } = segmentForward(k, range, sizes, inputs)
+        return {
+          ...segmentBackward(k, range, sizes, { ...inputs, ...saved }),
+          lossSum: lossSum as (typeof inputs)[string],
+        }
+      })
+    },
   }
   for (const [name, compile] of Object.entries(passes)) {
     it(name, () => {

@@ -9,6 +9,7 @@ import {
   blockWeightGrad,
 } from '../layers/block.ts'
 import { embeddingForward, embeddingWeightGrad } from '../layers/embedding.ts'
+import type { KeysValues } from '../layers/attention.ts'
 import { type HeadSaved, headForward, headInputGrad, headWeightGrad } from '../layers/head.ts'
 import { flattenTree, unflattenTree } from '../tensor-tree.ts'
 import { type Gpt2Config, names, type SegmentRange } from './config.ts'
@@ -16,11 +17,18 @@ import { type Gpt2Config, names, type SegmentRange } from './config.ts'
 /*
  * The passes of one segment over tensors by name: parameters under their own names, `ids`, `targets` int32 [N], `x`, `dy` [N,D]. What the
  * forward pass saves is under "saved/", what the input gradient leaves for the weight gradient under "inner/", gradients under "grad/".
+ *
+ * Of a slice of the sequence: keys and values of earlier slices come under "earlier/<slice>/h<block>/", the gradients that later slices have made
+ * for all keys and values up to this slice's end under "later/h<block>/"; what comes out under "later/" goes into the slice before.
  */
 
 export interface PassSizes extends Gpt2Config {
   readonly samples: number
   readonly tokens: number
+  /** Position of the first token. Default 0. */
+  readonly start?: number
+  /** Number of the slice, from 0. Default 0. */
+  readonly slice?: number
 }
 
 type Tensors<T> = Readonly<Record<string, T>>
@@ -30,6 +38,10 @@ function blockParams<T>(tensors: Tensors<T>, block: number): BlockParams<T> {
   return Object.fromEntries(
     blockParamNames.map(name => [name, of(tensors, names.block(block, name))]),
   ) as unknown as BlockParams<T>
+}
+
+function earlierKeysValues<T>({ slice = 0 }: PassSizes, block: number, tensors: Tensors<T>): KeysValues<T>[] {
+  return Array.from({ length: slice }, (_, j) => unflattenTree<KeysValues<T>>(`earlier/${j}/h${block}`, tensors))
 }
 
 /** F: `ids` or `x` (and `targets` for the last segment) → `y` or `lossSum`, and "saved/…". */
@@ -44,28 +56,40 @@ export function segmentForward<T extends KernelTensor>(
     ? embeddingForward(k, of(tensors, 'ids'), of(tensors, names.wte), of(tensors, names.wpe), sizes)
     : of(tensors, 'x')
   for (let block = range.from; block < range.to; block++) {
-    const { y, saved } = blockForward(k, x, blockParams(tensors, block), sizes)
+    const { y, saved } = blockForward(
+      k,
+      x,
+      blockParams(tensors, block),
+      sizes,
+      earlierKeysValues(sizes, block, tensors),
+    )
     Object.assign(out, flattenTree<T>(`saved/h${block}`, saved))
     x = y
   }
   if (!range.isLast) return { ...out, y: x }
   const head = { gain: of(tensors, names.finalGain), bias: of(tensors, names.finalBias), wte: of(tensors, names.wte) }
-  const { lossSum, saved } = headForward(k, x, head, of(tensors, 'targets'), sizes.tokens)
+  const { lossSum, saved } = headForward(k, x, head, of(tensors, 'targets'), sizes.context)
   return { ...out, ...flattenTree<T>('saved/head', saved), lossSum }
 }
 
-/** F of an evaluation: `y` or `lossSum` alone. */
+/** Of what F saves, what later slices read: the names of keys and values. */
+export const isKeysValues = (name: string) => /^saved\/h\d+\/attention\/[kv]$/.test(name)
+
+/** F of an evaluation: `y` or `lossSum`, and what later slices read. */
 export function segmentOutput<T extends KernelTensor>(
   k: Kernels<T>,
   range: SegmentRange,
   sizes: PassSizes,
   tensors: Tensors<T>,
 ): Record<string, T> {
-  const name = range.isLast ? 'lossSum' : 'y'
-  return { [name]: of(segmentForward(k, range, sizes, tensors), name) }
+  const { start = 0, tokens, context } = sizes
+  const hasLater = start + tokens < context
+  const isRead = (name: string) => name === 'y' || name === 'lossSum' || (hasLater && isKeysValues(name))
+  const out = segmentForward(k, range, sizes, tensors)
+  return Object.fromEntries(Object.entries(out).filter(([name]) => isRead(name)))
 }
 
-/** B: `dy` (none for the last segment, which starts from its loss) → `dx`, and "inner/…". */
+/** B: `dy` (none for the last segment, which starts from its loss) → `dx`, "inner/…", and "later/…" for an earlier slice. */
 export function segmentInputGrad<T extends KernelTensor>(
   k: Kernels<T>,
   range: SegmentRange,
@@ -82,9 +106,15 @@ export function segmentInputGrad<T extends KernelTensor>(
   } else dy = of(tensors, 'dy')
   for (let block = range.to - 1; block >= range.from; block--) {
     const saved = unflattenTree<BlockSaved<T>>(`saved/h${block}`, tensors)
-    const { dx, inner } = blockInputGrad(k, dy, blockParams(tensors, block), saved, sizes)
-    Object.assign(out, flattenTree<T>(`inner/h${block}`, inner))
-    dy = dx
+    const earlier = earlierKeysValues(sizes, block, tensors)
+    const later = `later/h${block}/k` in tensors && unflattenTree<KeysValues<T>>(`later/h${block}`, tensors)
+    const result = blockInputGrad(k, dy, blockParams(tensors, block), saved, sizes, {
+      earlier,
+      ...(later && { later }),
+    })
+    Object.assign(out, flattenTree<T>(`inner/h${block}`, result.inner))
+    if (result.later !== undefined) Object.assign(out, flattenTree<T>(`later/h${block}`, result.later))
+    dy = result.dx
   }
   return { ...out, dx: dy }
 }
@@ -128,7 +158,8 @@ export function segmentBackward<T extends KernelTensor>(
 ): Record<string, T> {
   const { dx, ...inner } = segmentInputGrad(k, range, sizes, tensors)
   const gradients = segmentWeightGrad(k, range, sizes, { ...tensors, ...inner, dx: dx as T })
-  return range.isFirst ? gradients : { ...gradients, dx: dx as T }
+  const later = Object.entries(inner).filter(([name]) => name.startsWith('later/'))
+  return { ...gradients, ...Object.fromEntries(later), ...(!range.isFirst && { dx: dx as T }) }
 }
 
 /** F of all segments and B and W of the last: `ids`, `targets` → `lossSum`, `dx`, "grad/…" of the last, "saved/…" of the others. */

@@ -1,5 +1,12 @@
 import type { Kernels, KernelTensor } from '@skein/device'
-import { type AttentionSaved, type AttentionSizes, attentionForward, attentionInputGrad } from './attention.ts'
+import {
+  type AttentionSaved,
+  type AttentionSizes,
+  attentionForward,
+  attentionInputGrad,
+  type KeysValues,
+  type OtherSlices,
+} from './attention.ts'
 import { type GeluSaved, geluForward, geluInputGrad } from './gelu.ts'
 import { type LayerNormSaved, layerNormForward, layerNormInputGrad, layerNormWeightGrad } from './layer-norm.ts'
 import { linearForward, linearInputGrad, linearWeightGrad } from './linear.ts'
@@ -43,10 +50,17 @@ export interface BlockInnerGrads<T> {
   readonly dy: T
 }
 
-export function blockForward<T extends KernelTensor>(k: Kernels<T>, x: T, p: BlockParams<T>, sizes: AttentionSizes) {
+/** `earlier`: keys and values of the slices before this one. */
+export function blockForward<T extends KernelTensor>(
+  k: Kernels<T>,
+  x: T,
+  p: BlockParams<T>,
+  sizes: AttentionSizes,
+  earlier: readonly KeysValues<T>[] = [],
+) {
   const norm1 = layerNormForward(k, x, p['ln_1.weight'], p['ln_1.bias'])
   const qkv = linearForward(k, norm1.y, p['attn.c_attn.weight'], p['attn.c_attn.bias'])
-  const attention = attentionForward(k, qkv, sizes)
+  const attention = attentionForward(k, qkv, sizes, earlier)
   const middle = k.add(x, linearForward(k, attention.y, p['attn.c_proj.weight'], p['attn.c_proj.bias']))
   const norm2 = layerNormForward(k, middle, p['ln_2.weight'], p['ln_2.bias'])
   const gelu = geluForward(k, linearForward(k, norm2.y, p['mlp.c_fc.weight'], p['mlp.c_fc.bias']))
@@ -60,22 +74,23 @@ export function blockForward<T extends KernelTensor>(k: Kernels<T>, x: T, p: Blo
   return { y, saved }
 }
 
-/** B: dy → dx, and the inner gradients that `blockWeightGrad` needs. */
+/** B: dy → dx, and the inner gradients that `blockWeightGrad` needs; of a slice also `later`, for the slice before it. */
 export function blockInputGrad<T extends KernelTensor>(
   k: Kernels<T>,
   dy: T,
   p: BlockParams<T>,
   saved: BlockSaved<T>,
   sizes: AttentionSizes,
+  others: OtherSlices<T> = { earlier: [] },
 ) {
   const dGelu = geluInputGrad(k, linearInputGrad(k, dy, p['mlp.c_proj.weight']), saved.gelu)
   const dNorm2 = linearInputGrad(k, dGelu, p['mlp.c_fc.weight'])
   const dMiddle = k.add(dy, layerNormInputGrad(k, dNorm2, p['ln_2.weight'], saved.norm2))
   const dAttention = linearInputGrad(k, dMiddle, p['attn.c_proj.weight'])
-  const dQkv = attentionInputGrad(k, dAttention, saved.attention, sizes)
+  const { dQkv, later } = attentionInputGrad(k, dAttention, saved.attention, sizes, others)
   const dNorm1 = linearInputGrad(k, dQkv, p['attn.c_attn.weight'])
   const dx = k.add(dMiddle, layerNormInputGrad(k, dNorm1, p['ln_1.weight'], saved.norm1))
-  return { dx, inner: { dNorm1, dQkv, dMiddle, dNorm2, dGelu, dy } satisfies BlockInnerGrads<T> }
+  return { dx, inner: { dNorm1, dQkv, dMiddle, dNorm2, dGelu, dy } satisfies BlockInnerGrads<T>, later }
 }
 
 /** W: the gradients of all parameters, from what F saved and B left. */

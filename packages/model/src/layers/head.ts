@@ -13,7 +13,10 @@ export function headLogits<T extends KernelTensor>(k: Kernels<T>, x: T, gain: T,
   return { logits: k.matMul(norm.y, wte, { transposeB: true }), norm }
 }
 
-/** The sum over samples of each sample's mean loss over its `tokens` tokens, a scalar, in nats. */
+/**
+ * The sum over samples of each sample's mean loss over its `tokens` tokens, a scalar, in nats. Where x is a slice of the sequence, `tokens`
+ * are those of the whole, and the sum over slices is the loss.
+ */
 export function headForward<T extends KernelTensor>(
   k: Kernels<T>,
   x: T,

@@ -150,7 +150,7 @@ describe("each layer's forward, input gradient and weight gradient equal tfjs's 
     })
     expectEqual(f, 'y', expected)
     const b = run({ ...f, dy }, (k, x) => ({
-      dqkv: attentionInputGrad(k, x['dy']!, x as unknown as AttentionSaved<(typeof x)[string]>, sizes),
+      dqkv: attentionInputGrad(k, x['dy']!, x as unknown as AttentionSaved<(typeof x)[string]>, sizes).dQkv,
     }))
     expectEqual(b, 'dqkv', expected, 'd qkv')
   })
