@@ -6,28 +6,38 @@ export interface Holding {
   readonly frees: number
 }
 
+/** By stage, what it keeps of a microbatch until the weight gradient, and what of that is its input. */
+export interface Kept {
+  readonly activations: readonly number[]
+  readonly inputs: readonly number[]
+}
+
 /**
- * Activations by op, in units of one microbatch on the stages of one rank: a forward takes its part and the weight gradient frees
- * it. Where the forward is run again only the second run keeps anything (the stage's input is not counted), and what is copied to
- * the host is free once it is there.
+ * Activations by op, in units of one microbatch on the stages of one rank, or as `kept` says (bytes, say): a forward takes its part and
+ * the weight gradient frees it. Where the forward is run again the first run keeps the stage's input alone (without `kept` it is
+ * not counted), and what is copied to the host is free once it is there.
  */
-export function holdingsOf(schedule: Schedule): (op: ScheduleOp) => Holding {
-  const part = schedule.ranks / (schedule.stages * schedule.slices)
+export function holdingsOf(schedule: Schedule, kept?: Kept): (op: ScheduleOp) => Holding {
+  const { ranks, stages, slices } = schedule
+  const wholeOf = (stage: number) => (kept === undefined ? ranks / stages : (kept.activations[stage] ?? 0)) / slices
+  const inputOf = (stage: number) => (kept?.inputs[stage] ?? 0) / slices
+  /** What the forward leaves. */
+  const leftOf = (op: Piece) => (recomputed.has(pieceKey(op)) ? inputOf(op.stage) : wholeOf(op.stage))
   const recomputed = new Set<string>()
   for (const op of schedule.ops.flat()) if (op.op === 'R') recomputed.add(pieceKey(op))
   return op => {
     switch (op.op) {
       case 'F':
-        return { takes: recomputed.has(pieceKey(op)) ? 0 : part, frees: 0 }
+        return { takes: leftOf(op), frees: 0 }
       case 'R':
-        return { takes: part, frees: 0 }
+        return { takes: wholeOf(op.stage) - inputOf(op.stage), frees: 0 }
       case 'W':
       case 'BW':
-        return { takes: 0, frees: part }
+        return { takes: 0, frees: wholeOf(op.stage) }
       case 'offload':
-        return { takes: 0, frees: part * (op.share ?? 1) }
+        return { takes: 0, frees: leftOf(op) * (op.share ?? 1) }
       case 'reload':
-        return { takes: part * (op.share ?? 1), frees: 0 }
+        return { takes: leftOf(op) * (op.share ?? 1), frees: 0 }
       default:
         return { takes: 0, frees: 0 }
     }
@@ -55,6 +65,12 @@ export function rounded(value: number): number {
   return Math.round(value * 1e9) / 1e9
 }
 
-function pieceKey({ stage, microbatch, slice = 0 }: { stage: number; microbatch: number; slice?: number }): string {
+interface Piece {
+  readonly stage: number
+  readonly microbatch: number
+  readonly slice?: number
+}
+
+function pieceKey({ stage, microbatch, slice = 0 }: Piece): string {
   return `${stage} ${microbatch} ${slice}`
 }

@@ -1,6 +1,6 @@
 import { peakActivations } from './activations.ts'
 import { alternate, eachMicrobatch, messagesOver, scheduleOf, upTo } from './build.ts'
-import { type Costs, durationOf } from './costs.ts'
+import { type Costs, durationOf, linkOf } from './costs.ts'
 import type { Family, Sizes } from './family.ts'
 import { runGreedily } from './greedy.ts'
 import { oneFOneB } from './one-f-one-b.ts'
@@ -158,12 +158,14 @@ function inputOf(
   rank: number,
   ranks: number,
   endOf: (kind: 'F' | 'B', rank: number) => number | undefined,
-  { hop = 0 }: Costs,
+  costs: Costs,
 ): number | undefined {
   const isFirst = op.op === 'F' ? rank === 0 : rank === ranks - 1
   if (isFirst) return op.op === 'F' ? 0 : endOf('F', rank)
-  const end = op.op === 'F' ? endOf('F', rank - 1) : endOf('B', rank + 1)
-  return end === undefined ? undefined : end + hop
+  const from = op.op === 'F' ? rank - 1 : rank + 1
+  const end = endOf(op.op === 'F' ? 'F' : 'B', from)
+  const { hop = 0, linkBusy = 0 } = linkOf(costs, from, rank)
+  return end === undefined ? undefined : end + hop + linkBusy
 }
 
 /** Forwards and backwards of a rank, block by block. */

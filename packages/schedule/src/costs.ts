@@ -1,18 +1,41 @@
-import { type ComputeOp, isCompute, type Schedule, type ScheduleOp } from './schedule.ts'
+import {
+  type ComputeOp,
+  type CopyOp,
+  isCompute,
+  rankOf,
+  type Schedule,
+  type ScheduleOp,
+  stageAlong,
+} from './schedule.ts'
 
-/** What things take, in any one unit of time. Of one microbatch on the stages of one rank: a chunk or slice takes its part of it. */
-export interface Costs {
+/** Times of one microbatch. */
+export interface PassTimes {
   readonly forward: number
   readonly inputGrad: number
   readonly weightGrad: number
   /** Both gradients in one pass; default their sum. */
   readonly backward?: number
+  /** Of what it keeps of a microbatch, to the host or back; default 0. */
+  readonly copy?: number
+}
+
+export interface LinkTimes {
   /** From the end of an op until its result is on another rank; default 0. */
   readonly hop?: number
   /** How long a result holds the link, and so delays the next one on it; default 0. */
   readonly linkBusy?: number
-  /** Copy of the activations of one microbatch on one rank to the host, or back; default 0. */
-  readonly copy?: number
+}
+
+/** What things take, in any one unit of time. Of one microbatch on the stages of one rank: a chunk or slice takes its part of it. */
+export interface Costs extends PassTimes, LinkTimes {
+  /** Of each stage by itself, where they differ: the passes then take these, and none of the above. */
+  readonly stages?: readonly PassTimes[]
+  /** Of the link from each rank to each, where they differ: `[from][to]`. */
+  readonly links?: readonly (readonly LinkTimes[])[]
+  /** Device time of a message on the rank that sends it, and on the one that takes it; default 0. */
+  readonly message?: number
+  /** Whether a copy to the host or back keeps the device from computing; default: it runs beside it. */
+  readonly copyHoldsDevice?: boolean
   /** Device time that every op takes whatever it does; default 0. */
   readonly dispatch?: number
   /** Per stage how much more than the mean it takes; default 1 each. */
@@ -37,11 +60,36 @@ export function workOf({ forward, inputGrad, weightGrad }: Costs): number {
 /** How long an op holds the device. */
 export function durationOf(schedule: Schedule, op: ScheduleOp, costs: Costs): number {
   if (!isCompute(op)) return 0
+  const { dispatch = 0, message = 0 } = costs
   const part = (costs.sliceParts?.[op.slice ?? 0] ?? 1 / schedule.slices) * (costs.stageWeights?.[op.stage] ?? 1)
-  return (passTime(op, costs) * part * schedule.ranks) / schedule.stages + (costs.dispatch ?? 0)
+  const own = costs.stages?.[op.stage]
+  const pass = own === undefined ? (passTime(op, costs) * schedule.ranks) / schedule.stages : passTime(op, own)
+  return pass * part + dispatch + (message === 0 ? 0 : message * messagesOf(schedule, op))
 }
 
-function passTime({ op }: ComputeOp, costs: Costs): number {
+/** How long the copy of a piece to the host, or back, takes. */
+export function copyTimeOf(schedule: Schedule, op: Pick<CopyOp, 'stage' | 'share'>, costs: Costs): number {
+  const own = costs.stages?.[op.stage]
+  const whole = own === undefined ? ((costs.copy ?? 0) * schedule.ranks) / schedule.stages : (own.copy ?? 0)
+  return (whole * (op.share ?? 1)) / schedule.slices
+}
+
+export function linkOf(costs: Costs, from: number, to: number): LinkTimes {
+  return costs.links?.[from]?.[to] ?? costs
+}
+
+/** Messages that an op takes and sends. */
+function messagesOf(schedule: Schedule, { op, stage, microbatch }: ComputeOp): number {
+  if (op === 'W' || op === 'R') return 0
+  const rank = rankOf(schedule, stage, microbatch)
+  const isAway = (by: number) => {
+    const other = stageAlong(schedule, stage, microbatch, by)
+    return other !== undefined && rankOf(schedule, other, microbatch) !== rank
+  }
+  return Number(isAway(-1)) + Number(isAway(+1))
+}
+
+function passTime({ op }: ComputeOp, costs: PassTimes): number {
   switch (op) {
     case 'F':
     case 'R':

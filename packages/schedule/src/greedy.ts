@@ -1,5 +1,5 @@
 import { SkeinError } from '@skein/core'
-import { type Costs, durationOf } from './costs.ts'
+import { type Costs, durationOf, linkOf } from './costs.ts'
 import { ScheduleErrors } from './errors.ts'
 import { type ComputeOp, rankOf, type Schedule, stageAlong } from './schedule.ts'
 
@@ -28,7 +28,8 @@ export function runGreedily(layout: Omit<Schedule, 'ops'>, costs: Costs, rule: G
 
   const offer = (op: ComputeOp, from: number) => {
     const rank = rankOf(schedule, op.stage, op.microbatch)
-    pools[rank]?.push({ op, at: now + (rank === from ? 0 : (costs.hop ?? 0)) })
+    const { hop = 0, linkBusy = 0 } = linkOf(costs, from, rank)
+    pools[rank]?.push({ op, at: now + (rank === from ? 0 : hop + linkBusy) })
   }
   const finish = (rank: number, op: ComputeOp) => {
     const { stage, microbatch } = op

@@ -6,9 +6,9 @@
  * assertValidSchedule(schedule)
  * simulate(schedule, { forward: 1, inputGrad: 1, weightGrad: 1 }).syncBubble // 0.111
  */
-export { peakActivations } from './activations.ts'
+export { type Kept, peakActivations } from './activations.ts'
 export { messagesBetween } from './traffic.ts'
-export { type Costs, durationOf, unitCosts, workOf } from './costs.ts'
+export { type Costs, durationOf, type LinkTimes, type PassTimes, unitCosts, workOf } from './costs.ts'
 export { type DrawOptions, drawSchedule, drawScheduleSvg, summaryOf } from './draw.ts'
 export { ScheduleErrors } from './errors.ts'
 export { families, familyOf, generateSchedule, scheduleNames } from './families.ts'
@@ -32,7 +32,7 @@ export { type WeightVersions, weightVersions } from './pipedream.ts'
 export { type OffloadOptions, offloadActivations } from './pipe-offload.ts'
 export { withPostValidation } from './post-validation.ts'
 export { recompute } from './recompute.ts'
-export { type Simulation, simulate, type TimedOp } from './simulate.ts'
+export { peakHeld, type SimulateOptions, type Simulation, simulate, type TimedOp } from './simulate.ts'
 export { leastSlots } from './slots.ts'
 export { equalCostCuts, equalLengthCuts, slicePartsOf } from './sppo.ts'
 export { repeated, steadyPeriod } from './steady.ts'

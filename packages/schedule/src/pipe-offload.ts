@@ -1,4 +1,4 @@
-import { type Costs, durationOf } from './costs.ts'
+import { type Costs, copyTimeOf, durationOf } from './costs.ts'
 import type { ComputeOp, CopyOp, Schedule, ScheduleOp } from './schedule.ts'
 import { simulate, type TimedOp } from './simulate.ts'
 
@@ -21,14 +21,16 @@ export interface OffloadOptions {
  */
 export function offloadActivations(schedule: Schedule, costs: Costs, options: OffloadOptions = {}): Schedule {
   const { which = () => true, adaptive = false } = options
-  const copyTime = ((costs.copy ?? 0) * schedule.ranks) / (schedule.stages * schedule.slices)
+  const copyTime = (piece: ComputeOp) => copyTimeOf(schedule, piece, costs)
   const { ops: timed } = simulate(schedule, costs)
   const { promise: _promise, ...rest } = schedule
   const ops = timed.map(list => {
     const away = chosen(list, copyTime, which)
     const shareOf = (piece: ComputeOp) =>
-      adaptive && copyTime > 0 ? Math.min(1, durationOf(schedule, { ...piece, op: 'F' }, costs) / copyTime) : 1
-    const reloads = placedLate(list, away, piece => copyTime * shareOf(piece))
+      adaptive && copyTime(piece) > 0
+        ? Math.min(1, durationOf(schedule, { ...piece, op: 'F' }, costs) / copyTime(piece))
+        : 1
+    const reloads = placedLate(list, away, piece => copyTime(piece) * shareOf(piece))
     return list.flatMap(({ op }, index): ScheduleOp[] => {
       const back = (reloads.get(index) ?? []).map(piece => copy('reload', piece, shareOf(piece)))
       const isAway = op.op === 'F' && away.has(pieceKey(op))
@@ -40,13 +42,17 @@ export function offloadActivations(schedule: Schedule, costs: Costs, options: Of
 }
 
 /** The pieces that are away long enough for both copies. */
-function chosen(list: readonly TimedOp[], copyTime: number, which: (op: ComputeOp) => boolean): ReadonlySet<string> {
+function chosen(
+  list: readonly TimedOp[],
+  copyTime: (piece: ComputeOp) => number,
+  which: (op: ComputeOp) => boolean,
+): ReadonlySet<string> {
   const forwards = new Map<string, number>()
   const away = new Set<string>()
   for (const { op, start, end } of list) {
     if (op.op === 'F' && which(op)) forwards.set(pieceKey(op), end)
     const made = isBackward(op) ? forwards.get(pieceKey(op)) : undefined
-    if (made !== undefined && start - made >= 2 * copyTime - 1e-9 && isBackward(op)) away.add(pieceKey(op))
+    if (made !== undefined && isBackward(op) && start - made >= 2 * copyTime(op) - 1e-9) away.add(pieceKey(op))
   }
   return away
 }

@@ -3,7 +3,10 @@ import { expect, test } from 'vitest'
 import { unitCosts } from './costs.ts'
 import { families, generateSchedule } from './families.ts'
 import { sizesOf } from './family.ts'
-import { simulate } from './simulate.ts'
+import { offloadActivations } from './pipe-offload.ts'
+import { recompute } from './recompute.ts'
+import type { Schedule, ScheduleOp } from './schedule.ts'
+import { peakHeld, simulate } from './simulate.ts'
 
 const timesOf = (list: readonly { readonly start: number; readonly end: number }[] = []) =>
   list.map(({ start, end }) => [start, end])
@@ -47,6 +50,50 @@ test('messages go over a link one after another', () => {
   // A hop takes as long and holds nothing up.
   const hops = simulate(schedule, { ...unitCosts, hop: 4 }).ops[1]?.map(({ start }) => start)
   expect(hops?.slice(0, 3)).toEqual([5, 6, 7])
+})
+
+test('a stage has its own times, and a link its own', () => {
+  const schedule = generateSchedule('gpipe', { ranks: 2, microbatches: 1 })
+  const stages = [
+    { forward: 1, inputGrad: 2, weightGrad: 3 },
+    { forward: 10, inputGrad: 20, weightGrad: 30, backward: 40 },
+  ]
+  expect(simulate(schedule, { ...unitCosts, stages }).busy).toEqual([6, 50])
+  const links = [
+    [{}, { hop: 2 }],
+    [{ hop: 5, linkBusy: 1 }, {}],
+  ]
+  const [first, last] = simulate(schedule, { ...unitCosts, hop: 100, links }).ops
+  expect(last?.[0]?.start).toBe(3)
+  expect(first?.[1]?.start).toBe(3 + 1 + 2 + 6)
+})
+
+test('a message takes device time of both its ends', () => {
+  const schedule = generateSchedule('1f1b', { ranks: 3, microbatches: 1 })
+  // Of six ops the two in the middle take and send, the others do either.
+  expect(simulate(schedule, { ...unitCosts, message: 0.5 }).busy).toEqual([4, 5, 4])
+})
+
+test('a copy holds the device where the costs say so', () => {
+  const costs = { ...unitCosts, copy: 0.5 }
+  const schedule = offloadActivations(generateSchedule('gpipe', { ranks: 1, microbatches: 2 }), costs)
+  // Both microbatches go away and come back.
+  expect(simulate(schedule, costs).makespan).toBe(6)
+  expect(simulate(schedule, { ...costs, copyHoldsDevice: true }).makespan).toBe(6 + 4 * 0.5)
+})
+
+test('an op takes as much longer as it is stretched', () => {
+  const schedule = generateSchedule('gpipe', { ranks: 2, microbatches: 2 })
+  const stretch = (op: ScheduleOp) => ('stage' in op && op.stage === 1 ? 3 : 1)
+  expect(simulate(schedule, unitCosts, { stretch }).busy).toEqual([6, 18])
+})
+
+test('what is held is counted in what each stage keeps; where the forward runs again only its input waits', () => {
+  const kept = { activations: [100, 10], inputs: [3, 2] }
+  const held = (schedule: Schedule) => peakHeld(schedule, simulate(schedule, unitCosts).ops, kept)
+  const schedule = generateSchedule('1f1b', { ranks: 2, microbatches: 4 })
+  expect(held(schedule)).toEqual([200, 10])
+  expect(held(recompute(schedule))).toEqual([103, 10])
 })
 
 /** By another program: what has come and waits is memory too. */

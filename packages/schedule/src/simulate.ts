@@ -1,12 +1,12 @@
 import { SkeinError } from '@skein/core'
-import { holdingsOf, rounded } from './activations.ts'
-import { type Costs, durationOf } from './costs.ts'
+import { holdingsOf, type Kept, rounded } from './activations.ts'
+import { type Costs, copyTimeOf, durationOf, linkOf } from './costs.ts'
 import { ScheduleErrors } from './errors.ts'
 import { type GraphNode, graphOf, inOrder } from './graph.ts'
 import { isCopy, type Schedule, type ScheduleOp } from './schedule.ts'
 import { checkSchedule } from './validate.ts'
 
-/** One op as it ran. A copy runs beside the device, everything else on it. */
+/** One op as it ran: on the device, or, where the costs say no other, a copy beside it. */
 export interface TimedOp {
   readonly op: ScheduleOp
   readonly start: number
@@ -29,15 +29,18 @@ export interface Simulation {
   readonly peakQueued: readonly number[]
 }
 
+export interface SimulateOptions {
+  /** By how much more than its cost an op takes, for what is not the same every time; default 1. */
+  readonly stretch?: (op: ScheduleOp) => number
+}
+
 /**
  * Runs every list in order: an op starts when the device is free and its inputs are there, results of other ranks a hop after
  * they were made, one after another on a link. Copies go one after another too, those to the host and those from it apart.
  * @throws SKEIN_SCHEDULE_INVALID where the lists do not run to their end
  */
-export function simulate(schedule: Schedule, costs: Costs): Simulation {
-  const { hop = 0, linkBusy = 0 } = costs
+export function simulate(schedule: Schedule, costs: Costs, { stretch = () => 1 }: SimulateOptions = {}): Simulation {
   const graph = graphOf(schedule)
-  const part = schedule.ranks / (schedule.stages * schedule.slices)
   const free = schedule.ops.map(() => 0)
   const copies = { offload: schedule.ops.map(() => 0), reload: schedule.ops.map(() => 0) }
   const ends = new Float64Array(graph.nodes.length)
@@ -57,12 +60,12 @@ export function simulate(schedule: Schedule, costs: Costs): Simulation {
     }
     let end: number
     if (isCopy(op)) {
-      const channel = copies[op.op]
+      const channel = costs.copyHoldsDevice === true ? free : copies[op.op]
       ready = Math.max(ready, channel[rank] as number)
-      end = ready + (costs.copy ?? 0) * part * (op.share ?? 1)
+      end = ready + copyTimeOf(schedule, op, costs) * stretch(op)
       channel[rank] = end
     } else {
-      end = ready + durationOf(schedule, op, costs)
+      end = ready + durationOf(schedule, op, costs) * stretch(op)
       free[rank] = end
     }
     ends[id] = end
@@ -74,6 +77,7 @@ export function simulate(schedule: Schedule, costs: Costs): Simulation {
     for (const peer of consumers[id] ?? []) {
       if (peer === rank) continue
       const link = rank * schedule.ranks + peer
+      const { hop = 0, linkBusy = 0 } = linkOf(costs, rank, peer)
       const sent = Math.max(links.get(link) ?? 0, end) + linkBusy
       links.set(link, sent)
       arrivals.set(`${id} ${peer}`, sent + hop)
@@ -94,24 +98,13 @@ function measured(
   const makespan = Math.max(...onDevice.flat().map(({ end }) => end))
   const span = Math.max(...onDevice.map(list => (list.at(-1)?.end ?? 0) - (list[0]?.start ?? 0)))
   const mean = busy.reduce((sum, time) => sum + time, 0) / schedule.ranks
-  const holding = holdingsOf(schedule)
   return {
     makespan,
     ops: timed,
     busy,
     syncBubble: 1 - mean / makespan,
     spanBubble: 1 - mean / span,
-    peakActivations: timed.map(list =>
-      peakOf(
-        list.flatMap(({ op, start, end }) => {
-          const { takes, frees } = holding(op)
-          return [
-            { at: start, by: takes },
-            { at: end, by: -frees },
-          ]
-        }),
-      ),
-    ),
+    peakActivations: peakHeld(schedule, timed),
     peakQueued: timed.map((_, rank) =>
       peakOf(
         waits
@@ -123,6 +116,22 @@ function measured(
       ),
     ),
   }
+}
+
+/** Per rank the most that is held at once of what each stage keeps of a microbatch, as the ops ran; default: activations. */
+export function peakHeld(schedule: Schedule, ops: Simulation['ops'], kept?: Kept): readonly number[] {
+  const holding = holdingsOf(schedule, kept)
+  return ops.map(list =>
+    peakOf(
+      list.flatMap(({ op, start, end }) => {
+        const { takes, frees } = holding(op)
+        return [
+          { at: start, by: takes },
+          { at: end, by: -frees },
+        ]
+      }),
+    ),
+  )
 }
 
 /** The highest sum on the way; what is freed at an instant is free for what starts then. */
