@@ -8,6 +8,7 @@ import { orchestration } from './orchestration.ts'
 import { overlap } from './overlap.ts'
 import { shapedLinksBench } from './shaped-links.ts'
 import { recoveryBench } from './recovery.ts'
+import { pipelineBench } from './pipeline.ts'
 import { startup } from './startup.ts'
 import { torchftPython, torchPython } from './torch-python.ts'
 import { trainStepBench } from './train-step.ts'
@@ -32,6 +33,7 @@ export const benches: Readonly<Record<string, (report: Report) => Promise<Opened
   control: alone(control),
   'catch-up': alone(catchUp),
   checkpoint: alone(checkpoint),
+  pipeline: alone(pipelineBench),
 }
 
 function alone(bench: Bench): () => Promise<OpenedBench> {

@@ -69,7 +69,8 @@ export async function socketWorld(
   return worldOf(`bare ${lanes}`, processes, folder)
 }
 
-async function startRanks(
+/** Processes of one program, one a rank, that know each other. */
+export async function startRanks(
   program: string,
   options: {
     readonly ranks: number

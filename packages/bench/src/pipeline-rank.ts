@@ -1,0 +1,123 @@
+/**
+ * One rank of the pipeline bench, a process with the two threads of a worker: `node pipeline-rank.js '{"rank":0,"ranks":4,…}'`. Its stages
+ * take the time they are told to and compute nothing; lists, tensors, threads and sockets are those of a run. Says
+ * {"ready":true,"address":…}; then answers lines of standard input: "connect [addresses]" → {"connected":true}, "run REQUEST" →
+ * PipelineMeasured, "quit" ends.
+ */
+import { once } from 'node:events'
+import readline from 'node:readline'
+import { Worker } from 'node:worker_threads'
+import { type GroupAnswer, RemoteGroup } from '@skein/collective'
+import { systemClock } from '@skein/core'
+import { blockFor, Mailbox, mailboxBytes, PacedStage, runList, stagesOfPart } from '@skein/parallel'
+import { type Costs, generateSchedule, lower, type Schedule } from '@skein/schedule'
+import { createSharedMemory, SharedArena } from '@skein/simd'
+import { type Address, benchScratchBytes, type CommStart } from './collective-comm.ts'
+import type { RankOptions } from './collective-rank.ts'
+
+export interface PipelineRequest {
+  readonly schedule: string
+  readonly microbatches: number
+  readonly steps: number
+  /** ms, of one microbatch on the stages of one rank. */
+  readonly costs: Pick<Costs, 'forward' | 'inputGrad' | 'weightGrad'>
+  readonly boundaryBytes: number
+}
+
+export interface PipelineMeasured {
+  /** Begin and end of each step on this rank, in ms of the machine's clock. */
+  readonly steps: readonly (readonly [start: number, end: number])[]
+  /** Median time per op that the device was neither computing nor waiting, in µs. */
+  readonly perOpMicros: number
+  /** Most activations held, in units of one microbatch on the stages of one rank. */
+  readonly peakActivations: number
+}
+
+const options = JSON.parse(process.argv[2] ?? '') as RankOptions
+const { rank, ranks, maxBytes } = options
+const say = (line: unknown) => process.stdout.write(`${JSON.stringify(line)}\n`)
+const nowMs = () => Number(process.hrtime.bigint()) / 1e6
+const activationBytes = 1 << 20
+
+const scratchBytes = benchScratchBytes(ranks)
+const arena = new SharedArena(createSharedMemory(maxBytes + scratchBytes + 4096))
+const messages = arena.alloc('messages', maxBytes)
+const comm = new Worker(new URL('./collective-comm.js', import.meta.url), {
+  workerData: {
+    ...options,
+    memory: arena.memory,
+    scratch: arena.alloc('scratch', scratchBytes),
+    tensors: messages,
+  } satisfies CommStart & RankOptions,
+})
+const group = new RemoteGroup({ rank, worldSize: ranks }, request => comm.postMessage(request))
+const [{ port }] = (await once(comm, 'message')) as [{ port: number }]
+const address: Address = { host: options.host, port, socketPath: options.socketPath }
+
+function stagesFor(schedule: Schedule, { costs, boundaryBytes }: PipelineRequest) {
+  const part = schedule.ranks / (schedule.stages * schedule.slices)
+  return new Map(
+    stagesOfPart(schedule, rank).map(stage => [
+      stage,
+      new PacedStage({
+        stage,
+        numStages: schedule.stages,
+        costs: {
+          forward: costs.forward * part,
+          inputGrad: costs.inputGrad * part,
+          weightGrad: costs.weightGrad * part,
+        },
+        boundaryElems: boundaryBytes / 4 / schedule.slices,
+        activationBytes: activationBytes * part,
+        block: blockFor,
+      }),
+    ]),
+  )
+}
+
+async function run(request: PipelineRequest): Promise<PipelineMeasured> {
+  const schedule = lower(generateSchedule(request.schedule, { ranks, microbatches: request.microbatches }))
+  const stages = stagesFor(schedule, request)
+  const region = { byteOffset: messages.byteOffset, bytes: mailboxBytes(schedule, rank, stages) }
+  const mailbox = new Mailbox({
+    schedule,
+    rank,
+    stages,
+    groupRankOf: part => part,
+    group,
+    memory: arena.memory,
+    region,
+  })
+  const nothing = new Float32Array()
+  const steps: [number, number][] = []
+  const perOp: number[] = []
+  let peak = 0
+  for (let step = 1; step <= request.steps; step++) {
+    for (const stage of stages.values()) {
+      stage.begin({ batch: () => ({ samples: 1, arrays: {} }), params: nothing, gradients: nothing })
+    }
+    await group.barrier()
+    const start = nowMs()
+    const report = await runList({ schedule, rank, stages, mailbox, clock: systemClock, check: () => undefined }, step)
+    const end = nowMs()
+    steps.push([start, end])
+    const busy = report.ops.reduce((sum, op) => sum + op.end - op.start, 0)
+    perOp.push((1000 * (end - start - busy - report.waitMs)) / report.ops.length)
+    peak = Math.max(peak, report.peakHeldBytes / activationBytes)
+  }
+  return { steps, perOpMicros: perOp.toSorted((a, b) => a - b)[perOp.length >> 1] ?? 0, peakActivations: peak }
+}
+
+say({ ready: true, address })
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const at = line.indexOf(' ')
+  const [command, rest] = at < 0 ? [line, ''] : [line.slice(0, at), line.slice(at + 1)]
+  if (command === 'connect') {
+    comm.postMessage({ type: 'connect', addresses: JSON.parse(rest) as Address[] })
+    await once(comm, 'message')
+    comm.on('message', (answer: GroupAnswer) => group.receive(answer))
+    say({ connected: true })
+  } else if (command === 'run') say(await run(JSON.parse(rest) as PipelineRequest))
+  else break
+}
+comm.postMessage({ type: 'close' })

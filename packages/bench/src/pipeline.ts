@@ -1,0 +1,97 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { families, generateSchedule, type ScheduleOptions, simulate } from '@skein/schedule'
+import { type Bench, type BenchCase, median, range } from './bench-case.ts'
+import type { PipelineMeasured, PipelineRequest } from './pipeline-rank.ts'
+import { places } from './places.ts'
+import { onLoopback, startRanks } from './rank-world.ts'
+
+const ranks = 4
+const microbatches = 8
+const costs = { forward: 20, inputGrad: 20, weightGrad: 20 }
+const boundaryBytes = 128 * 1024
+const steps = 7
+
+/** What the executor made of one schedule, for the table of schedules. */
+export interface MeasuredSchedule {
+  readonly schedule: string
+  /** Time of a step over the simulated one without any cost of messages. */
+  readonly ratio: number
+  readonly spread: readonly [number, number]
+  readonly idealMs: number
+  readonly medianMs: number
+  readonly perOpMicros: number
+  /** Most activations held by each rank. */
+  readonly peakActivations: readonly number[]
+}
+
+/**
+ * Every schedule executed by four ranks, each a process with device thread and comm thread, over TCP: the stages take 20 ms forward, 20 ms for
+ * the input's gradient and 20 ms for the weights', and 128 KiB go from one to the next. Against the time that the lists take when
+ * nothing but the stages costs time.
+ */
+export const pipelineBench: Bench = {
+  name: 'pipeline',
+  about:
+    'A step of each schedule on 4 ranks (processes with two threads each, messages of 128 KiB over TCP), 8 microbatches, stages paced at 20 ms F, 20 ms B, 20 ms W per rank and microbatch; ours = time of the step from the first start to the last end; ratio = ideal / ours, so 0.98 is 1.02 of the ideal; floor = ideal (simulated, messages free).',
+  run: runPipeline,
+}
+
+async function runPipeline(report: (line: string) => void): Promise<BenchCase[]> {
+  const { processes, folder } = await startRanks('pipeline-rank.js', {
+    ranks,
+    lanes: 'raw',
+    maxBytes: 64 << 20,
+    place: onLoopback,
+  })
+  const measured: MeasuredSchedule[] = []
+  const cases: BenchCase[] = []
+  try {
+    for (const { name } of families) {
+      const options: ScheduleOptions = { ranks, microbatches, costs }
+      const ideal = simulate(generateSchedule(name, options), costs).makespan
+      const request: PipelineRequest = { schedule: name, microbatches, steps, costs, boundaryBytes }
+      const answers = await Promise.all(
+        processes.map(process => process.ask<PipelineMeasured>(`run ${JSON.stringify(request)}`)),
+      )
+      // The first step opens what is opened once.
+      const samples = Array.from({ length: steps }, (_, step) => {
+        const starts = answers.map(answer => answer.steps[step]?.[0] as number)
+        const ends = answers.map(answer => answer.steps[step]?.[1] as number)
+        return Math.max(...ends) - Math.min(...starts)
+      }).slice(1)
+      const one: MeasuredSchedule = {
+        schedule: name,
+        ratio: median(samples) / ideal,
+        spread: range(samples.map(ms => ms / ideal)),
+        idealMs: ideal,
+        medianMs: median(samples),
+        perOpMicros: Math.max(...answers.map(({ perOpMicros }) => perOpMicros)),
+        peakActivations: answers.map(({ peakActivations }) => peakActivations),
+      }
+      measured.push(one)
+      report(
+        `${name}: ${one.medianMs.toFixed(1)} ms, ${one.ratio.toFixed(4)} of ${ideal.toFixed(0)} ms; ${one.perOpMicros.toFixed(0)} µs an op`,
+      )
+      cases.push({
+        bench: 'pipeline',
+        case: name,
+        unit: 'ms',
+        ours: one.medianMs,
+        peer: null,
+        floor: ideal,
+        ratio: 1 / one.ratio,
+        samples,
+        spread: range(samples.map(ms => ideal / ms)),
+        goal: 'at most 1.02 of the ideal: ratio ≥ 0.980',
+      })
+    }
+  } finally {
+    await Promise.all(processes.map(process => process.end()))
+    if (folder !== undefined) fs.rmSync(folder, { recursive: true, force: true })
+  }
+  const file = path.join(places.root, 'bench/results/pipeline.json')
+  fs.mkdirSync(path.dirname(file), { recursive: true })
+  fs.writeFileSync(file, `${JSON.stringify({ ranks, microbatches, costs, boundaryBytes, rows: measured }, null, 2)}\n`)
+  return cases
+}
