@@ -55,6 +55,7 @@ for (let step = 1; step <= job.steps; step++) {
     weightDecay: optimizer.weightDecay,
     clipNorm: optimizer.clipNorm,
     samples: batch.global,
+    sumSquares: simd.sumSquares(state.gradients.byteOffset, state.layout.totalElems),
   })
   losses.push(lossSum / batch.global)
   const endMs = performance.now()

@@ -87,7 +87,13 @@ function gradients(batch: Batch): number {
 let step = 0
 function trainStep(): number {
   const lossSum = gradients(batchOf(step++))
-  applyUpdate(simd, state, { ...facts.adamw, step, clipNorm: 0, samples })
+  applyUpdate(simd, state, {
+    ...facts.adamw,
+    step,
+    clipNorm: 0,
+    samples,
+    sumSquares: simd.sumSquares(state.gradients.byteOffset, state.layout.totalElems),
+  })
   return lossSum / samples
 }
 

@@ -15,13 +15,3 @@ export function withReductions(schedule: Schedule, stages?: ReadonlySet<number>)
   })
   return { ...schedule, ops }
 }
-
-/** The forwards alone, for an evaluation: nothing is kept, copied, reduced or updated. */
-export function forwardsOnly(schedule: Schedule): Schedule {
-  const { promise: _, ...rest } = schedule
-  return {
-    ...rest,
-    name: `${schedule.name} forwards`,
-    ops: schedule.ops.map(list => list.filter(({ op }) => op === 'F')),
-  }
-}

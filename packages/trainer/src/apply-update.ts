@@ -9,6 +9,8 @@ export interface UpdateOptions extends Omit<AdamwOptions, 'gradScale'> {
   readonly clipNorm: number
   /** Samples in the reduced gradient sum, from the reduced tail. */
   readonly samples: number
+  /** Of the whole model's reduced gradient sums; of more than this rank's where others have parameters that it has not. */
+  readonly sumSquares: number
 }
 
 /**
@@ -19,7 +21,7 @@ export interface UpdateOptions extends Omit<AdamwOptions, 'gradScale'> {
  */
 export function applyUpdate(simd: Simd, state: TrainingState, options: UpdateOptions, history?: UpdateHistory): number {
   const { layout, gradients } = state
-  const norm = Math.sqrt(simd.sumSquares(gradients.byteOffset, layout.totalElems)) / options.samples
+  const norm = Math.sqrt(options.sumSquares) / options.samples
   if (!Number.isFinite(norm)) {
     throw new SkeinError(TrainerErrors.NONFINITE, {
       what: `the gradient of step ${options.step} is not finite`,

@@ -11,4 +11,9 @@ export const TrainerErrors = {
     retry: 'never',
     meaning: 'The parameters read from a checkpoint are not those its commit record names.',
   },
+  FEW_HELD_OUT: {
+    code: 'SKEIN_TRAINER_FEW_HELD_OUT',
+    retry: 'never',
+    meaning: 'There are fewer held-out samples than one microbatch of a pipeline.',
+  },
 } as const satisfies Record<string, ErrorCode>

@@ -10,10 +10,13 @@ export {
   namedTensors,
 } from './checkpoints.ts'
 export { TrainerErrors } from './errors.ts'
-export { type EvaluationContext, evaluate, evaluationSamples } from './evaluate.ts'
+export { DataParallel, type DataParallelOptions } from './data-parallel.ts'
+export { evaluationSamples } from './evaluation-samples.ts'
 export type { EvaluationReport, OpReport, Peers, StepReport } from './peers.ts'
+export { PipelineParallel, type PipelineParallelOptions } from './pipeline-parallel.ts'
 export { runStep, type StepContext, type StepResult } from './run-step.ts'
 export { runsOf, shareOf } from './share.ts'
+export type { StepGradients, Strategy } from './strategy.ts'
 export { type CheckpointSink, type TrainContext, type TrainOutcome, trainLoop } from './train-loop.ts'
 export {
   createTrainingState,

@@ -6,6 +6,7 @@ import { flatLayout, type TrainableModel } from '@skein/model'
 import { createSharedMemory, createSimd, type Region, SharedArena } from '@skein/simd'
 import { maxAbsDifference } from '@skein/testkit'
 import { describe, expect, it } from 'vitest'
+import { DataParallel } from './data-parallel.ts'
 import type { EvaluationReport, Peers, StepReport } from './peers.ts'
 import { shareOf } from './share.ts'
 import { trainLoop } from './train-loop.ts'
@@ -160,19 +161,16 @@ function meetingPoint(
     },
     async run(startStep = 0, onStep?: (step: number) => void) {
       return Promise.all(
-        ranks.map(async ({ state, simd }, rank) =>
-          trainLoop({
+        ranks.map(async ({ state, simd }, rank) => {
+          const parts = { dataset: await data(), state, simd, peers: peers(rank), clock }
+          return trainLoop({
             job,
-            model: linearModel(),
-            dataset: await data(),
-            state,
-            simd,
-            peers: peers(rank),
-            clock,
+            strategy: new DataParallel({ ...parts, model: linearModel(), batch: job.batch }),
+            ...parts,
             startStep,
             ...(onStep === undefined ? {} : { onStep: result => onStep(result.step) }),
-          }),
-        ),
+          })
+        }),
       )
     },
   }

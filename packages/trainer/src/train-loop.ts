@@ -3,11 +3,10 @@ import type { Clock } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import type { ResolvedJob } from '@skein/job'
 import { lrAt } from '@skein/job'
-import type { TrainableModel } from '@skein/model'
 import type { Simd } from '@skein/simd'
-import { evaluate } from './evaluate.ts'
 import type { Peers } from './peers.ts'
 import { runStep, type StepResult } from './run-step.ts'
+import type { Strategy } from './strategy.ts'
 import type { TrainingState } from './training-state.ts'
 
 /** Takes committed states to disk; rank 0 has one. */
@@ -20,7 +19,7 @@ export interface CheckpointSink {
 
 export interface TrainContext {
   readonly job: ResolvedJob
-  readonly model: TrainableModel
+  readonly strategy: Strategy
   readonly dataset: Dataset
   readonly state: TrainingState
   readonly simd: Simd
@@ -31,8 +30,6 @@ export interface TrainContext {
   readonly checkpoints?: CheckpointSink
   /** Where updates are recorded for those who catch up, while there are any. */
   readonly history?: () => UpdateHistory | undefined
-  /** As in `StepContext`, with the step. */
-  readonly onBucket?: (step: number, bucket: number, elems: number) => void
   /** Called after each step on this rank, before its commit is known. */
   readonly onStep?: (result: StepResult) => void
 }
@@ -58,12 +55,12 @@ const turnOfTheLoop = () => new Promise<void>(resolve => setImmediate(resolve))
  * came from is committed (decision 4 of the design).
  */
 export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
-  const { job, peers, startStep, checkpoints } = context
+  const { job, strategy, peers, startStep, checkpoints } = context
   const optimizer = job.optimizer
   const evaluation = async (step: number, phase: 'untrained' | 'during' | 'final') => {
     // Before the first step everybody waits for this one, and an untrained model is equally bad everywhere: a few samples do.
     const samples = phase === 'untrained' ? Math.min(job.eval.samples, 4 * job.batch.micro) : job.eval.samples
-    const loss = await evaluate({ ...context, batch: job.batch, samples })
+    const loss = await strategy.evaluate(samples)
     if (peers.rank === 0) peers.evaluated({ step, loss, phase })
   }
 
@@ -73,11 +70,7 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
   const lastWanted = () => Math.min(lastOfRun(), peers.regroupAfter()?.step ?? job.steps)
   for (let step = startStep + 1; step <= lastWanted(); step++) {
     const result = await runStep(
-      {
-        ...context,
-        batch: job.batch,
-        onBucket: (bucket, elems) => context.onBucket?.(step, bucket, elems),
-      },
+      { ...context, globalBatch: job.batch.global },
       {
         step,
         lr: lrAt(job, step),

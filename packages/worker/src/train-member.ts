@@ -11,6 +11,7 @@ import {
   type CheckpointSink,
   checkpointSink,
   createTrainingState,
+  DataParallel,
   type TrainingState,
   type TrainOutcome,
   trainingStateBytes,
@@ -154,9 +155,19 @@ async function trainGeneration(
   await restoreState({ message, peers, connected, model: opened.model, state, simd, seed: job.seed, environment })
   await peers.ready(state.current().params, startStep)
   log.info({ step: startStep }, 'training.start')
+  const strategy = new DataParallel({
+    model: opened.model,
+    dataset,
+    state,
+    simd,
+    peers,
+    clock: systemClock,
+    batch: job.batch,
+    onBucket: (step, bucket, elems) => log.debug({ step, bucket, elems }, 'bucket.ready'),
+  })
   const outcome = await trainLoop({
     job,
-    model: opened.model,
+    strategy,
     dataset,
     state,
     simd,
@@ -165,7 +176,6 @@ async function trainGeneration(
     startStep,
     history: () => comm.history,
     ...(rank === 0 ? { checkpoints } : {}),
-    onBucket: (step, bucket, elems) => log.debug({ step, bucket, elems }, 'bucket.ready'),
     onStep: result => {
       const { step, loss, gradNorm, stepMs, computeMs, waitMs } = result
       log.info({ step, loss, gradNorm, durMs: stepMs, computeMs, waitMs }, 'step.done')

@@ -1,0 +1,209 @@
+import type { Collectives, TensorRegion } from '@skein/collective'
+import { type Clock, SkeinError } from '@skein/core'
+import type { Dataset } from '@skein/data'
+import type { Batch, PipelineModel } from '@skein/model'
+import {
+  BucketReducer,
+  type ListReport,
+  Mailbox,
+  mailboxBytes,
+  type PipelineMesh,
+  partOf,
+  rankAt,
+  replicaOf,
+  runList,
+  type SharedBucket,
+  sharedBuckets,
+} from '@skein/parallel'
+import { forwardSchedule, lower, type Schedule, withReductions } from '@skein/schedule'
+import type { Region, Simd } from '@skein/simd'
+import { TrainerErrors } from './errors.ts'
+import { evaluationSamples } from './evaluation-samples.ts'
+import { runsOf } from './share.ts'
+import type { StepGradients, Strategy } from './strategy.ts'
+import type { TrainingState } from './training-state.ts'
+
+export interface PipelineParallelOptions {
+  readonly mesh: PipelineMesh
+  /** Of the mesh. */
+  readonly rank: number
+  /** What this rank holds. */
+  readonly model: PipelineModel
+  /** For the microbatches of a replica; as a family generates it, messages not written out. */
+  readonly schedule: Schedule
+  readonly dataset: Dataset
+  readonly state: TrainingState
+  readonly simd: Simd
+  /** All ranks of the mesh. */
+  readonly world: Pick<Collectives, 'send' | 'recv' | 'allReduce'>
+  /** By number, as `sharedBuckets` has them. */
+  readonly groups: ReadonlyMap<number, Pick<Collectives, 'allReduce'>>
+  readonly memory: WebAssembly.Memory
+  /** For messages: at least `PipelineParallel.messageBytes`. */
+  readonly messages: Region
+  readonly clock: Clock
+  readonly batch: { readonly global: number; readonly micro: number }
+  /** @throws what ended the generation */
+  check(): void
+  liveTensors(): number
+  /** What the device did in a step; for traces. */
+  readonly onTimeline?: (step: number, report: ListReport) => void
+}
+
+/**
+ * Each replica is a pipeline: a rank has some stages of the model and runs its list of the schedule. Gradients of a stage are summed over its
+ * copies as soon as the last one is made, beside what the device has still to do; those of tied parameters over all that have them.
+ */
+export class PipelineParallel implements Strategy {
+  readonly #options: PipelineParallelOptions
+  readonly #schedule: Schedule
+  readonly #mailbox: Mailbox
+  readonly #buckets: readonly SharedBucket[]
+  readonly #part: number
+  readonly #replica: number
+  /** Samples of this replica in a step. */
+  readonly #share: number
+
+  constructor(options: PipelineParallelOptions) {
+    const { mesh, rank, model, schedule, batch } = options
+    this.#options = options
+    this.#schedule = lower(withReductions(schedule))
+    this.#buckets = sharedBuckets(model, mesh, schedule)
+    this.#part = partOf(mesh, rank)
+    this.#replica = replicaOf(mesh, rank)
+    this.#share = batch.global / mesh.dp
+    this.#mailbox = this.#mailboxFor(this.#schedule)
+  }
+
+  /** Shared memory for the messages of training and evaluation on one rank. */
+  static messageBytes(schedule: Schedule, part: number, model: PipelineModel): number {
+    const bytes = (lowered: Schedule) => mailboxBytes(lowered, part, model.stages)
+    // More microbatches need no more buffers than they wait in.
+    return Math.max(bytes(lower(schedule)), bytes(lower(forwardSchedule(schedule, schedule.microbatches))))
+  }
+
+  async gradients(step: number): Promise<StepGradients> {
+    const { dataset, state, clock, batch } = this.#options
+    const from = (step - 1) * batch.global + this.#replica * this.#share
+    const to = from + this.#share
+    const runs = runsOf(from, to, batch.micro)
+    state.gradientView().fill(0)
+    this.#begin(microbatch => dataset.batch('train', runs[microbatch] as number[]))
+    const reducer = this.#reducer()
+    const report = await this.#run(this.#schedule, this.#mailbox, step, { onReduce: stage => reducer.stageDone(stage) })
+    this.#options.onTimeline?.(step, report)
+    const listedMs = clock.now()
+    await reducer.settled()
+    const [lossSum, samples, sumSquares] = await this.#summed(this.#ownSumSquares())
+    const computeMs = report.ops.reduce((sum, op) => sum + op.end - op.start, 0)
+    return {
+      lossSum,
+      samples,
+      sumSquares,
+      took: [from, to],
+      computeMs,
+      waitMs: report.waitMs + (clock.now() - listedMs),
+    }
+  }
+
+  /** Whole microbatches, shared among the replicas one by one. @throws SKEIN_TRAINER_FEW_HELD_OUT where there is not even one */
+  async evaluate(wanted: number): Promise<number> {
+    const { mesh, dataset, batch, model } = this.#options
+    const count = evaluationSamples(wanted, dataset.numValSamples, batch.micro)
+    if (count < batch.micro) throw fewHeldOut(count, batch.micro)
+    const runs = runsOf(0, count, batch.micro).filter((_, index) => index % mesh.dp === this.#replica)
+    this.#begin(microbatch => dataset.batch('val', runs[microbatch] as number[]))
+    if (runs.length > 0) {
+      const forwards = lower(forwardSchedule(this.#schedule, runs.length))
+      await this.#run(forwards, this.#mailboxFor(forwards), 0, { isEvaluation: true })
+    }
+    const [lossSum, samples] = await this.#summed(0)
+    for (const stage of model.stages.values()) stage.reset()
+    return lossSum / samples
+  }
+
+  liveTensors(): number {
+    return this.#options.liveTensors()
+  }
+
+  #begin(batchOf: (microbatch: number) => Batch): void {
+    const { model, state } = this.#options
+    const batches = new Map<number, Batch>()
+    const batch = (microbatch: number) => {
+      const known = batches.get(microbatch) ?? batchOf(microbatch)
+      batches.set(microbatch, known)
+      return known
+    }
+    for (const stage of model.stages.values()) {
+      stage.begin({ batch, params: state.params(), gradients: state.gradientView() })
+    }
+  }
+
+  #run(
+    schedule: Schedule,
+    mailbox: Mailbox,
+    step: number,
+    how: { readonly onReduce?: (stage: number) => void; readonly isEvaluation?: boolean },
+  ): Promise<ListReport> {
+    const { model, clock } = this.#options
+    const check = () => this.#options.check()
+    return runList({ schedule, rank: this.#part, stages: model.stages, mailbox, clock, check, ...how }, step)
+  }
+
+  /** Only one is in use at a time, so they may share the memory. */
+  #mailboxFor(schedule: Schedule): Mailbox {
+    const { mesh, model, world, memory, messages } = this.#options
+    return new Mailbox({
+      schedule,
+      rank: this.#part,
+      stages: model.stages,
+      groupRankOf: part => rankAt(mesh, this.#replica, part),
+      group: world,
+      memory,
+      region: messages,
+    })
+  }
+
+  #reducer(): BucketReducer {
+    const { model, state, groups } = this.#options
+    const { layout, stages } = model
+    const { gradients } = state
+    return new BucketReducer({ layout, buckets: this.#buckets, stages: [...stages.keys()], gradients, groups })
+  }
+
+  /** Of the buckets that count here: each counts on the first of the ranks that have it. */
+  #ownSumSquares(): number {
+    const { rank, model, simd, state } = this.#options
+    return this.#buckets.reduce((sum, { index, ranks }) => {
+      if (ranks[0] !== rank) return sum
+      const { offset, elems } = model.layout.buckets[index] as { offset: number; elems: number }
+      return sum + simd.sumSquares(state.gradients.byteOffset + offset * 4, elems)
+    }, 0)
+  }
+
+  /** Loss, samples and squares of all ranks. */
+  async #summed(squares: number): Promise<readonly [lossSum: number, samples: number, squares: number]> {
+    const { model, state, world } = this.#options
+    let lossSum = 0
+    let samples = 0
+    for (const stage of model.stages.values()) {
+      const loss = stage.loss()
+      lossSum += loss.lossSum
+      samples += loss.samples
+    }
+    const region: TensorRegion = { byteOffset: state.scalars.byteOffset, elems: 3, dtype: 'float32' }
+    const scalars = new Float32Array(state.sharedBuffer, region.byteOffset, region.elems)
+    scalars.set([lossSum, samples, squares])
+    await world.allReduce(region)
+    return [scalars[0] as number, scalars[1] as number, scalars[2] as number]
+  }
+}
+
+function fewHeldOut(count: number, micro: number): SkeinError {
+  return new SkeinError(TrainerErrors.FEW_HELD_OUT, {
+    what: `${count} held-out samples are to be evaluated, and a microbatch has ${micro}`,
+    why: 'a pipeline evaluates whole microbatches',
+    todo: 'hold out more, or lower batch.micro',
+    details: { count, micro },
+  })
+}
