@@ -1,6 +1,7 @@
 /**
  * Models whose gradients the trainer asks for, whole or cut in stages: GPT-2 by hand-written passes, and the flat layout of their parameters.
  */
+export { cutsAt } from './cuts.ts'
 export {
   type ElementRange,
   type FlatLayout,
@@ -16,7 +17,8 @@ export { initialiseGpt2 } from './gpt2/initialise.ts'
 export { Gpt2Pipeline, type Gpt2PipelineOptions, sharedSegment } from './gpt2/gpt2-pipeline.ts'
 export { Gpt2Stage, type Gpt2StageOptions } from './gpt2/gpt2-stage.ts'
 export { sliceLengths } from './gpt2/slices.ts'
-export { gpt2Units } from './gpt2/units.ts'
+export { attentionPart, gpt2UnitFlops } from './gpt2/flops.ts'
+export { gpt2Cuts, gpt2Units } from './gpt2/units.ts'
 export { LayersModel, type LayersModelOptions, type LossInputs } from './layers-model.ts'
 export { ModelErrors } from './errors.ts'
 export type { Keeps, Piece, PipelineModel, PipelineStage, StageStep, StageTensor } from './pipeline-stage.ts'

@@ -17,7 +17,7 @@ export interface Gpt2PipelineOptions {
   readonly samples: number
   /** This rank's. */
   readonly stages: readonly number[]
-  /** Units of each stage of the pipe, first to last; see `gpt2Units`. */
+  /** Units of each stage of the pipe, first to last: from `gpt2Cuts`, from `cutsAt`, or from measured costs. */
   readonly cuts: readonly number[]
   /** Tokens of each slice of the sequence, see `sliceLengths`. Default: one slice, the context. */
   readonly slices?: readonly number[]

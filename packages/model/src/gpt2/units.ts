@@ -1,6 +1,8 @@
 import { SkeinError } from '@skein/core'
+import { partition } from '@skein/planner'
 import { ModelErrors } from '../errors.ts'
 import type { Gpt2Config, SegmentRange } from './config.ts'
+import { gpt2UnitFlops } from './flops.ts'
 
 /** What a stage is made of, under the names of Hugging Face: the embedding, each block, the head (final norm, logits and loss). */
 export function gpt2Units(config: Gpt2Config): string[] {
@@ -9,6 +11,14 @@ export function gpt2Units(config: Gpt2Config): string[] {
     ...Array.from({ length: config.layers }, (_, block) => `transformer.h.${block}`),
     'transformer.ln_f',
   ]
+}
+
+/**
+ * Units of each stage where nothing was measured and no cuts were asked for: as even as can be by operations.
+ * @throws SKEIN_PLANNER_TOO_MANY_STAGES
+ */
+export function gpt2Cuts(config: Gpt2Config, numStages: number): readonly number[] {
+  return partition(gpt2UnitFlops(config), numStages)
 }
 
 /** Stages of so many units each, from the embedding on. @throws SKEIN_MODEL_CUT */
