@@ -6,10 +6,14 @@ export interface Holding {
   readonly frees: number
 }
 
-/** By stage, what it keeps of a microbatch until the weight gradient, and what of that is its input. */
+/** By stage, what it keeps of a microbatch. */
 export interface Kept {
+  /** From the forward until the weight gradient. */
   readonly activations: readonly number[]
+  /** What of that is its input. */
   readonly inputs: readonly number[]
+  /** Beside it from the input gradient until the weight gradient, where these are passes of their own; default none. */
+  readonly gradients?: readonly number[]
 }
 
 /**
@@ -21,6 +25,7 @@ export function holdingsOf(schedule: Schedule, kept?: Kept): (op: ScheduleOp) =>
   const { ranks, stages, slices } = schedule
   const wholeOf = (stage: number) => (kept === undefined ? ranks / stages : (kept.activations[stage] ?? 0)) / slices
   const inputOf = (stage: number) => (kept?.inputs[stage] ?? 0) / slices
+  const gradientOf = (stage: number) => (kept?.gradients?.[stage] ?? 0) / slices
   /** What the forward leaves. */
   const leftOf = (op: Piece) => (recomputed.has(pieceKey(op)) ? inputOf(op.stage) : wholeOf(op.stage))
   const recomputed = new Set<string>()
@@ -31,7 +36,10 @@ export function holdingsOf(schedule: Schedule, kept?: Kept): (op: ScheduleOp) =>
         return { takes: leftOf(op), frees: 0 }
       case 'R':
         return { takes: wholeOf(op.stage) - inputOf(op.stage), frees: 0 }
+      case 'B':
+        return { takes: gradientOf(op.stage), frees: 0 }
       case 'W':
+        return { takes: 0, frees: wholeOf(op.stage) + gradientOf(op.stage) }
       case 'BW':
         return { takes: 0, frees: wholeOf(op.stage) }
       case 'offload':

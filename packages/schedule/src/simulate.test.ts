@@ -89,11 +89,13 @@ test('an op takes as much longer as it is stretched', () => {
 })
 
 test('what is held is counted in what each stage keeps; where the forward runs again only its input waits', () => {
-  const kept = { activations: [100, 10], inputs: [3, 2] }
+  const kept = { activations: [100, 10], inputs: [3, 2], gradients: [7, 5] }
   const held = (schedule: Schedule) => peakHeld(schedule, simulate(schedule, unitCosts).ops, kept)
   const schedule = generateSchedule('1f1b', { ranks: 2, microbatches: 4 })
   expect(held(schedule)).toEqual([200, 10])
   expect(held(recompute(schedule))).toEqual([103, 10])
+  // All four wait for their weight gradients.
+  expect(held(generateSchedule('2bp', { ranks: 2, microbatches: 4 }))).toEqual([4 * 107, 4 * 15])
 })
 
 /** By another program: what has come and waits is memory too. */

@@ -1,6 +1,6 @@
 import type { Costs } from './costs.ts'
 import type { Schedule, ScheduleOp } from './schedule.ts'
-import { simulate } from './simulate.ts'
+import { simulate, type SimulateOptions } from './simulate.ts'
 
 /** The lists of several steps one after another, with nothing at which all ranks would meet between them. */
 export function repeated(schedule: Schedule, steps: number): Schedule {
@@ -23,7 +23,7 @@ export function repeated(schedule: Schedule, steps: number): Schedule {
  * Time of a step among many, run back to back without a barrier. Work on a rank less than this is the bubble that lasts: what zero
  * bubble schedules make zero. Gradient clipping by the global norm is a barrier, unless updates are validated afterwards.
  */
-export function steadyPeriod(schedule: Schedule, costs: Costs, steps = 6): number {
-  const until = (count: number) => simulate(repeated(schedule, count), costs).makespan
+export function steadyPeriod(schedule: Schedule, costs: Costs, steps = 6, options: SimulateOptions = {}): number {
+  const until = (count: number) => simulate(repeated(schedule, count), costs, options).makespan
   return (until(2 * steps) - until(steps)) / steps
 }

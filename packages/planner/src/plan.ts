@@ -1,0 +1,219 @@
+import { SkeinError } from '@skein/core'
+import {
+  type Costs,
+  generateSchedule,
+  offloadActivations,
+  recompute,
+  type Schedule,
+  simulate,
+  steadyPeriod,
+} from '@skein/schedule'
+import { type Alternative, type AlternativeOptions, alternativesFor, type Refusal } from './alternatives.ts'
+import { PlannerErrors } from './errors.ts'
+import { type Jitter, p90, stretchOf } from './jitter.ts'
+import { memoryOf, messageCounts, type RankMemory } from './memory.ts'
+import { partition } from './partition.ts'
+import { costsOf, type MachineProfile, stagesOf, type UnitProfile } from './profile.ts'
+
+export interface PlanOptions extends AlternativeOptions {
+  readonly units: readonly UnitProfile[]
+  readonly machine: MachineProfile
+  /** Of a rank; default as much as it takes. */
+  readonly memoryBytes?: number
+  /** Whether all ranks meet at the end of a step, as clipping by the global norm and every commit make them; default true. */
+  readonly barrier?: boolean
+  /** Choose by the time that nine steps in ten do not exceed; default: by the mean costs alone. */
+  readonly jitter?: Jitter
+}
+
+/** A schedule with what a step of it is predicted to take. */
+export interface Candidate extends Alternative {
+  readonly recompute: boolean
+  readonly offload: boolean
+  /** Units of each stage. */
+  readonly stageUnits: readonly number[]
+  readonly stepMs: number
+  /** Where jitter was asked for. */
+  readonly p90Ms?: number
+  /** Part of the time of all devices that they stand idle. */
+  readonly bubble: number
+  /** By rank. */
+  readonly memory: readonly RankMemory[]
+  /** Of the rank that needs most. */
+  readonly peakBytes: number
+}
+
+export interface Plan {
+  /** Those within the memory, the quickest first; never empty. */
+  readonly candidates: readonly Candidate[]
+  /** Those over it, the smallest first. */
+  readonly tooLarge: readonly Candidate[]
+  /** Those that there are not for these numbers. */
+  readonly refused: readonly Refusal[]
+}
+
+/**
+ * Every schedule that could run, timed in the simulator with measured costs, and the memory that each rank needs for it.
+ * @throws SKEIN_PLANNER_TOO_MANY_STAGES, SKEIN_PLANNER_NOTHING_FITS, SKEIN_PLANNER_NO_SCHEDULE
+ */
+export function planPipeline(options: PlanOptions): Plan {
+  const { units, ranks, memoryBytes = Number.POSITIVE_INFINITY } = options
+  const { made, refused } = alternativesFor(options)
+  const noStages: Refusal[] = []
+  const all: Candidate[] = []
+  for (const one of made) {
+    if (one.chunks > 1 && ranks * one.chunks > units.length) {
+      noStages.push({
+        ...one,
+        reason: `${ranks * one.chunks} stages are more than the ${units.length} units of the model`,
+      })
+      continue
+    }
+    const found = candidatesOf(one, options)
+    if (typeof found === 'string') noStages.push({ ...one, reason: found })
+    else all.push(...found)
+  }
+  const kept = withoutDominated(all)
+  const timeOf = ({ p90Ms, stepMs }: Candidate) => p90Ms ?? stepMs
+  const plan: Plan = {
+    candidates: kept
+      .filter(({ peakBytes }) => peakBytes <= memoryBytes)
+      .sort((a, b) => timeOf(a) - timeOf(b) || a.peakBytes - b.peakBytes),
+    tooLarge: kept.filter(({ peakBytes }) => peakBytes > memoryBytes).sort((a, b) => a.peakBytes - b.peakBytes),
+    refused: [...refused, ...noStages],
+  }
+  if (kept.length === 0) throw noSchedule(options, plan.refused)
+  if (plan.candidates.length === 0) throw nothingFits(memoryBytes, plan.tooLarge[0] as Candidate)
+  return plan
+}
+
+/** The schedule of a candidate, with what it changes. */
+export function scheduleOf(candidate: Candidate, options: PlanOptions): Schedule {
+  const { costs } = stagesAndCosts(candidate, options)
+  return changed(generated(candidate, options, costs), candidate, costs)
+}
+
+function stagesAndCosts({ chunks, slices }: Alternative, { units, ranks, machine }: PlanOptions) {
+  const work = units.map(({ forward, backward }) => forward + backward)
+  const stages = stagesOf(units, partition(work, ranks * chunks), machine)
+  return { stages, costs: costsOf(stages, machine, ranks, slices) }
+}
+
+/** Rules that go by costs are given none, as a job gives them none; all but the one that is searched for them. */
+function generated(one: Alternative, { ranks, microbatches }: PlanOptions, costs: Costs): Schedule {
+  const { name, chunks, slices, cap } = one
+  const sizes = { ranks, microbatches, chunks, slices }
+  return generateSchedule(name, cap === undefined ? sizes : { ...sizes, cap, costs })
+}
+
+interface Changes {
+  readonly recompute: boolean
+  readonly offload: boolean
+}
+
+function changed(schedule: Schedule, changes: Changes, costs: Costs): Schedule {
+  if (changes.recompute) return recompute(schedule)
+  return changes.offload ? offloadActivations(schedule, costs) : schedule
+}
+
+/** The schedule as it is and with each change; or why it is none that a job would be given. */
+function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidate[] | string {
+  const { stages, costs } = stagesAndCosts(one, options)
+  const plain = generated(one, options, costs)
+  if (plain.updates === 'microbatch')
+    return 'it updates after every microbatch: what is learned is not what one process would'
+  if (plain.paths !== undefined) return 'microbatches leave stages out: what is learned is not what one process would'
+  const counts = messageCounts(plain)
+  const variants: readonly Changes[] = [
+    { recompute: false, offload: false },
+    { recompute: true, offload: false },
+    ...(options.machine.copyBytesPerMs === undefined ? [] : [{ recompute: false, offload: true }]),
+  ]
+  const found = variants.map((changes): Candidate => {
+    const schedule = changed(plain, changes, costs)
+    const { ops } = simulate(schedule, costs)
+    const memory = memoryOf(schedule, ops, stages, counts)
+    return {
+      ...one,
+      ...changes,
+      stageUnits: stages.counts,
+      ...timesOf(schedule, costs, options),
+      memory,
+      peakBytes: Math.max(...memory.map(({ total }) => total)),
+    }
+  })
+  // A change costs time: it is for those whom it spares memory.
+  const plainBytes = found[0]?.peakBytes as number
+  return found.filter(({ recompute, offload, peakBytes }) => (!recompute && !offload) || peakBytes < plainBytes)
+}
+
+function timesOf(
+  schedule: Schedule,
+  costs: Costs,
+  { barrier = true, jitter }: PlanOptions,
+): Pick<Candidate, 'stepMs' | 'p90Ms' | 'bubble'> {
+  const { makespan, busy } = simulate(schedule, costs)
+  const stepMs = barrier ? makespan : steadyPeriod(schedule, costs)
+  const work = busy.reduce((sum, time) => sum + time, 0) / schedule.ranks
+  const times = { stepMs, bubble: 1 - work / stepMs }
+  if (jitter === undefined) return times
+  const samples = Array.from({ length: jitter.samples }, (_, sample) => {
+    const stretch = stretchOf(jitter, sample)
+    return barrier ? simulate(schedule, costs, { stretch }).makespan : steadyPeriod(schedule, costs, 6, { stretch })
+  })
+  return { ...times, p90Ms: p90(samples) }
+}
+
+/** Of the searched schedules only those for which more memory buys time. */
+function withoutDominated(all: readonly Candidate[]): readonly Candidate[] {
+  // Sums in another order differ in their last bits.
+  const most = (value: number) => value * (1 + 1e-9)
+  const isBetter = (a: Candidate, b: Candidate) =>
+    a.peakBytes <= most(b.peakBytes) && a.stepMs <= most(b.stepMs) && (a.p90Ms ?? 0) <= most(b.p90Ms ?? 0)
+  return all.filter((one, index) => {
+    if (one.cap === undefined) return true
+    return !all.some(
+      (other, at) => other.cap !== undefined && isBetter(other, one) && (at < index || !isBetter(one, other)),
+    )
+  })
+}
+
+/** "interleaved with 2 chunks, recomputed", for messages. */
+export function describeCandidate(one: Alternative & Partial<Changes>): string {
+  const parts = [
+    one.name,
+    ...(one.cap === undefined ? [] : [`for ${one.cap} microbatches held`]),
+    ...(one.chunks > 1 ? [`with ${one.chunks} stages a rank`] : []),
+    ...(one.slices > 1 ? [`in ${one.slices} slices`] : []),
+    ...(one.recompute === true ? ['recomputing'] : []),
+    ...(one.offload === true ? ['with activations on the host'] : []),
+  ]
+  return parts.join(' ')
+}
+
+function nothingFits(memoryBytes: number, smallest: Candidate): SkeinError {
+  const most = smallest.memory.reduce((a, b) => (b.total > a.total ? b : a))
+  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`
+  return new SkeinError(PlannerErrors.NOTHING_FITS, {
+    what: `no schedule of ${smallest.memory.length} ranks fits in ${mib(memoryBytes)} a rank`,
+    why: `the smallest, ${describeCandidate(smallest)}, needs ${mib(smallest.peakBytes)}: ${mib(most.state)} of parameters, gradients and moments, ${mib(most.activations)} of activations, ${mib(most.messages)} of messages`,
+    todo: `allow ${Math.ceil(smallest.peakBytes)} bytes, cut the model in more parts, or take smaller microbatches`,
+    details: {
+      memoryBytes,
+      leastBytes: Math.ceil(smallest.peakBytes),
+      schedule: smallest.name,
+      recompute: smallest.recompute,
+      offload: smallest.offload,
+      chunks: smallest.chunks,
+    },
+  })
+}
+
+function noSchedule({ ranks, microbatches }: PlanOptions, refused: readonly Refusal[]): SkeinError {
+  return new SkeinError(PlannerErrors.NO_SCHEDULE, {
+    what: `none of the schedules asked for is there for ${ranks} ranks and ${microbatches} microbatches`,
+    why: refused.map(one => `${describeCandidate(one)}: ${one.reason}`).join('; ') || 'no known name is among them',
+    todo: 'take other numbers, or leave the names out',
+    details: { ranks, microbatches },
+  })
+}

@@ -1,0 +1,109 @@
+import type { Costs, Kept, PassTimes } from '@skein/schedule'
+import { perStage } from './partition.ts'
+
+/** What a unit of the model (embedding, block, head, layer) was measured to take for one microbatch; times in ms. */
+export interface UnitProfile {
+  /** As in 'transformer.h.4'. */
+  readonly name: string
+  readonly forward: number
+  readonly inputGrad: number
+  readonly weightGrad: number
+  /** Both gradients in one pass. */
+  readonly backward: number
+  /** Kept from the forward until the weight gradient, what it takes from the unit before among it. */
+  readonly activationBytes: number
+  /** Kept beside them between the input gradient and the weight gradient, where these are passes of their own; default 0. */
+  readonly gradientBytes?: number
+  /** Of what it hands on to the next unit, and gets the gradient of; 0 for the last. */
+  readonly boundaryBytes: number
+  /** Of float32 parameters. */
+  readonly parameterBytes: number
+}
+
+/** What was measured of links and devices. */
+export interface MachineProfile {
+  /** From the end of a pass until its result has begun to arrive elsewhere, in ms. */
+  readonly hopMs: number
+  readonly bytesPerMs: number
+  /** Device time of a message, on each of its two ends. */
+  readonly messageMs: number
+  readonly messageMsPerByte: number
+  /** Device time of a pass of one unit that does not depend on how long its piece of the sequence is. */
+  readonly dispatchMs: number
+  /** Of activations to the host and back. Absent: there is no host to bring them to. */
+  readonly copyBytesPerMs?: number
+}
+
+/** A model cut in stages. */
+export interface StageProfiles {
+  /** Units of each stage. */
+  readonly counts: readonly number[]
+  readonly passes: readonly PassTimes[]
+  readonly kept: Kept
+  /** Of what each stage hands on. */
+  readonly boundaryBytes: readonly number[]
+  readonly parameterBytes: readonly number[]
+}
+
+export function stagesOf(
+  units: readonly UnitProfile[],
+  counts: readonly number[],
+  machine: MachineProfile,
+): StageProfiles {
+  const sum = (of: (unit: UnitProfile) => number) => perStage(counts, units.map(of))
+  const [forward, inputGrad, weightGrad, backward, activations, gradients, parameterBytes] = [
+    sum(unit => unit.forward),
+    sum(unit => unit.inputGrad),
+    sum(unit => unit.weightGrad),
+    sum(unit => unit.backward),
+    sum(unit => unit.activationBytes),
+    sum(unit => unit.gradientBytes ?? 0),
+    sum(unit => unit.parameterBytes),
+  ] as const
+  const ends = counts.map((_, stage) => counts.slice(0, stage + 1).reduce((all, count) => all + count, 0))
+  const boundaryBytes = ends.map(end => units[end - 1]?.boundaryBytes ?? 0)
+  return {
+    counts,
+    passes: counts.map((_, stage) => ({
+      forward: forward[stage] as number,
+      inputGrad: inputGrad[stage] as number,
+      weightGrad: weightGrad[stage] as number,
+      backward: backward[stage] as number,
+      copy: machine.copyBytesPerMs === undefined ? 0 : (activations[stage] as number) / machine.copyBytesPerMs,
+    })),
+    // Of a first stage the input are token numbers, and no activation.
+    kept: { activations, gradients, inputs: boundaryBytes.map((_, stage) => boundaryBytes[stage - 1] ?? 0) },
+    boundaryBytes,
+    parameterBytes,
+  }
+}
+
+/** What the simulator needs to know, of a step in such stages on so many ranks, with the sequence in so many slices. */
+export function costsOf(stages: StageProfiles, machine: MachineProfile, ranks: number, slices: number): Costs {
+  const { counts, passes, boundaryBytes } = stages
+  // A pass of a slice takes its part of the time, and the whole of what each pass takes anyway.
+  const sliced = passes.map(({ forward, inputGrad, weightGrad, backward = 0, copy = 0 }, stage): PassTimes => {
+    const again = (slices - 1) * machine.dispatchMs * (counts[stage] as number)
+    return {
+      forward: forward + again,
+      inputGrad: inputGrad + again,
+      weightGrad: weightGrad + again,
+      backward: backward + again,
+      copy,
+    }
+  })
+  const mean = (of: (times: PassTimes) => number) => sliced.reduce((sum, times) => sum + of(times), 0) / ranks
+  const messageBytes = Math.max(0, ...boundaryBytes.slice(0, -1)) / slices
+  return {
+    forward: mean(times => times.forward),
+    inputGrad: mean(times => times.inputGrad),
+    weightGrad: mean(times => times.weightGrad),
+    backward: mean(times => times.backward ?? 0),
+    stages: sliced,
+    hop: machine.hopMs,
+    linkBusy: messageBytes / machine.bytesPerMs,
+    message: machine.messageMs + messageBytes * machine.messageMsPerByte,
+    // The thread that dispatches kernels is the one that copies.
+    copyHoldsDevice: true,
+  }
+}
