@@ -38,62 +38,88 @@ const heartbeat = z
   })
 
 /** Plain values only; clock, logger and signal are passed beside them. */
-export const coordinatorConfig = z.strictObject({
-  job: z.unknown().describe('the parsed job; passed on to workers as it is'),
-  jobFile: z.string().min(1).optional().describe('path of the job file, for workers that load it themselves'),
-  totalSteps: z.number().int().min(1).describe("the job's last step; default: job.steps"),
-  globalBatch: z.number().int().min(1).describe('samples of one step; default: job.batch.global'),
-  shares: z
-    .enum(['equal', 'measured'])
-    .describe('whether slower workers get fewer samples; default: job.batch.shares, else equal'),
-  numWorkers: z.number().int().min(1).max(4_096).describe('the run begins when so many are here'),
-  minWorkers: z.number().int().min(1).max(4_096).describe('fewer pause the run; default: job.elastic.min, else 1'),
-  maxWorkers: z.number().int().min(1).max(4_096).describe('more stand by; default: job.elastic.max, else 64'),
-  host: z.string().min(1).default('127.0.0.1').describe('address to listen on; beyond loopback a token is needed'),
-  port: z.number().int().min(0).max(65_535).default(0).describe('0 takes a free one'),
-  token: z.string().min(8).max(512).optional().describe('what workers must show; on loopback drawn where missing'),
-  tls: tls.exactOptional().describe('with it the port speaks TLS and nothing else'),
-  maxStrangers: z.number().int().min(8).max(100_000).default(256).describe('connections that have not shown the token'),
-  runDir: z.string().min(1).describe('folder of the run: log, checkpoints, logs'),
-  runId: z.string().min(1).optional().describe("default: the folder's name"),
-  etcd: z
-    .strictObject({
-      endpoints: z
-        .array(z.url({ protocol: /^https?$/ }))
-        .min(1)
-        .describe("http(s) URLs of etcd's members"),
-      ttlSeconds: z.number().int().min(1).max(600).default(5).describe('silence of a leader after which another leads'),
-    })
-    .exactOptional()
-    .describe('keeps the log in etcd instead of runDir; of several coordinators one leads, the others stand by'),
-  advertise: z.string().min(1).exactOptional().describe('host by which others reach this coordinator; default: host'),
-  resume: z.string().min(1).optional().describe('checkpoint to go on from, or a folder of them'),
-  continueRun: z
-    .boolean()
-    .default(false)
-    .describe('go on with the run in runDir from its last commit, with its members'),
-  deadlines,
-  heartbeat,
-  joinTimeoutMs: ms(1).default(10_000).describe('how long a control link may stay without a join'),
-  lingerMs: ms(0).default(5_000).describe('how long the end of a run waits for readers and workers'),
-  maxEventStreams: z.number().int().min(1).max(10_000).default(64),
-})
+export const coordinatorConfig = z
+  .strictObject({
+    job: z.unknown().describe('the parsed job; passed on to workers as it is'),
+    jobFile: z.string().min(1).optional().describe('path of the job file, for workers that load it themselves'),
+    totalSteps: z.number().int().min(1).describe("the job's last step; default: job.steps"),
+    globalBatch: z.number().int().min(1).describe('samples of one step; default: job.batch.global'),
+    shares: z
+      .enum(['equal', 'measured'])
+      .describe('whether slower workers get fewer samples; default: job.batch.shares, else equal'),
+    parts: z
+      .number()
+      .int()
+      .min(1)
+      .max(4_096)
+      .describe('that the model is cut in, a worker each: only whole replicas train; default: job.mesh.pp, else 1'),
+    numWorkers: z.number().int().min(1).max(4_096).describe('the run begins when so many are here'),
+    minWorkers: z.number().int().min(1).max(4_096).describe('fewer pause the run; default: job.elastic.min, else 1'),
+    maxWorkers: z.number().int().min(1).max(4_096).describe('more stand by; default: job.elastic.max, else 64'),
+    host: z.string().min(1).default('127.0.0.1').describe('address to listen on; beyond loopback a token is needed'),
+    port: z.number().int().min(0).max(65_535).default(0).describe('0 takes a free one'),
+    token: z.string().min(8).max(512).optional().describe('what workers must show; on loopback drawn where missing'),
+    tls: tls.exactOptional().describe('with it the port speaks TLS and nothing else'),
+    maxStrangers: z
+      .number()
+      .int()
+      .min(8)
+      .max(100_000)
+      .default(256)
+      .describe('connections that have not shown the token'),
+    runDir: z.string().min(1).describe('folder of the run: log, checkpoints, logs'),
+    runId: z.string().min(1).optional().describe("default: the folder's name"),
+    etcd: z
+      .strictObject({
+        endpoints: z
+          .array(z.url({ protocol: /^https?$/ }))
+          .min(1)
+          .describe("http(s) URLs of etcd's members"),
+        ttlSeconds: z
+          .number()
+          .int()
+          .min(1)
+          .max(600)
+          .default(5)
+          .describe('silence of a leader after which another leads'),
+      })
+      .exactOptional()
+      .describe('keeps the log in etcd instead of runDir; of several coordinators one leads, the others stand by'),
+    advertise: z.string().min(1).exactOptional().describe('host by which others reach this coordinator; default: host'),
+    resume: z.string().min(1).optional().describe('checkpoint to go on from, or a folder of them'),
+    continueRun: z
+      .boolean()
+      .default(false)
+      .describe('go on with the run in runDir from its last commit, with its members'),
+    deadlines,
+    heartbeat,
+    joinTimeoutMs: ms(1).default(10_000).describe('how long a control link may stay without a join'),
+    lingerMs: ms(0).default(5_000).describe('how long the end of a run waits for readers and workers'),
+    maxEventStreams: z.number().int().min(1).max(10_000).default(64),
+  })
+  .refine(({ numWorkers, parts }) => numWorkers % parts === 0, {
+    error: 'numWorkers must be a multiple of parts: whole replicas',
+  })
+  .refine(({ minWorkers, maxWorkers, parts }) => Math.ceil(minWorkers / parts) <= Math.floor(maxWorkers / parts), {
+    error: 'no whole number of replicas of `parts` workers is within minWorkers and maxWorkers',
+  })
 
 export type CoordinatorConfig = z.output<typeof coordinatorConfig>
 /** What a caller passes; everything with a default may be left out. */
 export type CoordinatorConfigInput = Omit<z.input<typeof coordinatorConfig>, FromJob> & {
   readonly [name in FromJob]?: z.input<typeof coordinatorConfig>[name]
 }
-type FromJob = 'totalSteps' | 'globalBatch' | 'shares' | 'minWorkers' | 'maxWorkers'
+type FromJob = 'totalSteps' | 'globalBatch' | 'shares' | 'parts' | 'minWorkers' | 'maxWorkers'
 
 /** Checks and completes the options. @throws SKEIN_COORDINATOR_BAD_OPTIONS naming each field */
 export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
-  const { steps, batch, elastic } = (input.job ?? {}) as JobValues
+  const { steps, batch, mesh, elastic } = (input.job ?? {}) as JobValues
   const parsed = coordinatorConfig.safeParse({
     ...input,
     totalSteps: input.totalSteps ?? steps,
     globalBatch: input.globalBatch ?? batch?.global,
     shares: input.shares ?? batch?.shares ?? 'equal',
+    parts: input.parts ?? mesh?.pp ?? 1,
     minWorkers: input.minWorkers ?? elastic?.min ?? 1,
     maxWorkers: input.maxWorkers ?? elastic?.max ?? Math.max(defaultMaxWorkers, input.numWorkers),
   })
@@ -112,6 +138,7 @@ export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
 interface JobValues {
   readonly steps?: unknown
   readonly batch?: { readonly global?: unknown; readonly shares?: unknown }
+  readonly mesh?: { readonly pp?: unknown }
   readonly elastic?: { readonly min?: unknown; readonly max?: unknown }
 }
 

@@ -54,6 +54,7 @@ async function start() {
       runId: 'r',
       runDir: '/r',
       job: {},
+      parts: 1,
       numWorkers: 3,
       minWorkers: 1,
       maxWorkers: 3,
@@ -73,7 +74,7 @@ async function start() {
     refusals: new Refusals(),
   })
   const none = undefined
-  const fresh = { generation: 0, step: 0, digest: none, samplesTo: 0, checkpoint: none, members: [] }
+  const fresh = { generation: 0, step: 0, digests: none, samplesTo: 0, checkpoint: none, members: [] }
   const begun = coordinator.begin({ type: 'recovered', ...fresh, untrainedLoss: none }, [], none)
   await log.settle()
   await begun

@@ -1,4 +1,4 @@
-import { type Deferred, deferred, within } from '@skein/core'
+import { type Deferred, deferred, partOf, replicaOf, within } from '@skein/core'
 import { type ControlLink, dialControl } from '@skein/transport'
 import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
 
@@ -6,8 +6,9 @@ type Said<T extends CoordinatorMessage['type']> = Extract<CoordinatorMessage, { 
 
 export const batch = 8
 
-/** 16 hex digits that stand for the parameters after a step. */
-export const digestAfter = (step: number): string => (step * 0x9e37 + 1).toString(16).padStart(16, '0')
+/** 16 hex digits that stand for the parameters of a part of the model after a step. */
+export const digestAfter = (step: number, part = 0): string =>
+  (part * 2 ** 40 + step * 0x9e37 + 1).toString(16).padStart(16, '0')
 
 /** A light worker without TensorFlow: speaks the real control protocol over a real socket. */
 export class FakeWorker {
@@ -40,7 +41,7 @@ export class FakeWorker {
     readonly token: string
     readonly workerId: string
     readonly incarnation?: string
-    readonly holds?: readonly number[]
+    readonly holds?: Extract<WorkerMessage, { type: 'join' }>['holds']
     readonly dataFingerprint?: string
   }): Promise<FakeWorker> {
     const { url, token, workerId, incarnation = `${workerId}-first`, holds = [], dataFingerprint = 'text' } = options
@@ -53,7 +54,7 @@ export class FakeWorker {
       lane: { host: '127.0.0.1', port: 1 },
       pid: process.pid,
       device: { backend: 'none', version: '1', threads: 1 },
-      holds: holds.map(step => ({ step, digest: digestAfter(step) })),
+      holds,
     })
     await worker.send({ type: 'loaded', dataFingerprint, numParams: 10 })
     return worker
@@ -96,30 +97,32 @@ export class FakeWorker {
 
   /** Waits for the generation and reports ready. Returns its rank. */
   async prepare(facts: Partial<Extract<WorkerMessage, { type: 'ready' }>> = {}): Promise<number> {
-    const { generation, members, startStep } = await this.generation()
-    await this.send({ type: 'ready', generation, digest: digestAfter(startStep), ...facts })
-    return members.find(member => member.workerId === this.workerId)?.rank ?? -1
+    const { generation, parts, members, startStep } = await this.generation()
+    const rank = members.find(member => member.workerId === this.workerId)?.rank ?? -1
+    await this.send({ type: 'ready', generation, digest: digestAfter(startStep, partOf(rank, parts)), ...facts })
+    return rank
   }
 
   async vote(step: number, facts: Partial<Extract<WorkerMessage, { type: 'vote' }>> = {}): Promise<void> {
-    const { generation, members } = await this.generation()
+    const { generation, parts, members } = await this.generation()
     const rank = members.find(member => member.workerId === this.workerId)?.rank ?? 0
     const changed = this.all('shares').findLast(one => one.generation === generation && one.fromStep <= step)
-    const shares = changed?.shares ?? members.map(({ share }) => share)
-    const from = shares.slice(0, rank).reduce((sum, share) => sum + share, 0)
-    const to = from + (shares[rank] ?? 0)
+    const replica = replicaOf(rank, parts)
+    const shares = (changed?.shares ?? members.map(({ share }) => share)).filter((_, of) => partOf(of, parts) === 0)
+    const from = shares.slice(0, replica).reduce((sum, share) => sum + share, 0)
+    const to = from + (shares[replica] ?? 0)
     await this.send({
       type: 'vote',
       generation,
       step,
-      digest: digestAfter(step),
+      digest: digestAfter(step, partOf(rank, parts)),
       loss: 5 / step,
       samples: [(step - 1) * batch, step * batch],
       took: [(step - 1) * batch + from, (step - 1) * batch + to],
       tokens: 64,
       stepMs: 10,
       // As long for each sample as every other worker.
-      computeMs: (8 * (to - from)) / Math.ceil(batch / members.length),
+      computeMs: (8 * (to - from)) / Math.ceil((batch * parts) / members.length),
       commMs: 4,
       waitMs: 1,
       bytesSent: 100,

@@ -5,6 +5,7 @@ const generation = (number: number) =>
   ({
     type: 'generation',
     generation: number,
+    parts: 1,
     members: [{ workerId: 'w0', rank: 0, lane: { host: 'h', port: 1 }, share: 8 }],
     laneToken: `name.${number}`,
     startStep: 0,
@@ -21,8 +22,8 @@ test('the token of a generation is a secret that tells nothing of its name, and 
 })
 
 test('whoever catches up is told the same secret', () => {
-  const { members, laneToken } = generation(1)
-  const message = { type: 'catch-up', generation: 1, members, laneToken } as const
+  const { parts, members, laneToken } = generation(1)
+  const message = { type: 'catch-up', generation: 1, parts, part: 0, members, laneToken } as const
   expect(sealLaneToken('key', message)).toMatchObject({ laneToken: tokenOf('key', 1) })
 })
 

@@ -17,8 +17,11 @@ export interface RunHistory {
 export interface LoggedGeneration {
   readonly generation: number
   readonly startStep: number
-  /** Of the parameters it began with; null: it never started. */
+  /** That the model was cut in. */
+  readonly parts: number
+  /** Of the parameters it began with, and of each part of them; null: it never started. */
   readonly startDigest: string | null
+  readonly startDigests: readonly string[] | null
   /** By rank. */
   readonly members: readonly { readonly workerId: string; readonly incarnation: string }[]
 }
@@ -36,6 +39,8 @@ export interface LoggedCommit {
   readonly samplesFrom: number
   readonly samplesTo: number
   readonly digest: string
+  /** Of each part of the model: `digest` alone, where it is not cut. */
+  readonly digests: readonly string[]
   readonly loss: number | null
 }
 
@@ -64,7 +69,8 @@ export interface LoggedStand {
   readonly generation: number
   /** The last committed step of the history that holds. */
   readonly step: number
-  readonly digest: string | undefined
+  /** Of each part of the model. */
+  readonly digests: readonly string[] | undefined
   readonly samplesTo: number | undefined
   /** Those at or before that step, the newest first; some may have been removed since. */
   readonly checkpoints: readonly LoggedCheckpoint[]
@@ -95,7 +101,7 @@ export function standOf(history: RunHistory): LoggedStand | undefined {
   return {
     generation: last.generation,
     step,
-    digest: commit?.digest ?? last.startDigest ?? undefined,
+    digests: commit?.digests ?? last.startDigests ?? undefined,
     samplesTo: commit?.samplesTo,
     checkpoints: newestFirst(history.checkpoints.filter(checkpoint => checkpoint.step <= step)),
     members: last.members.map((member, rank) => ({ ...member, share: shares?.[rank] ?? 0 })),

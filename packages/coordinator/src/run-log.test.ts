@@ -8,6 +8,7 @@ import { EtcdClient } from './etcd/etcd-client.ts'
 import { EtcdLog } from './etcd/etcd-log.ts'
 import { campaign, type Leadership } from './etcd/leadership.ts'
 import { EventFeed } from './event-feed.ts'
+import { loadSqlite } from './quiet-sqlite.ts'
 import { lockRun } from './run-lock.ts'
 import { heldCommit, pastOf, standOf } from './run-history.ts'
 import type { RunLog } from './run-log.ts'
@@ -167,6 +168,25 @@ describe.each([
       await place.dispose()
     })
 
+    test('of a model that is cut the digests of its parts are kept, beside the one of all', async () => {
+      const place = make()
+      const store = await place.open()
+      await store.read()
+      await store.beginLife(life)
+      const begun = { type: 'started', generation: 1, step: 0, digest: 'd0', digests: ['d0.0', 'd0.1'] } as const
+      await store.append([{ ...generation(1, 0), parts: 2 }, begun], [])
+      expect(standOf(await store.read())).toMatchObject({ step: 0, digests: ['d0.0', 'd0.1'] })
+      await store.append([{ ...commit(1), digests: ['d1.0', 'd1.1'] }], [])
+      const history = await store.read()
+      expect(standOf(history)).toMatchObject({ step: 1, digests: ['d1.0', 'd1.1'] })
+      expect(history.generations).toMatchObject([{ parts: 2, startDigest: 'd0', startDigests: ['d0.0', 'd0.1'] }])
+      expect(heldCommit(history, 1)).toMatchObject({ digest: 'd1', digests: ['d1.0', 'd1.1'] })
+      await store.append([generation(2, 1), commit(2, 2)], [])
+      expect(standOf(await store.read())).toMatchObject({ step: 2, digests: ['d2'] })
+      await store.close()
+      await place.dispose()
+    })
+
     test('events are read in pieces, from any number on, and an ending holds until the next life begins', async () => {
       const place = make()
       const log = await place.open()
@@ -195,6 +215,40 @@ describe.each([
       await place.dispose()
     })
   })
+})
+
+test('a log that was begun before models were cut is gone on with', async () => {
+  using folder = temporaryFolder('log')
+  const file = path.join(folder.path, 'log.sqlite')
+  const { DatabaseSync } = loadSqlite()
+  const old = new DatabaseSync(file)
+  old.exec(`
+    CREATE TABLE generations (
+      generation INTEGER PRIMARY KEY, life INTEGER NOT NULL, startStep INTEGER NOT NULL, startDigest TEXT, at TEXT NOT NULL);
+    CREATE TABLE commits (
+      step INTEGER NOT NULL, generation INTEGER NOT NULL, samplesFrom INTEGER NOT NULL, samplesTo INTEGER NOT NULL,
+      digest TEXT NOT NULL, loss REAL, at TEXT NOT NULL, PRIMARY KEY (step, generation)) WITHOUT ROWID;
+    INSERT INTO generations VALUES (1, 1, 0, 'd0', 'then');
+    INSERT INTO commits VALUES (1, 1, 0, 8, 'd1', 0.5, 'then');
+  `)
+  old.close()
+  const log = new SqliteLog(file)
+  expect(standOf(log.read())).toMatchObject({ step: 1, digests: ['d1'] })
+  expect(log.read().generations).toMatchObject([{ parts: 1, startDigests: ['d0'] }])
+  log.beginLife(life)
+  log.append(
+    [
+      { ...generation(2, 1), parts: 2 },
+      { ...commit(2, 2), digests: ['a', 'b'] },
+    ],
+    [],
+  )
+  expect(standOf(log.read())).toMatchObject({ step: 2, digests: ['a', 'b'] })
+  log.close()
+  // What was added once is there.
+  const again = new SqliteLog(file)
+  expect(again.read().commits).toHaveLength(2)
+  again.close()
 })
 
 describe.skipIf(etcd === undefined)('leadership by a lease', () => {

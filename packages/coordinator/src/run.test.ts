@@ -2,7 +2,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
-import { within, sleep } from '@skein/core'
+import { combinedDigest, within, sleep } from '@skein/core'
 import { saveCheckpoint } from '@skein/checkpoint'
 import { nullLogger } from '@skein/telemetry'
 import { temporaryFolder } from '@skein/testkit'
@@ -138,6 +138,7 @@ test('three workers join, are ready, vote twenty steps and are done; the log hol
       samplesFrom: i * batch,
       samplesTo: (i + 1) * batch,
       digest: digestAfter(i + 1),
+      digests: [digestAfter(i + 1)],
       loss: 5 / (i + 1),
     })),
   )
@@ -147,6 +148,39 @@ test('three workers join, are ready, vote twenty steps and are done; the log hol
     lastCheckpoint: { step: 20 },
     untrainedLoss: 5.5,
   })
+})
+
+test('of a model that is cut a restarted coordinator knows by the digests of the parts who holds what', async () => {
+  const job = { name: 'tiny', steps: 20, batch: { global: batch }, mesh: { dp: 2, pp: 2 } }
+  const first = await start({ job, numWorkers: 4 })
+  const workers = await joinAll(first, ['w0', 'w1', 'w2', 'w3'])
+  const ranks = await Promise.all(workers.map(worker => worker.prepare()))
+  expect(ranks).toEqual([0, 1, 2, 3])
+  await Promise.all(workers.map(worker => worker.hears('start')))
+  await Promise.all(workers.map(worker => worker.vote(1)))
+  const digests = [digestAfter(1, 0), digestAfter(1, 1)]
+  const digest = combinedDigest(digests)
+  expect(await workers[0]?.committed(1)).toMatchObject({ digest })
+  await first.close()
+
+  const second = await start({ job, numWorkers: 4, runDir: first.runDir, continueRun: true })
+  const { url, token } = second
+  const back = (workerId: string, part: number) =>
+    FakeWorker.join({ url, token, workerId, holds: [{ part, step: 1, digest: digestAfter(1, part) }] })
+  // Another process of w1 has nothing: w3 is the one that holds part 1.
+  const [, , , w3] = (await Promise.all([back('w0', 0), join(second, 'w1'), back('w2', 0), back('w3', 1)])) as [
+    FakeWorker,
+    FakeWorker,
+    FakeWorker,
+    FakeWorker,
+  ]
+  open.push({ close: () => w3.close() })
+  const { members, startStep, origin, parts } = await w3.generation()
+  expect({ startStep, parts, origin }).toEqual({ startStep: 1, parts: 2, origin: { kind: 'members', ranks: [0, 1] } })
+  expect(members.map(({ workerId, rank }) => [workerId, rank])).toEqual([
+    ['w0', 0],
+    ['w3', 1],
+  ])
 })
 
 test('a commit that a worker has heard of is in the log', async () => {

@@ -37,6 +37,14 @@ const schema = `
     life INTEGER NOT NULL, number INTEGER NOT NULL, json TEXT NOT NULL, PRIMARY KEY (life, number)) WITHOUT ROWID;
 `
 
+/** What logs of older versions lack: parts of a model, and JSON lists of their digests, where there is more than one. */
+const laterColumns = [
+  ['generations', 'parts', 'INTEGER NOT NULL DEFAULT 1'],
+  ['generations', 'startDigests', 'TEXT'],
+  ['commits', 'digests', 'TEXT'],
+] as const
+
+type Database = InstanceType<ReturnType<typeof loadSqlite>['DatabaseSync']>
 type Row = Readonly<Record<string, unknown>>
 type ShareRow = { readonly generation: number; readonly fromStep: number; readonly samples: number }
 
@@ -45,7 +53,7 @@ type ShareRow = { readonly generation: number; readonly fromStep: number; readon
  * it returns. One writer, protected by the run's lock; readable with any SQLite tool at any time.
  */
 export class SqliteLog implements RunLog {
-  readonly #database: InstanceType<ReturnType<typeof loadSqlite>['DatabaseSync']>
+  readonly #database: Database
   readonly #wallClock: () => string
   #life = 0
   #numEvents = 0
@@ -60,6 +68,7 @@ export class SqliteLog implements RunLog {
       try {
         database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 500;')
         database.exec(schema)
+        addLaterColumns(database)
         return database
       } catch (error) {
         database.close()
@@ -83,8 +92,11 @@ export class SqliteLog implements RunLog {
       generations: this.#generations(),
       divisions: this.#divisions(),
       commits: this.#rows(
-        'SELECT step, generation, samplesFrom, samplesTo, digest, loss FROM commits ORDER BY step, generation',
-      ) as unknown as LoggedCommit[],
+        'SELECT step, generation, samplesFrom, samplesTo, digest, digests, loss FROM commits ORDER BY step, generation',
+      ).map(row => ({
+        ...(row as unknown as Omit<LoggedCommit, 'digests'>),
+        digests: digestsOf(row['digests'], row['digest']) ?? [],
+      })),
       checkpoints: this.#rows('SELECT step, path FROM checkpoints ORDER BY rowid') as unknown as LoggedCheckpoint[],
       untrainedLoss: typeof untrained?.['loss'] === 'number' ? untrained['loss'] : undefined,
       ending: typeof ending?.['status'] === 'string' ? (ending as unknown as LoggedEnding) : undefined,
@@ -96,8 +108,11 @@ export class SqliteLog implements RunLog {
       this.#rows('SELECT generation, workerId, incarnation FROM members ORDER BY rank'),
       row => row['generation'],
     )
-    return this.#rows('SELECT generation, startStep, startDigest FROM generations ORDER BY generation').map(row => ({
-      ...(row as unknown as Omit<LoggedGeneration, 'members'>),
+    return this.#rows(
+      'SELECT generation, startStep, parts, startDigest, startDigests FROM generations ORDER BY generation',
+    ).map(row => ({
+      ...(row as unknown as Omit<LoggedGeneration, 'members' | 'startDigests'>),
+      startDigests: digestsOf(row['startDigests'], row['startDigest']),
       members: (members.get(row['generation']) ?? []).map(({ workerId, incarnation }) => ({
         workerId: String(workerId),
         incarnation: String(incarnation),
@@ -167,8 +182,8 @@ export class SqliteLog implements RunLog {
     switch (record.type) {
       case 'generation': {
         this.#database
-          .prepare('INSERT INTO generations (generation, life, startStep, at) VALUES (?, ?, ?, ?)')
-          .run(record.generation, this.#life, record.startStep, at)
+          .prepare('INSERT INTO generations (generation, life, startStep, parts, at) VALUES (?, ?, ?, ?, ?)')
+          .run(record.generation, this.#life, record.startStep, record.parts ?? 1, at)
         const insert = this.#database.prepare('INSERT INTO members VALUES (?, ?, ?, ?, ?, ?, ?)')
         for (const { rank, workerId, incarnation, lane, device } of record.members) {
           insert.run(record.generation, rank, workerId, incarnation, lane.host, lane.port, JSON.stringify(device))
@@ -185,14 +200,16 @@ export class SqliteLog implements RunLog {
         break
       case 'started':
         this.#database
-          .prepare('UPDATE generations SET startDigest = ? WHERE generation = ?')
-          .run(record.digest, record.generation)
+          .prepare('UPDATE generations SET startDigest = ?, startDigests = ? WHERE generation = ?')
+          .run(record.digest, jsonOf(record.digests), record.generation)
         break
       case 'commit': {
-        const { step, generation, samplesFrom, samplesTo, digest, loss } = record
+        const { step, generation, samplesFrom, samplesTo, digest, digests, loss } = record
         this.#database
-          .prepare('INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)')
-          .run(step, generation, samplesFrom, samplesTo, digest, loss, at)
+          .prepare(
+            'INSERT INTO commits (step, generation, samplesFrom, samplesTo, digest, digests, loss, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          )
+          .run(step, generation, samplesFrom, samplesTo, digest, jsonOf(digests), loss, at)
         break
       }
       case 'checkpoint':
@@ -225,6 +242,22 @@ export class SqliteLog implements RunLog {
       }
     })
   }
+}
+
+function addLaterColumns(database: Database): void {
+  for (const [table, column, kind] of laterColumns) {
+    const known = database.prepare(`SELECT 1 FROM pragma_table_info('${table}') WHERE name = ?`).get(column)
+    if (known === undefined) database.exec(`ALTER TABLE ${table} ADD COLUMN ${column} ${kind}`)
+  }
+}
+
+const jsonOf = (digests: readonly string[] | undefined): string | null =>
+  digests === undefined ? null : JSON.stringify(digests)
+
+/** Of each part: the one there is, where the model is not cut. */
+function digestsOf(list: unknown, only: unknown): readonly string[] | null {
+  if (typeof list === 'string') return JSON.parse(list) as string[]
+  return typeof only === 'string' ? [only] : null
 }
 
 function guarded<T>(what: string, body: () => T): T {

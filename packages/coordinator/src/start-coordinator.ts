@@ -330,7 +330,7 @@ async function recover(parts: {
       type: 'recovered',
       generation: past.lastGeneration,
       step: 0,
-      digest: undefined,
+      digests: undefined,
       samplesTo: 0,
       checkpoint: undefined,
       members: [],
@@ -344,7 +344,8 @@ async function recover(parts: {
     type: 'recovered',
     generation: past.lastGeneration,
     step: manifest.step,
-    digest: logged?.digest ?? manifest.digest,
+    // Parts are cut anew, maybe elsewhere: nothing can be said of theirs.
+    digests: config.parts === 1 ? (logged?.digests ?? [manifest.digest]) : undefined,
     samplesTo: logged?.samplesTo ?? manifest.samplesSeen,
     checkpoint: { step: manifest.step, path: resume },
     members: [],
@@ -373,11 +374,12 @@ async function firstWhole(
 }
 
 function membershipConfig(config: CoordinatorConfig, runId: string, runDir: string): MembershipConfig {
-  const { job, jobFile, numWorkers, minWorkers, maxWorkers, globalBatch, shares, totalSteps, deadlines } = config
+  const { job, jobFile, parts, numWorkers, minWorkers, maxWorkers, globalBatch, shares, totalSteps, deadlines } = config
   return {
     runId,
     runDir,
     job,
+    parts,
     numWorkers,
     minWorkers,
     maxWorkers,

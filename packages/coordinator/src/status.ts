@@ -1,4 +1,4 @@
-import type { Ms } from '@skein/core'
+import { combinedDigest, type Ms } from '@skein/core'
 import { type Member, type MembershipState, type StepEvent, strikesOf, whyWaiting } from '@skein/membership'
 import type { RefusalCounts } from '@skein/transport'
 import type { StepWatch } from './step-watch.ts'
@@ -38,6 +38,8 @@ export interface RunStatus {
   readonly uptimeMs: Ms
   /** Workers the run began with, the fewest it goes on with, the most that take part. */
   readonly numWorkers: number
+  /** That the model is cut in, a worker each. */
+  readonly parts: number
   readonly minWorkers: number
   readonly maxWorkers: number
   readonly members: readonly MemberStatus[]
@@ -49,6 +51,8 @@ export interface MemberStatus {
   readonly workerId: string
   /** Null while it waits for a generation that takes it in. */
   readonly rank: number | null
+  /** Of the model, where it is cut: what it holds, or goes after while it waits. */
+  readonly part: number | null
   readonly state: 'loading' | 'waiting' | 'preparing' | 'ready' | 'computing' | 'voted' | 'finishing' | 'finished'
   /** Samples of each step. */
   readonly share: number
@@ -85,7 +89,7 @@ export function statusOf(state: MembershipState, { facts, steps, lastStep, numEv
     generation: state.generation,
     step: committed.step,
     totalSteps: config.totalSteps,
-    digest: committed.digest ?? null,
+    digest: committed.digests === undefined ? null : combinedDigest(committed.digests),
     loss: lastStep?.loss ?? null,
     valLoss: state.valLoss ?? null,
     untrainedLoss: state.untrainedLoss ?? null,
@@ -93,6 +97,7 @@ export function statusOf(state: MembershipState, { facts, steps, lastStep, numEv
     waitingFor: whyWaiting(state),
     uptimeMs: nowMs - state.createdMs,
     numWorkers: config.numWorkers,
+    parts: config.parts,
     minWorkers: config.minWorkers,
     maxWorkers: config.maxWorkers,
     members: state.members.map(member => {
@@ -101,6 +106,7 @@ export function statusOf(state: MembershipState, { facts, steps, lastStep, numEv
       return {
         workerId: member.workerId,
         rank: member.rank ?? null,
+        part: config.parts === 1 ? null : (member.part ?? null),
         state: memberState(state, member),
         share: member.share,
         leaving: member.leaving ?? null,

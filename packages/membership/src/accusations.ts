@@ -1,4 +1,4 @@
-import { compareWorkerIds, holdsCommitted } from './members.ts'
+import { compareWorkerIds, lostWith } from './members.ts'
 import type { Member, MembershipState } from './state.ts'
 
 /*
@@ -54,12 +54,13 @@ export function worstOf(
   complaints: ReadonlyMap<string, number>,
 ): Member | undefined {
   const complaintsOf = ({ workerId }: Member) => complaints.get(workerId) ?? 0
-  const isHolding = (member: Member) => Number(holdsCommitted(state, member))
   return state.members
     .filter(({ workerId }) => names.includes(workerId))
     .toSorted(
       (a, b) =>
-        isHolding(a) - isHolding(b) || complaintsOf(b) - complaintsOf(a) || compareWorkerIds(b.workerId, a.workerId),
+        lostWith(state, a) - lostWith(state, b) ||
+        complaintsOf(b) - complaintsOf(a) ||
+        compareWorkerIds(b.workerId, a.workerId),
     )[0]
 }
 

@@ -1,5 +1,5 @@
 import type { Ms } from '@skein/core'
-import { compareWorkerIds, holdsCommitted } from './members.ts'
+import { compareWorkerIds, lostWith } from './members.ts'
 import type { Member, MembershipState } from './state.ts'
 import { forgiveMs } from './strikes.ts'
 
@@ -37,12 +37,11 @@ export function repeatOffender(state: MembershipState, nowMs: Ms): Member | unde
   const recent = state.corruptions.filter(one => nowMs - one.atMs <= forgiveMs)
   const partsOf = ({ workerId }: Member) => recent.filter(one => one.reporter === workerId || one.sender === workerId)
   const sentBy = ({ workerId }: Member) => recent.filter(one => one.sender === workerId).length
-  const isHolding = (member: Member) => Number(holdsCommitted(state, member))
   return state.members
     .filter(member => partsOf(member).length >= maxCorruptions)
     .toSorted(
       (a, b) =>
-        isHolding(a) - isHolding(b) ||
+        lostWith(state, a) - lostWith(state, b) ||
         partsOf(b).length - partsOf(a).length ||
         sentBy(b) - sentBy(a) ||
         compareWorkerIds(b.workerId, a.workerId),

@@ -1,6 +1,7 @@
 import { assertNever } from '@skein/core'
 import { isKept } from './candidates.ts'
 import { activeMembers, listNames, nameOf } from './members.ts'
+import { leastWorkers } from './seating.ts'
 import type { Member, MembershipState } from './state.ts'
 
 /** What the run waits for, in words: the answer to "why does nothing happen?". */
@@ -38,8 +39,8 @@ export function whyWaiting(state: MembershipState): string {
 
 function whyPaused(state: MembershipState): string {
   const { config, members } = state
-  if (members.length < config.minWorkers)
-    return `waiting for workers, at least ${config.minWorkers} are needed and ${members.length} are here`
+  const least = leastWorkers(config)
+  if (members.length < least) return `waiting for workers, at least ${least} are needed and ${members.length} are here`
   const loading = members.filter(member => member.loaded === undefined).map(nameOf)
   if (loading.length > 0) return `waiting for ${listNames(loading)} to open model and data`
   return isKept(state)

@@ -6,8 +6,10 @@ import type { Member, MembershipState } from './state.ts'
  * and the next generation divides anew among its members by the speeds that are known.
  */
 
-/** The shares of a new generation, in the order of ranks. */
+/** The shares of a new generation, in the order of ranks: those of a replica all take its samples. */
 export function sharesFor({ config, speeds }: MembershipState, chosen: readonly Member[]): number[] {
+  const { parts, globalBatch } = config
+  if (parts > 1) return equalShares(globalBatch, chosen.length / parts).flatMap(share => Array(parts).fill(share))
   const known = chosen.flatMap(({ workerId }) => speeds[workerId] ?? [])
   if (known.length === 0) return equalShares(config.globalBatch, chosen.length)
   // A newcomer is as fast as the others until it is measured.

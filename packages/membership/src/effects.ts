@@ -8,13 +8,15 @@ export type LogRecord =
       readonly type: 'generation'
       readonly generation: number
       readonly startStep: number
+      /** That the model is cut in; absent: 1, as in logs from before models were cut. */
+      readonly parts?: number
       readonly members: readonly {
         readonly workerId: string
         readonly incarnation: string
         readonly rank: number
         readonly lane: LaneAddress
         readonly device: DeviceFacts
-        /** Samples of each step, until a record of the same generation says otherwise. */
+        /** Samples of each step, which the whole replica takes, until a record of the same generation says otherwise. */
         readonly share: number
       }[]
     }
@@ -25,7 +27,14 @@ export type LogRecord =
       readonly fromStep: number
       readonly shares: readonly number[]
     }
-  | { readonly type: 'started'; readonly generation: number; readonly step: number; readonly digest: string }
+  | {
+      readonly type: 'started'
+      readonly generation: number
+      readonly step: number
+      readonly digest: string
+      /** Of each part, where there is more than one: `digest` is their combination. */
+      readonly digests?: readonly string[]
+    }
   | {
       readonly type: 'commit'
       readonly generation: number
@@ -33,6 +42,8 @@ export type LogRecord =
       readonly samplesFrom: number
       readonly samplesTo: number
       readonly digest: string
+      /** Likewise. */
+      readonly digests?: readonly string[]
       readonly loss: number
     }
   | { readonly type: 'checkpoint'; readonly generation: number; readonly step: number; readonly path: string }

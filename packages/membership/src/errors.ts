@@ -89,6 +89,11 @@ export const MembershipErrors = {
     retry: 'never',
     meaning: 'After a step the workers do not hold the same parameters.',
   },
+  LOSS_MISMATCH: {
+    code: 'SKEIN_MEMBERSHIP_LOSS_MISMATCH',
+    retry: 'never',
+    meaning: 'Votes for one step name different losses.',
+  },
   SAMPLES_MISMATCH: {
     code: 'SKEIN_MEMBERSHIP_SAMPLES_MISMATCH',
     retry: 'never',

@@ -21,8 +21,8 @@ export interface RecoveredEvent {
   /** The last generation that the log knows; 0 for none. */
   readonly generation: number
   readonly step: number
-  /** Undefined where the log has no commit of `step`. */
-  readonly digest: string | undefined
+  /** Of each part; undefined where the log has no commit of `step`. */
+  readonly digests: readonly string[] | undefined
   readonly samplesTo: number | undefined
   /** The newest checkpoint at or before `step`; where nobody is left who holds the state, the run goes back to it. */
   readonly checkpoint: { readonly step: number; readonly path: string } | undefined

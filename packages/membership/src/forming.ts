@@ -1,16 +1,17 @@
 import type { Ms } from '@skein/core'
 import { awaitedBy } from './awaiting.ts'
-import { candidatesOf, choose, isSaved, originFor, originOf, rewound } from './candidates.ts'
+import { candidatesOf, isSaved, originFor, originOf, rewound } from './candidates.ts'
 import { prepareAfterMs } from './deadlines.ts'
 import { sharesFor } from './dividing.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
 import { endFailed, endOf } from './ending.ts'
 import { loadDisagreement } from './load-agreement.ts'
-import { activeMembers, counted, holdsCommitted, linksOf, listNames } from './members.ts'
+import { activeMembers, counted, heldPart, linksOf, listNames, partOfRank } from './members.ts'
 import type { GenerationMember } from './messages.ts'
 import { errorRecord } from './refusing.ts'
 import { release } from './releasing.ts'
+import { choose, leastWorkers, mostWorkers } from './seating.ts'
 import type { Member, MembershipState } from './state.ts'
 
 /**
@@ -30,7 +31,7 @@ function stoppedHere(state: MembershipState): MembershipState {
 }
 
 /**
- * Those who want to go are let go. Where nobody else has the last commit they take part once more, until others have it or it is on disk;
+ * Those who want to go are let go. Where nobody else has their part of the last commit they take part once more, until others have it or it is on disk;
  * not where the run pauses anyway.
  */
 function letGo(
@@ -40,11 +41,13 @@ function letGo(
   if (state.members.tally.leaving === 0) return { state, effects: [] }
   const leavers = state.members.filter(member => member.leaving !== undefined)
   const staying = state.members.filter(member => member.leaving === undefined)
-  const canGoOn = candidatesOf(state, nowMs).length >= state.config.minWorkers
-  const isNeeded = originOf(state, staying) === undefined && canGoOn
+  const canGoOn = candidatesOf(state, nowMs).length >= leastWorkers(state.config)
+  if (originOf(state, staying) !== undefined || !canGoOn) return release(state, leavers)
+  const kept = new Set(staying.map(member => heldPart(state, member)))
+  const isNeeded = (member: Member) => heldPart(state, member) !== undefined && !kept.has(heldPart(state, member))
   return release(
     state,
-    leavers.filter(member => !isNeeded || !holdsCommitted(state, member)),
+    leavers.filter(member => !isNeeded(member)),
   )
 }
 
@@ -56,10 +59,10 @@ function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {
   const isLost = originOf(state, candidates) === undefined
   const from = isLost ? rewound(state) : state
   // Nothing is left to be made, or to be taken to disk.
-  if (stop !== undefined && (isLost || candidates.length === 0)) return endOf(from, nowMs)
+  if (stop !== undefined && (isLost || candidates.length < config.parts)) return endOf(from, nowMs)
   if (candidates.length === 0 && state.committed.step === config.totalSteps && isSaved(state))
     return endOf(state, nowMs)
-  if (candidates.length < config.minWorkers && stop === undefined) {
+  if (candidates.length < leastWorkers(config) && stop === undefined) {
     return state.gathering.isFirst ? gatherTimeout(state) : pause(state, candidates, why)
   }
   const disagreement = state.loaded === undefined ? loadDisagreement(candidates) : undefined
@@ -74,17 +77,31 @@ function form(
   why: string,
   isRewound: boolean,
 ): Decision {
-  const { committed } = state
+  const { committed, config } = state
   const generation = state.generation + 1
   const chosen = choose(state, candidates)
   const shares = sharesFor(state, chosen)
   const rankOf = new Map(chosen.map((member, rank) => [member.workerId, rank]))
+  const isHeld = originOf(state, chosen) === 'members'
   const members = state.members.each((member): Member => {
     const rank = rankOf.get(member.workerId)
-    return { ...member, rank, share: shares[rank ?? -1] ?? 0, ready: undefined, vote: undefined, finished: undefined }
+    const seated = {
+      ...member,
+      rank,
+      share: shares[rank ?? -1] ?? 0,
+      ready: undefined,
+      vote: undefined,
+      finished: undefined,
+    }
+    if (rank === undefined) return seated
+    const part = partOfRank(state, rank)
+    // What it gets now is written over what it has, whether the generation comes about or not.
+    const isKept = isHeld && heldPart(state, member) === part
+    return { ...seated, part, holds: isKept ? member.holds : [] }
   })
   const startStep = committed.step
   const back = isRewound ? `; nobody is left who holds a later state, the run goes back to step ${startStep}` : ''
+  const said = `${why}${back}${saidSpares(state, candidates, chosen)}`
   const active = activeMembers({ ...state, members })
   const origin = originFor(state, active)
   const prepared: MembershipState = {
@@ -104,7 +121,12 @@ function form(
     lastAdmissionMs: nowMs,
   }
   const next = { ...prepared, deadlineMs: nowMs + prepareAfterMs(prepared) }
-  const places = active.map(({ workerId, rank, share }) => ({ workerId, rank: rank as number, share }))
+  const places = active.map(({ workerId, rank, part, share }) => ({
+    workerId,
+    rank: rank as number,
+    ...(config.parts === 1 ? {} : { part: part as number }),
+    share,
+  }))
   const effects: Effect[] = [
     {
       type: 'append',
@@ -112,18 +134,30 @@ function form(
         type: 'generation',
         generation,
         startStep,
+        ...(config.parts === 1 ? {} : { parts: config.parts }),
         members: active.map(({ workerId, incarnation, rank, lane, device, share }) => {
           return { workerId, incarnation, rank: rank as number, lane, device, share }
         }),
       },
     },
-    { type: 'emit', event: { event: 'generation', generation, members: places, startStep, reason: `${why}${back}` } },
+    {
+      type: 'emit',
+      event: {
+        event: 'generation',
+        generation,
+        ...(config.parts === 1 ? {} : { parts: config.parts }),
+        members: places,
+        startStep,
+        reason: said,
+      },
+    },
     {
       type: 'broadcast',
       links: linksOf(active),
       message: {
         type: 'generation',
         generation,
+        parts: config.parts,
         members: generationMembers(active),
         laneToken: laneToken(next),
         startStep,
@@ -131,8 +165,15 @@ function form(
       },
     },
   ]
-  const reason = `${why}: generation ${generation} of ${counted(active.length)}${back}`
+  const reason = `${why}: generation ${generation} of ${counted(active.length)}${back}${saidSpares(state, candidates, chosen)}`
   return { state: next, effects, reason }
+}
+
+/** Who is left over where there are more than whole replicas take. */
+function saidSpares({ config }: MembershipState, candidates: readonly Member[], chosen: readonly Member[]): string {
+  const left = candidates.filter(member => !chosen.includes(member)).map(({ workerId }) => workerId)
+  if (config.parts === 1 || left.length === 0 || chosen.length === mostWorkers(config)) return ''
+  return `; ${listNames(left)} stand by: a replica has a worker for each of ${config.parts} parts`
 }
 
 export const generationMembers = (active: readonly Member[]): GenerationMember[] =>
@@ -141,7 +182,7 @@ export const generationMembers = (active: readonly Member[]): GenerationMember[]
 export const laneToken = (state: MembershipState): string => `${state.config.laneSecret}.${state.generation}`
 
 function pause(state: MembershipState, candidates: readonly Member[], why: string): Decision {
-  const { minWorkers } = state.config
+  const minWorkers = leastWorkers(state.config)
   const here =
     candidates.length === 0
       ? 'no worker is'
@@ -163,7 +204,8 @@ function pause(state: MembershipState, candidates: readonly Member[], why: strin
 
 /** Not all came in time, and not even the minimum. */
 function gatherTimeout(state: MembershipState): Decision {
-  const { numWorkers, minWorkers, deadlines } = state.config
+  const { numWorkers, deadlines } = state.config
+  const minWorkers = leastWorkers(state.config)
   const here = state.members.map(member => member.workerId)
   return endFailed(
     state,

@@ -5,6 +5,7 @@ import { memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import type { JoinedEvent, RecoveredEvent } from './events.ts'
 import { removeMember } from './leaving.ts'
+import { mostWorkers } from './seating.ts'
 import { counted, memberOfLink, nameOf } from './members.ts'
 import type { CoordinatorMessage } from './messages.ts'
 import { errorRecord, turnAway } from './refusing.ts'
@@ -12,7 +13,7 @@ import type { Member, MembershipState } from './state.ts'
 import { admissibleFrom } from './strikes.ts'
 
 /** Version of the control protocol that this machine speaks. */
-export const protocolVersion = 3
+export const protocolVersion = 4
 
 /** Members and spares together. */
 export const maxJoined = 16_384
@@ -25,11 +26,13 @@ export function onRecovered(state: MembershipState, event: RecoveredEvent, nowMs
   const expected = event.members.map(member => member.workerId)
   const { gatherMs, regatherMs } = state.config.deadlines
   const untilMs = nowMs + (expected.length > 0 ? regatherMs : gatherMs)
+  // Of a model that was cut otherwise they say nothing.
+  const vouched = event.digests?.length === state.config.parts ? event.digests : undefined
   return {
     state: {
       ...state,
       generation: event.generation,
-      committed: { step: event.step, digest: event.digest, samplesTo: event.samplesTo },
+      committed: { step: event.step, digests: vouched, samplesTo: event.samplesTo },
       startStep: event.step,
       sharesSince: event.step,
       speeds: state.config.shares === 'equal' ? {} : speedsOfShares(event.members),
@@ -126,6 +129,7 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
     device,
     loaded: undefined,
     holds,
+    part: undefined,
     caughtUp: false,
     rank: undefined,
     share: 0,
@@ -135,7 +139,8 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
     leaving: undefined,
     notBeforeMs,
   }
-  const { numWorkers, maxWorkers } = state.config
+  const { numWorkers } = state.config
+  const maxWorkers = mostWorkers(state.config)
   const members = state.members.with(member)
   const pauseMs = Math.round(notBeforeMs - nowMs)
   const reason = [

@@ -1,3 +1,4 @@
+import { partOf } from '@skein/core'
 import type { LinkId, Member, MembershipState } from './state.ts'
 
 export const memberOfLink = (state: MembershipState, link: LinkId): Member | undefined => state.members.ofLink(link)
@@ -15,10 +16,39 @@ export function activeMembers(state: MembershipState): Member[] {
   return byRank.filter(member => member !== undefined)
 }
 
+/** The part of the last commit that it can go on from. */
+export const heldPart = ({ committed: { step, digests } }: MembershipState, member: Member): number | undefined =>
+  member.holds.find(held => held.step === step && held.digest === digests?.[held.part])?.part
+
 /** Whether it can go on from the last commit. */
-export const holdsCommitted = ({ committed }: MembershipState, member: Member): boolean =>
-  committed.digest !== undefined &&
-  member.holds.some(held => held.step === committed.step && held.digest === committed.digest)
+export const holdsCommitted = (state: MembershipState, member: Member): boolean => heldPart(state, member) !== undefined
+
+/** Whether every part of the last commit is held by one of these. */
+export function isAllHeld(state: MembershipState, members: Iterable<Member>): boolean {
+  const { parts } = state.config
+  const held = new Set<number>()
+  for (const member of members) {
+    const part = heldPart(state, member)
+    if (part !== undefined) held.add(part)
+    if (held.size === parts) return true
+  }
+  return false
+}
+
+/** How much is lost with it: most, if nobody else here holds its part of the last commit; nothing, if it holds none. */
+export function lostWith(state: MembershipState, member: Member): number {
+  const part = heldPart(state, member)
+  if (part === undefined) return 0
+  return state.members.some(other => other !== member && heldPart(state, other) === part) ? 1 : 2
+}
+
+/** The part of one that is in the generation. */
+export const partOfRank = ({ config }: MembershipState, rank: number | undefined): number =>
+  partOf(rank ?? 0, config.parts)
+
+/** " of part 1", where there is more than one. */
+export const saidPart = ({ config }: MembershipState, part: number): string =>
+  config.parts === 1 ? '' : ` of part ${part}`
 
 export const withoutMember = (state: MembershipState, workerId: string): MembershipState => ({
   ...state,

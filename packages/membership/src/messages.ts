@@ -18,7 +18,7 @@ export interface GenerationMember {
   readonly workerId: string
   readonly rank: number
   readonly lane: LaneAddress
-  /** Its samples of each step until `shares` says otherwise; those of all ranks, in their order, make up the global batch. */
+  /** Samples of each step that its replica takes, until `shares` says otherwise; those of all replicas, in their order, make up the global batch. */
   readonly share: number
 }
 
@@ -28,7 +28,7 @@ export type StateOrigin =
   | { readonly kind: 'initial' }
   /** As seen from the coordinator's machine. */
   | { readonly kind: 'checkpoint'; readonly path: string }
-  /** These ranks hold it; the others get it from them. */
+  /** These ranks hold their part of it; the others get theirs from those of the same part. */
   | { readonly kind: 'members'; readonly ranks: readonly number[] }
 
 /** What membership sends to a worker: the coordinator → worker messages of the control protocol. */
@@ -46,19 +46,23 @@ export type CoordinatorMessage =
   | {
       readonly type: 'generation'
       readonly generation: number
+      /** Replicas of so many ranks each: rank = replica · parts + part. */
+      readonly parts: number
       readonly members: readonly GenerationMember[]
       readonly laneToken: string
       readonly startStep: number
       readonly origin: StateOrigin
     }
-  /** A worker that waits: these train and hold the state. Answered by `caught-up`, also where it gets the state only when it is taken in. */
+  /** A worker that waits: these train and hold the state, of which it is to get this part. Answered by `caught-up`, also where it gets the state only when it is taken in. */
   | {
       readonly type: 'catch-up'
       readonly generation: number
+      readonly parts: number
+      readonly part: number
       readonly members: readonly GenerationMember[]
       readonly laneToken: string
     }
-  /** All are ready with one digest: go on from `step`, the `startStep` of the generation. */
+  /** All are ready, those of a part with one digest: go on from `step`, the `startStep` of the generation. */
   | { readonly type: 'start'; readonly generation: number; readonly step: number }
   | { readonly type: 'commit'; readonly generation: number; readonly step: number; readonly digest: string }
   /** Make no step after this one: the next generation goes on from it. `save`: rank 0 takes it to disk, nobody may be left to hold it. */
@@ -86,17 +90,17 @@ export type CoordinatorMessage =
   /** The run, or this worker's part in it, has come to its good end. */
   | { readonly type: 'finish' }
 
-/** What a member says after a step. `samples`, `tokens`, `loss` and `digest` are those of the whole step; the rest is the member's own. */
+/** What a member says after a step. `samples`, `tokens` and `loss` are those of the whole step; the rest is the member's own. */
 export interface Vote {
   readonly generation: number
   readonly step: number
-  /** Of the parameters after the step, 16 hex digits. */
+  /** Of the parameters of the member's part after the step, 16 hex digits. */
   readonly digest: string
   /** Mean loss over the global batch. */
   readonly loss: number
   /** Global sample numbers [from, to) of the step. */
   readonly samples: readonly [number, number]
-  /** Those of them that the member took. */
+  /** Those of them that the member's replica took. */
   readonly took: readonly [number, number]
   readonly tokens: number
   readonly stepMs: number

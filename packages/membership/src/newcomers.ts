@@ -11,9 +11,11 @@ import {
   listNames,
   memberOfLink,
   nameOf,
+  partOfRank,
   withMember,
 } from './members.ts'
 import { refuseStranger } from './refusing.ts'
+import { completion, leastWorkers, nearPart, partsToFollow } from './seating.ts'
 import type { HeldState, LinkId, Member, MembershipState } from './state.ts'
 
 /*
@@ -24,21 +26,40 @@ import type { HeldState, LinkId, Member, MembershipState } from './state.ts'
 /** One that waits has model and data: it is told where the state is to be had, now or when the next generation has begun. */
 export function catchUp(state: MembershipState, member: Member, why: string): Decision {
   if (state.phase !== 'training') return keep(state, `${why}; it waits for the next generation`)
+  const told = catchUps(state, other => other.workerId === member.workerId)
+  return { ...told, reason: `${why}; it catches up with generation ${state.generation}` }
+}
+
+/**
+ * Tells those who wait where the state is to be had from now on, and which part of it they are to get: all that `isConcerned`, and whoever goes
+ * after another part than so far.
+ */
+export function catchUps(
+  state: MembershipState,
+  isConcerned: (member: Member) => boolean,
+): { readonly state: MembershipState; readonly effects: readonly Effect[] } {
+  const waiting = state.members.filter(member => !isActive(member) && member.loaded !== undefined)
+  if (waiting.length === 0) return { state, effects: [] }
+  const { parts } = state.config
+  const partOf = partsToFollow(state, waiting)
+  const told = waiting.filter(member => isConcerned(member) || member.part !== partOf.get(member.workerId))
+  const followers = told.map(member => goingAfter(member, partOf.get(member.workerId) as number))
+  const members = generationMembers(activeMembers(state))
+  const { generation } = state
+  const effects = Map.groupBy(followers, ({ part = 0 }) => part)
   return {
-    state,
-    effects: catchUps(state, [member]),
-    reason: `${why}; it catches up with generation ${state.generation}`,
+    state: { ...state, members: followers.reduce((roster, follower) => roster.with(follower), state.members) },
+    effects: [...effects].map(([part, followers]) => ({
+      type: 'broadcast',
+      links: linksOf(followers),
+      message: { type: 'catch-up', generation, parts, part, members, laneToken: laneToken(state) },
+    })),
   }
 }
 
-/** Tells those of `members` who wait where the state is to be had from now on, also those who had caught up with an earlier generation. */
-export function catchUps(state: MembershipState, waiting: readonly Member[]): Effect[] {
-  const links = linksOf(waiting.filter(member => !isActive(member) && member.loaded !== undefined))
-  if (links.length === 0) return []
-  const members = generationMembers(activeMembers(state))
-  const { generation } = state
-  return [{ type: 'broadcast', links, message: { type: 'catch-up', generation, members, laneToken: laneToken(state) } }]
-}
+/** What it has of another part is written over. */
+const goingAfter = (member: Member, part: number): Member =>
+  part === nearPart(member) ? { ...member, part } : { ...member, part, holds: [], caughtUp: false }
 
 /** A worker that waits has got a state near the last commit. */
 export function onCaughtUp(state: MembershipState, link: LinkId, holds: readonly HeldState[], nowMs: Ms): Decision {
@@ -46,6 +67,8 @@ export function onCaughtUp(state: MembershipState, link: LinkId, holds: readonly
   if (member === undefined) return refuseStranger(state, link, 'a report of the state it holds')
   if (state.phase === 'ended' || isActive(member))
     return keep(state, `${nameOf(member)} holds what the log says already`)
+  const isStale = member.part !== undefined && holds.some(({ part }) => part !== member.part)
+  if (isStale) return keep(state, `${nameOf(member)} told of another part than it goes after by now`)
   const next = withMember(state, member.workerId, { holds, caughtUp: true })
   const why = `${nameOf(member)} holds step ${holds[0]?.step ?? 0}`
   if (state.phase === 'gathering' || state.phase === 'paused') return tryForm(next, [], nowMs, why)
@@ -62,10 +85,10 @@ export function considerRegroup(state: MembershipState, before: readonly Effect[
   const { config, committed } = state
   const active = activeMembers(state)
   const leaving = active.filter(member => member.leaving !== undefined)
-  const room = config.maxWorkers - (active.length - leaving.length)
   const isTooSoon = nowMs - (state.lastAdmissionMs ?? Number.NEGATIVE_INFINITY) < config.deadlines.admitMs
   const waiting = isTooSoon ? [] : state.members.filter(member => isAdmissible(state, member, nowMs))
-  const coming = waiting.slice(0, room)
+  const staying = active.filter(member => member.leaving === undefined)
+  const { coming, replicas } = completion(state, staying, waiting)
   if (leaving.length === 0 && coming.length === 0) return asIs
   const afterStep = committed.step + 2
   // The run ends by then anyway.
@@ -74,7 +97,7 @@ export function considerRegroup(state: MembershipState, before: readonly Effect[
     ...(coming.length === 0 ? [] : [`${listNames(coming.map(member => member.workerId))} to be taken in`]),
     ...(leaving.length === 0 ? [] : [`${listNames(leaving.map(member => member.workerId))} to leave`]),
   ].join(', ')
-  const saves = active.length - leaving.length + coming.length < config.minWorkers
+  const saves = replicas * config.parts < leastWorkers(config) || isPartGoing(state, active, coming)
   const effects: Effect[] = [
     ...before,
     ...coming.map(
@@ -100,6 +123,16 @@ export function considerRegroup(state: MembershipState, before: readonly Effect[
     effects,
     reason: `${why}; the generation ends after step ${afterStep}: ${said}`,
   }
+}
+
+/**
+ * Whether a part goes with those who leave: who comes for it is near to the state, but does not have it, and there is no room for both. Then the
+ * state goes to disk.
+ */
+function isPartGoing(state: MembershipState, active: readonly Member[], coming: readonly Member[]): boolean {
+  if (completion(state, active, coming).replicas > 1) return false
+  const kept = new Set(active.flatMap(({ leaving, rank }) => (leaving === undefined ? [partOfRank(state, rank)] : [])))
+  return kept.size < state.config.parts
 }
 
 /** Who holds the last commit now lacks two steps at the most when it is taken in. */

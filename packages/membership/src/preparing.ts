@@ -1,4 +1,4 @@
-import type { ErrorRecord, Ms } from '@skein/core'
+import { combinedDigest, type ErrorRecord, type Ms } from '@skein/core'
 import { prepareAfterMs, stallAfterMs, withPreparation } from './deadlines.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { endFailed, memberEvent } from './ending.ts'
@@ -13,6 +13,8 @@ import {
   listNames,
   memberOfLink,
   nameOf,
+  partOfRank,
+  saidPart,
   withMember,
 } from './members.ts'
 import { catchUps, considerRegroup, lastStepOf } from './newcomers.ts'
@@ -36,7 +38,10 @@ export function onReady(state: MembershipState, link: LinkId, generation: number
     return refuseMessage(state, member, 'a second, different ready report', 'one generation is prepared once')
   }
   const { startStep } = state
-  const next = withMember(state, member.workerId, { ready: digest, holds: [{ step: startStep, digest }] })
+  const next = withMember(state, member.workerId, {
+    ready: digest,
+    holds: [{ part: partOfRank(state, member.rank), step: startStep, digest }],
+  })
   const { ready: numReady, active: numActive } = next.members.tally
   const reason = `${numReady} of ${numActive} workers are ready`
   const effects: Effect[] = [{ type: 'emit', event: memberEvent(member, 'ready', reason) }]
@@ -45,35 +50,58 @@ export function onReady(state: MembershipState, link: LinkId, generation: number
 }
 
 function allReady(state: MembershipState, active: readonly Member[], nowMs: Ms): Decision {
-  const logged = state.committed.digest
-  const byDigest = new Map<string, string[]>()
-  for (const { ready, workerId } of active) byDigest.set(ready ?? '', [...(byDigest.get(ready ?? '') ?? []), workerId])
+  const logged = state.committed.digests
+  const { parts } = state.config
   if (logged === undefined) {
-    const [digest] = byDigest.keys()
-    if (byDigest.size > 1 || digest === undefined) return endFailed(state, startsDiffer(byDigest))
-    return start(state, active, digest, nowMs)
+    // Ranks are in order: the first ones are those of the first replica.
+    const first = active.slice(0, parts).map(member => member.ready ?? '')
+    const odd = active.find((member, rank) => member.ready !== first[rank % parts])
+    if (odd === undefined) return start(state, active, first, nowMs)
+    return endFailed(state, startsDiffer(...readyOf(state, active, odd)))
   }
-  const others = active.filter(member => member.ready !== logged)
-  if (others.length === 0) return start(state, active, logged, nowMs)
-  const error = notTheLogged(state, byDigest, logged)
-  if (others.length === active.length) return endFailed(state, error)
+  const others = active.filter((member, rank) => member.ready !== logged[rank % parts])
+  const [odd] = others
+  if (odd === undefined) return start(state, active, logged, nowMs)
+  const error = notTheLogged(state, ...readyOf(state, active, odd), logged[partOfRank(state, odd.rank)] ?? '')
+  const isLost = logged.some((_, part) =>
+    active.every((member, rank) => rank % parts !== part || others.includes(member)),
+  )
+  if (isLost) return endFailed(state, error)
   return evict(state, others, nowMs, { error, reason: `it does not hold step ${state.startStep} as it was committed` })
 }
 
-function start(state: MembershipState, active: readonly Member[], digest: string, nowMs: Ms): Decision {
+/** Who of the part of `odd` says what, and how that part is named. */
+function readyOf(
+  state: MembershipState,
+  active: readonly Member[],
+  odd: Member,
+): readonly [ReadonlyMap<string, readonly string[]>, string] {
+  const part = partOfRank(state, odd.rank)
+  const groups = new Map<string, string[]>()
+  for (const { ready = '', rank, workerId } of active) {
+    if (partOfRank(state, rank) === part) groups.set(ready, [...(groups.get(ready) ?? []), workerId])
+  }
+  return [groups, saidPart(state, part)]
+}
+
+function start(state: MembershipState, active: readonly Member[], digests: readonly string[], nowMs: Ms): Decision {
+  const digest = combinedDigest(digests)
   const { generation, startStep, config } = state
   const hasSteps = startStep < lastStepOf(state)
   const moved: MembershipState = {
     ...withPreparation(state, nowMs),
     phase: hasSteps ? 'training' : 'finishing',
-    committed: { ...state.committed, digest },
+    committed: { ...state.committed, digests },
     startedMs: state.startedMs ?? nowMs,
     lastCommitMs: state.lastCommitMs ?? nowMs,
   }
   const next = { ...moved, deadlineMs: nowMs + (hasSteps ? stallAfterMs(moved) : config.deadlines.finishMs) }
   const links = linksOf(active)
   const effects: Effect[] = [
-    { type: 'append', record: { type: 'started', generation, step: startStep, digest } },
+    {
+      type: 'append',
+      record: { type: 'started', generation, step: startStep, digest, ...(digests.length === 1 ? {} : { digests }) },
+    },
     { type: 'emit', event: { event: 'start', generation, step: startStep, digest } },
   ]
   // Before the start: nobody may begin a step that is not wanted any more.
@@ -81,13 +109,14 @@ function start(state: MembershipState, active: readonly Member[], digest: string
     effects.push({ type: 'broadcast', links, message: { type: 'stop', generation, ...state.stop } })
   }
   effects.push({ type: 'broadcast', links, message: { type: 'start', generation, step: startStep } })
-  if (hasSteps) effects.push(...catchUps(next, [...next.members]))
-  return considerRegroup(next, effects, nowMs, `${counted(active.length)} ready with digest ${digest}`)
+  const told = hasSteps ? catchUps(next, () => true) : { state: next, effects: [] }
+  effects.push(...told.effects)
+  return considerRegroup(told.state, effects, nowMs, `${counted(active.length)} ready with digest ${digest}`)
 }
 
-const startsDiffer = (groups: ReadonlyMap<string, readonly string[]>): ErrorRecord =>
+const startsDiffer = (groups: ReadonlyMap<string, readonly string[]>, ofPart: string): ErrorRecord =>
   errorRecord(MembershipErrors.START_MISMATCH, {
-    what: `the workers start from different parameters: ${formatGroups(groups)}`,
+    what: `the workers start from different parameters${ofPart}: ${formatGroups(groups)}`,
     why: 'their initialization is not the same, or they loaded different checkpoints',
     todo: 'use a seeded initialization, and the same checkpoint files on every worker',
     details: Object.fromEntries(groups),
@@ -96,10 +125,11 @@ const startsDiffer = (groups: ReadonlyMap<string, readonly string[]>): ErrorReco
 const notTheLogged = (
   { startStep, checkpoint }: MembershipState,
   groups: ReadonlyMap<string, readonly string[]>,
+  ofPart: string,
   logged: string,
 ): ErrorRecord =>
   errorRecord(MembershipErrors.START_MISMATCH, {
-    what: `the workers hold parameters ${formatGroups(groups)}, but step ${startStep} was committed as ${logged}`,
+    what: `the workers hold parameters${ofPart} ${formatGroups(groups)}, but step ${startStep} was committed as ${logged}`,
     why: `the checkpoint ${checkpoint?.path ?? ''} is of another run or was changed, or memory or frames were corrupted`,
     todo: "resume from this run's own checkpoint, or start a new run folder",
     details: { digests: Object.fromEntries(groups), logged, step: startStep },

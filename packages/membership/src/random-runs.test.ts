@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { fuzzRuns, useTestSeed } from '@skein/testkit'
 import { describe, expect, test } from 'vitest'
 import { worthwhile } from './measuring.ts'
+import { leastWorkers } from './seating.ts'
 import { equalShares, sharesBySpeed, slowestTime } from './shares.ts'
 import { allButTheEnd, type Fault, faults, plan } from './simulated-faults.test.support.ts'
 import { checkGoodEnd, checkRun, hasFailedAlone, lastStep } from './simulated-run-checks.test.support.ts'
@@ -25,25 +26,30 @@ function playRun(seed: number, given: Partial<MembershipConfig>, planned: readon
   for (let i = 0; i < run.config.numWorkers; i++) run.start(`w${i}`)
   plan(run, planned)
   run.after(40_000, () => {
-    if (!run.coordinator.hasEnded) for (let i = 0; i < run.config.minWorkers; i++) run.start(`late${i}`)
+    if (!run.coordinator.hasEnded) for (let i = 0; i < leastWorkers(run.config); i++) run.start(`late${i}`)
   })
   run.play(limitMs)
   return run
 }
 
-/** Short ones end in the midst of the faults; in some there are spares. */
-const aRun = fc
-  .record({
-    numWorkers: fc.integer({ min: 1, max: 6 }),
-    least: fc.integer({ min: 1, max: 3 }),
-    spares: fc.nat({ max: 2 }),
-    totalSteps: fc.constantFrom(1, 12, 40, 80),
-    shares: fc.constantFrom('equal', 'measured'),
-  })
-  .map(({ shares, numWorkers, least, spares, totalSteps }) => {
-    const minWorkers = Math.min(least, numWorkers)
-    return { shares, numWorkers, minWorkers, maxWorkers: Math.max(minWorkers, numWorkers - spares), totalSteps }
-  })
+/** Short ones end in the midst of the faults; in some there are spares, whole replicas or part of one. */
+const aRun = (parts: number) =>
+  fc
+    .record({
+      replicas: fc.integer({ min: 1, max: parts === 1 ? 6 : 3 }),
+      least: fc.integer({ min: 1, max: 3 }),
+      spares: fc.nat({ max: 2 }),
+      more: fc.nat({ max: 2 }),
+      totalSteps: fc.constantFrom(1, 12, 40, 80),
+      shares: parts === 1 ? fc.constantFrom('equal', 'measured') : fc.constant('equal'),
+    })
+    .map(({ shares, replicas, least, spares, more, totalSteps }) => {
+      const numWorkers = replicas * parts
+      const minWorkers = Math.min(least, numWorkers)
+      const fewest = leastWorkers({ parts, minWorkers, maxWorkers: numWorkers })
+      const maxWorkers = Math.max(fewest, numWorkers - spares) + (parts === 1 ? 0 : more)
+      return { parts, shares, numWorkers, minWorkers, maxWorkers, totalSteps } as const
+    })
 
 describe('simulated runs', () => {
   test('undisturbed, all steps are made in one generation', () => {
@@ -107,37 +113,6 @@ describe('simulated runs', () => {
     )
   })
 
-  test('whoever dies, fails, lies, stops, is cut off, comes or goes, and however often the coordinator restarts: every step once, one end', () => {
-    fc.assert(
-      fc.property(fc.nat(), aRun, faults(18, faultsEndMs, allButTheEnd), (seed, given, planned) => {
-        const run = playRun(seed, given, planned)
-        checkRun(run)
-        if (hasFailedAlone(run)) return
-        checkGoodEnd(run)
-        expect(lastStep(run)).toBe(given.totalSteps)
-      }),
-      { numRuns: fuzzRuns(300) },
-    )
-  })
-
-  test('a stop in the midst of all that ends the run soon, with its last state on disk', () => {
-    fc.assert(
-      fc.property(
-        fc.nat(),
-        aRun,
-        faults(8, faultsEndMs, allButTheEnd),
-        fc.nat({ max: faultsEndMs }),
-        (seed, given, planned, atMs) => {
-          const end: Fault = { atMs, kind: 'end-run', who: 0, other: 0, ms: 0 }
-          const run = playRun(seed, given, [...planned, end])
-          checkRun(run)
-          if (!hasFailedAlone(run)) checkGoodEnd(run)
-        },
-      ),
-      { numRuns: fuzzRuns(200) },
-    )
-  })
-
   test(`${numMany} members, of whom some die, stop or are cut off while the coordinator restarts, make all steps`, () => {
     const run = new SimulatedRun(configOf({ numWorkers: numMany, maxWorkers: numMany, totalSteps: 3 }), seed)
     for (let i = 0; i < numMany; i++) run.start(`w${i}`)
@@ -156,4 +131,37 @@ describe('simulated runs', () => {
     checkGoodEnd(run)
     expect(lastStep(run)).toBe(3)
   }, 120_000)
+})
+
+describe.each([1, 2, 3])('simulated runs of a model in %i parts', parts => {
+  test('whoever dies, fails, lies, stops, is cut off, comes or goes, and however often the coordinator restarts: every step once, one end', () => {
+    fc.assert(
+      fc.property(fc.nat(), aRun(parts), faults(18, faultsEndMs, allButTheEnd), (seed, given, planned) => {
+        const run = playRun(seed, given, planned)
+        checkRun(run)
+        if (hasFailedAlone(run)) return
+        checkGoodEnd(run)
+        expect(lastStep(run)).toBe(given.totalSteps)
+      }),
+      { numRuns: fuzzRuns(parts === 1 ? 300 : 200) },
+    )
+  })
+
+  test('a stop in the midst of all that ends the run soon, with its last state on disk', () => {
+    fc.assert(
+      fc.property(
+        fc.nat(),
+        aRun(parts),
+        faults(8, faultsEndMs, allButTheEnd),
+        fc.nat({ max: faultsEndMs }),
+        (seed, given, planned, atMs) => {
+          const end: Fault = { atMs, kind: 'end-run', who: 0, other: 0, ms: 0 }
+          const run = playRun(seed, given, [...planned, end])
+          checkRun(run)
+          if (!hasFailedAlone(run)) checkGoodEnd(run)
+        },
+      ),
+      { numRuns: fuzzRuns(parts === 1 ? 200 : 100) },
+    )
+  })
 })

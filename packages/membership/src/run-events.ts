@@ -44,6 +44,8 @@ export type RunEvent =
   | {
       readonly event: 'generation'
       readonly generation: number
+      /** Of the model, where it is cut. */
+      readonly parts?: number
       readonly members: readonly ShownShare[]
       readonly startStep: number
       readonly reason: string
@@ -121,6 +123,7 @@ export interface StepEvent {
   readonly samples: readonly [number, number]
   readonly generation: number
   readonly workers: number
+  /** Of the parameters; where the model is cut, the combination of those of its parts (see combinedDigest). */
   readonly digest: string
   readonly stepMs: number
   readonly computeMs: number
@@ -138,6 +141,8 @@ export interface StepEvent {
 export interface ShownShare {
   readonly workerId: string
   readonly rank: number
+  /** Of the model, where it is cut. */
+  readonly part?: number
   /** Samples of each step. */
   readonly share: number
 }
@@ -145,6 +150,8 @@ export interface ShownShare {
 export interface StepMember {
   readonly workerId: string
   readonly rank: number
+  /** Of the model, where it is cut. */
+  readonly part?: number
   /** Samples of the step that it took. */
   readonly share: number
   readonly stepMs: number

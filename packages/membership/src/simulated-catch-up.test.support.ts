@@ -11,7 +11,7 @@ interface Waiting {
   /** After a random delay of at most so many ms. */
   after(mostMs: number, act: () => void): void
   /** What a member gives to one who waits: undefined where it is gone, or the generation is over there. */
-  committedOf(member: GenerationMember, generation: number): HeldState | undefined
+  committedOf(member: GenerationMember, part: number, generation: number): HeldState | undefined
   /** It goes on from these now, and says so. */
   onHeld(held: readonly HeldState[]): void
 }
@@ -53,16 +53,18 @@ export class SimulatedCatchUp {
 
   #follow(places: Places): void {
     if (this.#places !== places) return
-    const held = this.#waiting.held()
+    const held = this.#waiting.held().filter(({ part }) => part === places.part)
     const newest = newestOf(
-      places.members.flatMap(member => this.#waiting.committedOf(member, places.generation) ?? []),
+      places.members.flatMap(member => this.#waiting.committedOf(member, places.part, places.generation) ?? []),
     )
     if (newest === undefined) {
       this.#places = undefined
       this.#isHeld(held)
     } else if (newest.step === this.#told && !this.#isTorn) {
       this.#waiting.after(50, () => this.#follow(places))
-    } else if (held.some(({ step, digest }) => step === newest.step && digest === newest.digest)) {
+    } else if (
+      held.some(({ part, step, digest }) => part === newest.part && step === newest.step && digest === newest.digest)
+    ) {
       // One that was away for a moment has it already, maybe as the step before its last: nothing is written.
       this.#isHeld([newest])
       this.#told = newest.step

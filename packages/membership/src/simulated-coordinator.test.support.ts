@@ -3,7 +3,8 @@ import { decide } from './decide.ts'
 import type { Decision, LogRecord } from './effects.ts'
 import type { EventQueue } from './event-queue.test.support.ts'
 import type { MeasuredSpeed, MembershipEvent } from './events.ts'
-import { holdsCommitted } from './members.ts'
+import { isAllHeld } from './members.ts'
+import { leastWorkers } from './seating.ts'
 import { type SimulatedLinks, silentMs } from './simulated-links.test.support.ts'
 import { initialState, type MembershipConfig, type MembershipState } from './state.ts'
 
@@ -138,9 +139,7 @@ export class SimulatedCoordinator {
     const isBetween = state.phase === 'gathering' || state.phase === 'paused'
     const ready = isBetween ? state.members.filter(member => mayTakePart(member, this.#queue.nowMs)) : []
     const canGoOn =
-      ready.length >= state.config.minWorkers &&
-      ready.some(member => holdsCommitted(state, member)) &&
-      state.gathering.expected.length === 0
+      ready.length >= leastWorkers(state.config) && isAllHeld(state, ready) && state.gathering.expected.length === 0
     const isSame = state.generation === this.#waited.afterGeneration
     this.#waited.forGeneration = canGoOn && isSame ? this.#waited.forGeneration + 1 : 0
     this.#waited.afterGeneration = state.generation
@@ -149,7 +148,10 @@ export class SimulatedCoordinator {
         `no generation after ${state.generation}, although enough are here who hold step ${state.committed.step}`,
       )
     // Who alone has the last commit is kept until others have it.
-    const isElsewhere = state.members.some(member => member.leaving === undefined && holdsCommitted(state, member))
+    const isElsewhere = isAllHeld(
+      state,
+      state.members.filter(member => member.leaving === undefined),
+    )
     const isKept = state.members.some(member => member.leaving !== undefined && member.rank === undefined)
     this.#waited.forLeave = isKept && isElsewhere && state.phase !== 'ended' ? this.#waited.forLeave + 1 : 0
     if (this.#waited.forLeave === mostTicksBetween)
@@ -172,7 +174,7 @@ function recoveredFrom(log: readonly LogRecord[], config: MembershipConfig): Mem
     type: 'recovered',
     generation: generation?.generation ?? 0,
     step,
-    digest: digest !== undefined && 'digest' in digest ? digest.digest : undefined,
+    digests: digest !== undefined && 'digest' in digest ? (digest.digests ?? [digest.digest]) : undefined,
     samplesTo: step * config.globalBatch,
     checkpoint: checkpoint?.type === 'checkpoint' ? { step: checkpoint.step, path: checkpoint.path } : undefined,
     members: membersOf(log, generation),

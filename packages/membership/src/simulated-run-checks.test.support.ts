@@ -1,6 +1,7 @@
 import { expect } from 'vitest'
-import { batch, digestAfter } from './digest-oracle.test.support.ts'
+import { batch, digestAfter, digestOfAll } from './digest-oracle.test.support.ts'
 import type { LogRecord } from './effects.ts'
+import type { MembershipConfig } from './state.ts'
 import { MembershipErrors } from './errors.ts'
 import { testFailure } from './simulated-worker.test.support.ts'
 import type { SimulatedRun } from './simulated-run.test.support.ts'
@@ -8,13 +9,15 @@ import type { SimulatedRun } from './simulated-run.test.support.ts'
 /** What must hold of every run, whatever happened: nobody saw what must not be, and the log tells one history. */
 export function checkRun(run: SimulatedRun): void {
   expect(run.coordinator.problems).toEqual([])
-  checkLog(run.coordinator.log)
+  checkLog(run.coordinator.log, run.config)
   // Nobody was put out for good while the run went on: what is late is taken as late, and what is refused may come again.
   const refusals = run.workers.flatMap(worker => worker.refusal ?? [])
   expect(refusals.filter(error => error.code !== MembershipErrors.RUN_ENDED.code)).toEqual([])
 }
 
-function checkLog(log: readonly LogRecord[]): void {
+function checkLog(log: readonly LogRecord[], config: MembershipConfig): void {
+  const { parts } = config
+
   let generation = 0
   let next = 1
   for (const record of log) {
@@ -28,7 +31,7 @@ function checkLog(log: readonly LogRecord[]): void {
       }
       next = record.startStep + 1
     }
-    if (record.type === 'generation') checkShares(record.members.map(({ share }) => share))
+    if (record.type === 'generation') checkMembers(record.members, config)
     if (record.type === 'shares') {
       expect(record.generation, 'no shares for a generation that is over').toBe(generation)
       expect(record.fromStep, 'shares of a step that nobody can have begun').toBe(next + 2)
@@ -38,10 +41,24 @@ function checkLog(log: readonly LogRecord[]): void {
     expect(record.generation, 'no commit of a generation that is over').toBe(generation)
     expect(record.step, 'steps without gaps').toBe(next)
     expect([record.samplesFrom, record.samplesTo], 'each sample once').toEqual([(next - 1) * batch, next * batch])
-    expect(record.digest, 'what one undisturbed worker would have').toBe(digestAfter(next))
+    expect(record.digest, 'what one undisturbed worker would have').toBe(digestOfAll(parts, next))
+    const digests = Array.from({ length: parts }, (_, part) => digestAfter(part, next))
+    expect(record.digests, 'a digest of each part').toEqual(parts === 1 ? undefined : digests)
     next++
   }
   expect(log.filter(record => record.type === 'ended').length).toBeLessThanOrEqual(1)
+}
+
+/** Whole replicas, whose members take the same samples. */
+function checkMembers(members: readonly { readonly rank: number; readonly share: number }[], config: MembershipConfig) {
+  const { parts, maxWorkers } = config
+  expect(members.length % parts, 'whole replicas').toBe(0)
+  expect(members.length).toBeGreaterThan(0)
+  expect(members.length).toBeLessThanOrEqual(maxWorkers)
+  expect(members.map(({ rank }) => rank)).toEqual(members.map((_, index) => index))
+  const shareOf = (rank: number) => members[rank - (rank % parts)]?.share
+  expect(members.map(({ share }) => share)).toEqual(members.map(({ rank }) => shareOf(rank)))
+  checkShares(members.filter(({ rank }) => rank % parts === 0).map(({ share }) => share))
 }
 
 const checkShares = (shares: readonly number[]) =>
@@ -64,7 +81,7 @@ export function checkGoodEnd(run: SimulatedRun): void {
     // One that was told of its first generation and of the end in one breath holds nothing.
     if (worker.rank < 0 || !worker.isDone || state === undefined) continue
     expect(state.step, `${worker.workerId} went on`).toBeLessThanOrEqual(committed.step)
-    expect(state.digest, `what ${worker.workerId} holds`).toBe(digestAfter(state.step))
+    expect(state.digest, `what ${worker.workerId} holds`).toBe(digestAfter(state.part, state.step))
   }
 }
 

@@ -13,6 +13,7 @@ export const configOf = (given: Partial<MembershipConfig> = {}): MembershipConfi
   runId: 'r',
   runDir: '/r',
   job: {},
+  parts: 1,
   numWorkers: 4,
   minWorkers: 1,
   maxWorkers: 8,
@@ -149,13 +150,14 @@ export class SimulatedRun implements Surroundings {
     this.#lanes.meet(worker, generation, place, members)
   }
 
-  stateOf(member: GenerationMember | undefined, step: number): HeldState | undefined {
+  stateOf(member: GenerationMember | undefined, part: number, step: number): HeldState | undefined {
     const source = member === undefined ? undefined : this.#byPort.get(member.lane.port)
     if (source === undefined || source.isDead) return undefined
-    return [source.state, source.former].find(state => state?.step === step)
+    return [source.state, source.former].find(state => state?.step === step && state.part === part)
   }
 
-  committedOf(member: GenerationMember, generation: number): HeldState | undefined {
+  committedOf(member: GenerationMember, part: number, generation: number): HeldState | undefined {
+    if (member.rank % this.config.parts !== part) return undefined
     return this.#byPort.get(member.lane.port)?.committedIn(generation)
   }
 

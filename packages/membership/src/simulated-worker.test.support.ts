@@ -28,9 +28,9 @@ export interface Surroundings {
   /** Waits for all members at a place; answered by `met`. */
   meet(worker: SimulatedWorker, generation: number, place: string, members: readonly GenerationMember[]): void
   /** What the process behind a lane address holds. */
-  stateOf(member: GenerationMember | undefined, step: number): HeldState | undefined
+  stateOf(member: GenerationMember | undefined, part: number, step: number): HeldState | undefined
   /** What it gives to one who waits: undefined where it is gone, or the generation is over there. */
-  committedOf(member: GenerationMember, generation: number): HeldState | undefined
+  committedOf(member: GenerationMember, part: number, generation: number): HeldState | undefined
   /** `share`: [from, to) of the batch. */
   voteFor(generation: number, state: HeldState, share: readonly [number, number]): Vote
   /** The process has ended before its time: the network breaks what was open. */
@@ -87,7 +87,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     this.#catchUp = new SimulatedCatchUp({
       held: () => this.#holds,
       after: (mostMs, act) => this.#after(mostMs, act),
-      committedOf: (member, generation) => run.committedOf(member, generation),
+      committedOf: (member, part, generation) => run.committedOf(member, part, generation),
       onHeld: held => {
         this.state = held[0]
         this.former = held[1]
@@ -102,6 +102,11 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
 
   get rank(): number {
     return this.#members.find(member => member.lane.port === this.lanePort)?.rank ?? -1
+  }
+
+  /** Of the model, in its generation. */
+  get part(): number {
+    return Math.max(0, this.rank) % this.#run.config.parts
   }
 
   get #members(): readonly GenerationMember[] {
@@ -214,19 +219,25 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
 
   /** The state that the generation begins with: its own, a peer's, the checkpoint's or the seed's. */
   #restore({ generation, startStep, origin, members }: Generation): void {
+    const { rank, part } = this
     if (origin.kind !== 'members') {
-      this.#begin(generation, { step: startStep, digest: digestAfter(startStep) })
+      this.#begin(generation, { part, step: startStep, digest: digestAfter(part, startStep) })
       return
     }
-    if (origin.ranks.includes(this.rank)) {
-      const held = this.#holds.find(state => state.step === startStep)
-      if (held === undefined) this.#run.problem(`${this.workerId} was taken to hold step ${startStep}`)
+    if (origin.ranks.includes(rank)) {
+      const held = this.#holds.find(state => state.step === startStep && state.part === part)
+      if (held === undefined) this.#run.problem(`${this.workerId} was taken to hold part ${part} of step ${startStep}`)
       else this.#begin(generation, held)
       return
     }
+    const source = origin.ranks.find(one => one % this.#run.config.parts === part)
+    if (source === undefined) this.#run.problem(`nobody holds part ${part} of step ${startStep}`)
+    // From here on what it had is torn.
+    this.state = undefined
+    this.former = undefined
     this.#after(100, () => {
       if (this.generation?.generation !== generation) return
-      const got = this.#run.stateOf(members[origin.ranks[0] ?? -1], startStep)
+      const got = this.#run.stateOf(members[source ?? -1], part, startStep)
       // Where the source is gone, the loss of its lanes says so.
       if (got !== undefined) this.#begin(generation, got)
     })
@@ -307,9 +318,10 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
 
   #shareAt(step: number): readonly [number, number] {
     const shares = this.#shares.findLast(({ fromStep }) => fromStep <= step)?.shares ?? []
-    const ends = endsOf(shares)
-    const { rank } = this
-    return [ends[rank - 1] ?? 0, ends[rank] ?? 0]
+    const { parts } = this.#run.config
+    const ends = endsOf(shares, parts)
+    const replica = Math.floor(this.rank / parts)
+    return [ends[replica - 1] ?? 0, ends[replica] ?? 0]
   }
 
   /** Does what can be done: computing a step needs the one before it here, applying it needs that one's commit. */
@@ -328,10 +340,11 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       }
       if (this.#reduced < next || !isCommitted) return
       this.former = state
-      // Alone it would be the majority.
-      const isWrong = this.#isCorrupt && this.#members.length > 1
+      // Alone with its part it would be the majority.
+      const isWrong = this.#isCorrupt && this.#members.length > this.#run.config.parts
       if (isWrong) this.#isCorrupt = false
-      this.state = { step: next, digest: isWrong ? `flipped${next}` : digestAfter(next, state.digest) }
+      const { part } = state
+      this.state = { part, step: next, digest: isWrong ? `flipped${next}` : digestAfter(part, next, state.digest) }
       this.say({ type: 'voted', vote: this.#run.voteFor(generation.generation, this.state, this.#share) })
       this.#go()
       return
@@ -364,12 +377,13 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
 
 const knownEnds = new WeakMap<readonly (number | GenerationMember)[], readonly number[]>()
 
-/** Where each rank's part of the batch ends: added up once for a message that ten thousand hear. */
-function endsOf(shares: readonly (number | GenerationMember)[]): readonly number[] {
+/** Where each replica's share of the batch ends: added up once for a message that ten thousand hear. */
+function endsOf(shares: readonly (number | GenerationMember)[], parts: number): readonly number[] {
   const known = knownEnds.get(shares)
   if (known !== undefined) return known
   let end = 0
-  const ends = shares.map(one => (end += typeof one === 'number' ? one : one.share))
+  const ofReplicas = shares.filter((_, rank) => rank % parts === 0)
+  const ends = ofReplicas.map(one => (end += typeof one === 'number' ? one : one.share))
   knownEnds.set(shares, ends)
   return ends
 }

@@ -54,9 +54,14 @@ export interface MembershipConfig {
   /** Passed on to workers as it is. */
   readonly job: unknown
   readonly jobFile?: string
-  /** The run begins when so many are here. */
+  /**
+   * Parts that the model is cut in, a worker each: a generation has whole replicas of them. Members of the same part hold the same state. 1: all
+   * hold all.
+   */
+  readonly parts: number
+  /** The run begins when so many are here: whole replicas. */
   readonly numWorkers: number
-  /** Fewer pause the run; more stand by as spares. */
+  /** Fewer pause the run, as does less than a replica; more stand by as spares, as do those who make no whole replica. */
   readonly minWorkers: number
   readonly maxWorkers: number
   /** Samples of one step over all members. */
@@ -75,8 +80,9 @@ export interface LoadReport {
   readonly numParams: number
 }
 
-/** Parameters and optimizer state after a step, by the digest of the parameters. */
+/** Parameters and optimizer state of a part of the model after a step, by the digest of the parameters. */
 export interface HeldState {
+  readonly part: number
   readonly step: number
   readonly digest: string
 }
@@ -99,7 +105,9 @@ export interface Member {
   readonly loaded: LoadReport | undefined
   /** States it can go on from, the newest first. */
   readonly holds: readonly HeldState[]
-  /** It has got what it could while the others train. */
+  /** The part that it was told to go after while it waits, or has in the generation. */
+  readonly part: number | undefined
+  /** It has got what it could of that while the others train. */
   readonly caughtUp: boolean
   /** Place in the generation; undefined while it is in none. */
   readonly rank: number | undefined
@@ -119,8 +127,8 @@ export interface Member {
 /** The newest truth of the log. */
 export interface Committed {
   readonly step: number
-  /** Undefined when the run starts from a state that no log entry vouches for. */
-  readonly digest: string | undefined
+  /** Of each part; undefined when the run starts from a state that no log entry vouches for. */
+  readonly digests: readonly string[] | undefined
   /** First sample that no commit covers; undefined until the first vote after a foreign checkpoint. */
   readonly samplesTo: number | undefined
 }
@@ -241,7 +249,7 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
       stateUntilMs: nowMs,
     },
     loaded: undefined,
-    committed: { step: 0, digest: undefined, samplesTo: 0 },
+    committed: { step: 0, digests: undefined, samplesTo: 0 },
     startStep: 0,
     isStateHeld: false,
     movedMs: nowMs,

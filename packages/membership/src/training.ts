@@ -1,4 +1,4 @@
-import type { ErrorRecord, Ms } from '@skein/core'
+import { combinedDigest, type ErrorRecord, type Ms, partOf } from '@skein/core'
 import { withWholeLinks } from './accusations.ts'
 import { stallAfterMs, withMove } from './deadlines.ts'
 import { withSharesOfNext } from './dividing.ts'
@@ -7,7 +7,18 @@ import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import { evict } from './evicting.ts'
 import { endGeneration } from './leaving.ts'
-import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
+import {
+  activeMembers,
+  formatGroups,
+  isActive,
+  linksOf,
+  listNames,
+  memberOfLink,
+  nameOf,
+  partOfRank,
+  saidPart,
+  withMember,
+} from './members.ts'
 import type { Vote } from './messages.ts'
 import { considerRegroup, lastStepOf } from './newcomers.ts'
 import { isRegroupDue, nextGeneration } from './regrouping.ts'
@@ -15,7 +26,7 @@ import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
 import { maxMembersShown, type StepEvent, type StepMember } from './run-events.ts'
 import type { LinkId, Member, MembershipState } from './state.ts'
 
-/** A member reports what it holds after a step. A step exists when all have reported one digest for it. */
+/** A member reports what it holds after a step. A step exists when all have reported for it, those of a part one digest, and all one loss. */
 export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs: Ms): Decision {
   const member = memberOfLink(state, link)
   if (member === undefined) return refuseStranger(state, link, `a vote for step ${vote.step}`)
@@ -31,8 +42,12 @@ export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs:
   if (vote.step === state.committed.step) return keep(state, `step ${vote.step} is committed already`)
   if (member.vote !== undefined) return keep(state, `${nameOf(member)} voted for step ${vote.step} already`)
   const { step, digest } = vote
+  const part = partOfRank(state, member.rank)
   // An undone step leaves the one before it.
-  const next = withMember(state, member.workerId, { vote, holds: [{ step, digest }, ...member.holds.slice(0, 1)] })
+  const next = withMember(state, member.workerId, {
+    vote,
+    holds: [{ part, step, digest }, ...member.holds.slice(0, 1)],
+  })
   const { voted, active: numActive } = next.members.tally
   if (voted < numActive) {
     return { state: next, effects: [], reason: `${nameOf(member)} voted for step ${step}` }
@@ -41,19 +56,26 @@ export function onVoted(state: MembershipState, link: LinkId, vote: Vote, nowMs:
   const votes = active.flatMap(other => (other.vote === undefined ? [] : [other.vote]))
   const samples = samplesDisagreement(next, active, step)
   if (samples !== undefined) return endFailed(next, samples)
-  const digests = digestDisagreement(active, step)
-  if (digests === undefined) return commit(next, active, votes, nowMs)
-  const { error, minority } = digests
-  if (minority.length === active.length) return withoutMajority(next, step, error, nowMs)
-  return evict(next, minority, nowMs, { error, reason: `its parameters after step ${step} differ from the majority's` })
+  const digests = digestDisagreement(next, active, step)
+  if (digests !== undefined) {
+    const { error, minority } = digests
+    if (minority === undefined) return withoutMajority(next, step, error, nowMs)
+    return evict(next, minority, nowMs, {
+      error,
+      reason: `its parameters after step ${step} differ from the majority's`,
+    })
+  }
+  const loss = lossDisagreement(active, step)
+  return loss === undefined ? commit(next, active, votes, nowMs) : withoutMajority(next, step, loss, nowMs)
 }
 
 /** Why this vote cannot be taken; undefined when it can, or repeats what is known. */
 function whyWrong(state: MembershipState, member: Member, vote: Vote): string | undefined {
   if (vote.generation !== state.generation) return `this is generation ${state.generation}`
-  const { step, digest } = state.committed
+  const { step, digests } = state.committed
   if (state.phase === 'preparing') return 'the run is preparing'
   if (vote.step === step && vote.step > state.startStep) {
+    const digest = digests?.[partOfRank(state, member.rank)]
     return vote.digest === digest ? undefined : `step ${step} is committed with digest ${digest}`
   }
   if (state.phase !== 'training') return `the run is ${state.phase}`
@@ -66,8 +88,10 @@ function whyWrong(state: MembershipState, member: Member, vote: Vote): string | 
 
 function commit(state: MembershipState, active: readonly Member[], votes: readonly Vote[], nowMs: Ms): Decision {
   const { generation, config } = state
-  // All agree on step, digest, samples and tokens; ranks are in order, so the first is rank 0.
-  const { step, digest, samples, tokens, loss } = votes[0] as Vote
+  // All agree on step, samples, tokens and loss, and those of a part on its digest; ranks are in order, so the first are the first replica.
+  const { step, samples, tokens, loss } = votes[0] as Vote
+  const digests = votes.slice(0, config.parts).map(vote => vote.digest)
+  const digest = combinedDigest(digests)
   const max = (value: (vote: Vote) => number) => votes.reduce((most, vote) => Math.max(most, value(vote)), 0)
   const event: StepEvent = {
     event: 'step',
@@ -87,12 +111,21 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
     rssBytes: max(vote => vote.rssBytes),
     liveTensors: max(vote => vote.liveTensors),
     elapsedMs: nowMs - (state.startedMs ?? nowMs),
-    ...(votes.length > maxMembersShown ? {} : { members: active.flatMap(shownMember) }),
+    ...(votes.length > maxMembersShown ? {} : { members: active.flatMap(member => shownMember(state, member)) }),
   }
   const effects: Effect[] = [
     {
       type: 'append',
-      record: { type: 'commit', generation, step, samplesFrom: samples[0], samplesTo: samples[1], digest, loss },
+      record: {
+        type: 'commit',
+        generation,
+        step,
+        samplesFrom: samples[0],
+        samplesTo: samples[1],
+        digest,
+        ...(config.parts === 1 ? {} : { digests }),
+        loss,
+      },
     },
     { type: 'emit', event },
     ...state.pendingEvaluations.map(
@@ -108,7 +141,7 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
     accusations: {},
     disputedStep: undefined,
     failure: undefined,
-    committed: { step, digest, samplesTo: samples[1] },
+    committed: { step, digests, samplesTo: samples[1] },
     pendingEvaluations: [],
     tokens: state.tokens + tokens,
     peakRssBytes: Math.max(state.peakRssBytes, event.rssBytes),
@@ -121,35 +154,57 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
   return considerRegroup(next, effects, nowMs, reason)
 }
 
-function shownMember({ workerId, rank, share, vote }: Member): StepMember[] {
+function shownMember({ config }: MembershipState, { workerId, rank, part, share, vote }: Member): StepMember[] {
   if (rank === undefined || vote === undefined) return []
+  const place = { workerId, rank, ...(config.parts === 1 || part === undefined ? {} : { part }), share }
   const { stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes } = vote
-  return [{ workerId, rank, share, stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes }]
+  return [{ ...place, stepMs, computeMs, commMs, waitMs, bytesSent, rssBytes }]
 }
 
-/** Who differs from the majority; everyone, where there is none. */
+/** Of the first part whose members differ: who differs from its majority; undefined, where there is none. */
 function digestDisagreement(
+  state: MembershipState,
   active: readonly Member[],
   step: number,
-): { readonly error: ErrorRecord; readonly minority: readonly Member[] } | undefined {
-  const groups = groupVotes(active, vote => vote.digest)
+): { readonly error: ErrorRecord; readonly minority: readonly Member[] | undefined } | undefined {
+  for (let part = 0; part < state.config.parts; part++) {
+    const ofPart = active.filter(({ rank }) => partOfRank(state, rank) === part)
+    const groups = groupVotes(ofPart, vote => vote.digest)
+    if (groups.size <= 1) continue
+    const largest = Math.max(...[...groups.values()].map(names => names.length))
+    const leaders = [...groups].filter(([, names]) => names.length === largest)
+    const minority = [...groups].filter(([, names]) => leaders.length > 1 || names.length < largest)
+    const [majority] = leaders.length > 1 ? [] : leaders
+    const said = minority.map(([digest, names]) => `${listNames(names)} with ${digest}`).join('; ')
+    const names = minority.flatMap(([, some]) => some)
+    const whose = saidPart(state, part)
+    const error = errorRecord(MembershipErrors.DIGEST_MISMATCH, {
+      what:
+        majority === undefined
+          ? `after step ${step} the workers${whose} hold different parameters, and no digest has a majority: ${said}`
+          : `after step ${step} these workers${whose} differ from the majority's digest ${majority[0]}: ${said}`,
+      why: 'memory or frames were corrupted, or a computation is not deterministic across these machines',
+      todo: 'the step was not committed: resume from the last checkpoint, without the workers named here if it happens again',
+      details: { step, digests: Object.fromEntries(groups), minority: names },
+    })
+    return {
+      error,
+      minority: majority === undefined ? undefined : ofPart.filter(member => names.includes(member.workerId)),
+    }
+  }
+  return undefined
+}
+
+/** All have one mean loss of the whole step: one that has another one did not take part in the same sum. */
+function lossDisagreement(active: readonly Member[], step: number): ErrorRecord | undefined {
+  const groups = groupVotes(active, vote => String(vote.loss))
   if (groups.size <= 1) return undefined
-  const largest = Math.max(...[...groups.values()].map(names => names.length))
-  const leaders = [...groups].filter(([, names]) => names.length === largest)
-  const minority = [...groups].filter(([, names]) => leaders.length > 1 || names.length < largest)
-  const [majority] = leaders.length > 1 ? [] : leaders
-  const said = minority.map(([digest, names]) => `${listNames(names)} with ${digest}`).join('; ')
-  const names = minority.flatMap(([, some]) => some)
-  const error = errorRecord(MembershipErrors.DIGEST_MISMATCH, {
-    what:
-      majority === undefined
-        ? `after step ${step} the workers hold different parameters, and no digest has a majority: ${said}`
-        : `after step ${step} these workers differ from the majority's digest ${majority[0]}: ${said}`,
+  return errorRecord(MembershipErrors.LOSS_MISMATCH, {
+    what: `after step ${step} the workers report different losses: ${formatGroups(groups)}`,
     why: 'memory or frames were corrupted, or a computation is not deterministic across these machines',
-    todo: 'the step was not committed: resume from the last checkpoint, without the workers named here if it happens again',
-    details: { step, digests: Object.fromEntries(groups), minority: names },
+    todo: 'the step was not committed: resume from the last checkpoint, and test the machines of the workers named here',
+    details: { step, losses: Object.fromEntries(groups) },
   })
-  return { error, minority: active.filter(member => names.includes(member.workerId)) }
 }
 
 /**
@@ -172,7 +227,7 @@ function samplesDisagreement(state: MembershipState, active: readonly Member[], 
   const [from, to] = active[0]?.vote?.samples ?? [0, 0]
   const cursor = state.committed.samplesTo
   if (groups.size === 1 && to > from && (cursor === undefined || cursor === from))
-    return sharesDisagreement(active, step)
+    return sharesDisagreement(state, active, step)
   const said = [...groups].map(([samples, names]) => `${samples} from ${listNames(names)}`).join('; ')
   return errorRecord(MembershipErrors.SAMPLES_MISMATCH, {
     what: `votes for step ${step} name samples ${said}; the next sample is ${cursor ?? from}`,
@@ -182,10 +237,14 @@ function samplesDisagreement(state: MembershipState, active: readonly Member[], 
   })
 }
 
-/** Who did not take the samples that are its own; ranks take them one after the other. */
-function sharesDisagreement(active: readonly Member[], step: number): ErrorRecord | undefined {
+/** Who did not take the samples that are its own; replicas take them one after the other. */
+function sharesDisagreement(
+  { config }: MembershipState,
+  active: readonly Member[],
+  step: number,
+): ErrorRecord | undefined {
   let [next] = active[0]?.vote?.samples ?? [0, 0]
-  for (const member of active) {
+  for (const [rank, member] of active.entries()) {
     const [from, to] = member.vote?.took ?? [0, 0]
     if (from !== next || to !== next + member.share) {
       return errorRecord(MembershipErrors.SAMPLES_MISMATCH, {
@@ -195,7 +254,8 @@ function sharesDisagreement(active: readonly Member[], step: number): ErrorRecor
         details: { step, workerId: member.workerId, share: member.share },
       })
     }
-    next = to
+    // All parts of a replica take the same ones.
+    if (partOf(rank, config.parts) === config.parts - 1) next = to
   }
   return undefined
 }

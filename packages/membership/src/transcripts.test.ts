@@ -6,7 +6,7 @@ import { whyWaiting } from './describe.ts'
 import type { Effect } from './effects.ts'
 import type { MembershipEvent } from './events.ts'
 import { protocolVersion } from './joining.ts'
-import { activeMembers, memberOfLink } from './members.ts'
+import { activeMembers, memberOfLink, partOfRank } from './members.ts'
 import { defaultDeadlines, initialState, type MembershipState } from './state.ts'
 
 /**
@@ -29,6 +29,7 @@ class Machine {
         runId: 'r1',
         runDir: '/runs/r1',
         job: {},
+        parts: number('parts', 1),
         numWorkers: number('workers', 2),
         minWorkers: number('min', 1),
         maxWorkers: number('max', 4),
@@ -68,7 +69,7 @@ class Machine {
           type: 'recovered',
           generation: number('generation', 1),
           step,
-          digest: args.get('digest'),
+          digests: args.get('digest')?.split(','),
           samplesTo: args.has('samplesTo') ? number('samplesTo', 0) : undefined,
           checkpoint: args.has('checkpoint')
             ? { step: number('checkpointStep', step), path: text('checkpoint', '') }
@@ -101,20 +102,25 @@ class Machine {
       case 'caught-up':
         return this.#apply({ type: 'caughtUp', link, holds: heldOf(text('holds', '')) })
       case 'ready':
-        return this.#apply({ type: 'ready', link, generation, digest: text('digest', `d${before.startStep}`) })
+        return this.#apply({
+          type: 'ready',
+          link,
+          generation,
+          digest: text('digest', digestOf(before, link, before.startStep)),
+        })
       case 'vote': {
         const { globalBatch } = before.config
         const [from = 0, to = 0] = rangeOf(text('samples', `${(step - 1) * globalBatch}:${step * globalBatch}`))
         const { rank = 0, share } = memberOfLink(before, link) ?? { share: 0 }
-        const ahead = activeMembers(before).reduce(
-          (sum, other) => sum + ((other.rank ?? 0) < rank ? other.share : 0),
-          0,
-        )
+        const { parts } = before.config
+        const ahead = activeMembers(before)
+          .filter(other => partOfRank(before, other.rank) === 0)
+          .reduce((sum, other) => sum + ((other.rank ?? 0) <= rank - parts ? other.share : 0), 0)
         const [tookFrom = 0, tookTo = 0] = rangeOf(text('took', `${from + ahead}:${from + ahead + share}`))
         const vote = {
           generation,
           step,
-          digest: text('digest', `d${step}`),
+          digest: text('digest', digestOf(before, link, step)),
           loss: number('loss', 2),
           samples: [from, to] as const,
           took: [tookFrom, tookTo] as const,
@@ -219,12 +225,21 @@ function seenOf(ops: string, still: string) {
 /** "8:16" */
 const rangeOf = (text: string) => text.split(':').map(Number)
 
-/** "5:d5,4:d4", the newest first. */
+/** Whoever is asked, the part of a model that is cut has a digest of its own. */
+function digestOf(state: MembershipState, link: string, step: number): string {
+  const part = partOfRank(state, memberOfLink(state, link)?.rank)
+  return state.config.parts === 1 ? `d${step}` : `d${step}.${part}`
+}
+
+/** "5:d5,4:d4", the newest first; "5:d5.1:1" of part 1. */
 const heldOf = (text: string) =>
   text
     .split(',')
     .filter(entry => entry !== '')
-    .map(entry => ({ step: Number(entry.split(':')[0]), digest: entry.split(':')[1] ?? '' }))
+    .map(entry => {
+      const [step = '', digest = '', part = '0'] = entry.split(':')
+      return { part: Number(part), step: Number(step), digest }
+    })
 
 const errorOf = (args: ReadonlyMap<string, string>) => ({
   code: args.get('code') ?? 'SKEIN_X',
@@ -260,6 +275,9 @@ function formatEffect(effect: Effect): string {
 const formatFields = (fields: object): string =>
   Object.entries(fields)
     .map(([key, value]) => {
+      // A model of one part is one that is not cut.
+      const isWhole = 'parts' in fields && fields.parts === 1
+      if (isWhole && (key === 'parts' || key === 'part')) return ''
       if (key === 'error') return `${value.code} "${value.what}${value.why === undefined ? '' : ` (${value.why})`}"`
       if (['device', 'job', 'details', 'what', 'why'].includes(key)) return ''
       if (key === 'members') {

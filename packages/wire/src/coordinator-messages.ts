@@ -1,5 +1,19 @@
 import { z } from 'zod'
-import { count, digest, errorRecord, json, laneAddress, name, path, rank, text, uint32, workerName } from './fields.ts'
+import {
+  count,
+  digest,
+  errorRecord,
+  json,
+  laneAddress,
+  name,
+  part,
+  parts,
+  path,
+  rank,
+  text,
+  uint32,
+  workerName,
+} from './fields.ts'
 
 const generationMembers = z
   .array(z.strictObject({ workerId: workerName, rank, lane: laneAddress, share: count }))
@@ -19,11 +33,12 @@ export const coordinatorMessages = [
   }),
   /**
    * A membership; every earlier one is over. `startStep` is the last step already made; `laneToken` opens the lanes of this generation
-   * only; `origin` says where the state comes from (a checkpoint's path is seen from the coordinator's machine).
+   * only; ranks are replicas of `parts` workers each, which hold a part of the model each; `origin` says where the state comes from (a checkpoint's path is seen from the coordinator's machine).
    */
   z.strictObject({
     type: z.literal('generation'),
     generation: uint32,
+    parts,
     members: generationMembers,
     laneToken: z.string().min(1).max(512),
     startStep: count,
@@ -33,14 +48,16 @@ export const coordinatorMessages = [
       z.strictObject({ kind: z.literal('members'), ranks: z.array(rank).min(1).max(4_096).readonly() }),
     ]),
   }),
-  /** For one who waits: these train and hold the state. Answered by `caught-up`, also by a worker that gets the state only when it is taken in. */
+  /** For one who waits: these train and hold the state, of which it is to get `part`. Answered by `caught-up`, also by a worker that gets the state only when it is taken in. */
   z.strictObject({
     type: z.literal('catch-up'),
     generation: uint32,
+    parts,
+    part,
     members: generationMembers,
     laneToken: z.string().min(1).max(512),
   }),
-  /** All are ready with one digest: train, from the step after `step`. */
+  /** All are ready, those of a part with one digest: train, from the step after `step`. */
   z.strictObject({ type: z.literal('start'), generation: uint32, step: count }),
   /** The commit record of `step` is durable. */
   z.strictObject({ type: z.literal('commit'), generation: uint32, step: count, digest }),

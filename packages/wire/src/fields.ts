@@ -6,6 +6,9 @@ import { whyNotJson } from './json-value.ts'
 export const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 export const uint32 = z.number().int().min(0).max(0xffff_ffff)
 export const rank = z.number().int().min(0).max(0xffff)
+/** Of a model that is cut in so many; a worker's is rank modulo `parts`. */
+export const parts = z.number().int().min(1).max(4_096)
+export const part = z.number().int().min(0).max(4_095)
 export const ms = z.number().min(0)
 /** NaN and infinities too: a loss that diverged is news that must arrive. */
 export const loss = z.custom<number>(value => typeof value === 'number', 'not a number')
@@ -29,9 +32,9 @@ export const laneAddress = z.strictObject({
   local: z.strictObject({ hostId: z.string().min(1).max(200), path: z.string().min(1).max(107) }).exactOptional(),
 })
 
-/** States a worker can go on from, the newest first. */
+/** States of a part that a worker can go on from, the newest first. */
 export const heldStates = z
-  .array(z.strictObject({ step: count, digest }))
+  .array(z.strictObject({ part, step: count, digest }))
   .max(2)
   .readonly()
 

@@ -17,7 +17,7 @@ import {
 import { flightOp, maxFlightOps } from './flight-op.ts'
 
 /** Version of the control protocol; `join` carries it and membership refuses another. */
-export const protocolVersion = 3
+export const protocolVersion = 4
 
 export const workerMessages = [
   /** First message on a control link. `lane` is where peers dial for tensor lanes. */
@@ -36,9 +36,9 @@ export const workerMessages = [
   z.strictObject({ type: z.literal('loaded'), dataFingerprint: name, numParams: count }),
   /** The answer to `catch-up`: what is held now. */
   z.strictObject({ type: z.literal('caught-up'), holds: heldStates }),
-  /** The state after the generation's `startStep` is here and every lane is open. `digest` is of the parameters. */
+  /** The state after the generation's `startStep` is here and every lane is open. `digest` is of the parameters of its part. */
   z.strictObject({ type: z.literal('ready'), generation: uint32, digest }),
-  /** The end of one step here. `digest` is of the parameters after it, `samples` is [from, to) of the whole step, `took` of this worker's part, `loss` the mean over all. */
+  /** The end of one step here. `digest` is of the parameters of its part after it, `samples` is [from, to) of the whole step, `took` of this replica's share, `loss` the mean over all. */
   z.strictObject({
     type: z.literal('vote'),
     generation: uint32,

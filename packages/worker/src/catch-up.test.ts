@@ -40,11 +40,11 @@ test('one that waits keeps the state it has when those it goes after are all gon
     onRecord: () => undefined,
     onHeld: heard.resolve,
   })
-  catchUp.share(state)
+  catchUp.share(state, 0)
   catchUp.idle()
   // Nobody listens there.
   const gone = { workerId: 'w1', rank: 0, share: 1, lane: { host: '127.0.0.1', port: 1 } }
-  catchUp.begin({ generation: 1, members: [gone], laneToken: 't' })
+  catchUp.begin({ generation: 1, parts: 1, part: 0, members: [gone], laneToken: 't' })
   expect(await heard.promise).toBeUndefined()
   expect(catchUp.isWhole(5)).toBe(true)
   expect(catchUp.isWhole(4)).toBe(false)

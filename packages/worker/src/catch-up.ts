@@ -9,7 +9,7 @@ import {
   type Standing,
   UpdateHistory,
 } from '@skein/catchup'
-import { asSkeinError, type Clock, type Ms, systemClock } from '@skein/core'
+import { asSkeinError, type Clock, type Ms, partOf, systemClock } from '@skein/core'
 import { createSimd } from '@skein/simd'
 import type { Logger } from '@skein/telemetry'
 import { isSameHost, type TlsIdentity } from '@skein/transport'
@@ -18,8 +18,10 @@ import type { GenerationMessage } from './generation-client.ts'
 /** Updates are recorded so long after the last one who asked for them. */
 const recordForMs: Ms = 15_000
 
-/** Where the state is to be had. */
-export type StatePlaces = Pick<GenerationMessage, 'generation' | 'members' | 'laneToken'>
+/** Where the state of this part is to be had: each rank has one. */
+export type StatePlaces = Pick<GenerationMessage, 'generation' | 'parts' | 'members' | 'laneToken'> & {
+  readonly part: number
+}
 
 export interface CatchUpParts {
   readonly workerId: string
@@ -45,6 +47,7 @@ export class CatchUp {
   readonly #parts: CatchUpParts
   readonly #clock: Clock
   #state: SharedState | undefined
+  #part = 0
   #follower: Follower | undefined
   #following: AbortController | undefined
   #places: StatePlaces | undefined
@@ -58,9 +61,18 @@ export class CatchUp {
     this.server = new StateServer({ isBusy: parts.isBusy, onFollower: () => this.#onFollower() })
   }
 
-  /** Where the training state lies. */
-  share(state: SharedState): void {
+  /** The part of the model whose state lies here. */
+  get part(): number {
+    return this.#part
+  }
+
+  /** Where the training state of a part of the model lies from now on. */
+  share(state: SharedState, part: number): void {
+    this.#following?.abort()
+    this.#following = undefined
+    this.#follower = undefined
     this.#state = state
+    this.#part = part
     this.server.serve(state)
     this.#follow()
   }
@@ -71,7 +83,7 @@ export class CatchUp {
     this.#follow()
   }
 
-  /** The others train, and this one waits: it goes after them from now on. */
+  /** The others train, and this one waits: it goes after them from now on, as soon as there is a place for the state of that part. */
   begin(places: StatePlaces): void {
     this.stop()
     this.#places = places
@@ -97,7 +109,12 @@ export class CatchUp {
   }
 
   /** Gets the state after `step` from `ranks` of a generation that waits for this worker. @throws SKEIN_CATCHUP_* */
-  async restore(places: StatePlaces, ranks: readonly number[], step: number, signal: AbortSignal): Promise<Standing> {
+  async restore(
+    places: Omit<StatePlaces, 'part'>,
+    ranks: readonly number[],
+    step: number,
+    signal: AbortSignal,
+  ): Promise<Standing> {
     this.stop()
     const sources = this.#sources(places, ranks)
     try {
@@ -134,12 +151,13 @@ export class CatchUp {
   #follow(): void {
     const places = this.#places
     if (places === undefined || !this.#isIdle || this.#state === undefined || this.#following !== undefined) return
+    if (places.part !== this.#part) return
     const { logger, onHeld } = this.#parts
     const following = new AbortController()
     this.#following = following
     const sources = this.#sources(
       places,
-      places.members.map(member => member.rank),
+      places.members.map(member => member.rank).filter(rank => partOf(rank, places.parts) === places.part),
     )
     const { generation } = places
     const follower = this.#followerOf()
@@ -167,7 +185,7 @@ export class CatchUp {
     return this.#follower
   }
 
-  #sources({ generation, members, laneToken }: StatePlaces, ranks: readonly number[]): HttpSource[] {
+  #sources({ generation, members, laneToken }: Omit<StatePlaces, 'part'>, ranks: readonly number[]): HttpSource[] {
     const { workerId, hostId, tls } = this.#parts
     return members
       .filter(member => member.workerId !== workerId && ranks.includes(member.rank))

@@ -24,6 +24,9 @@ export class CommClient {
   #isFinished = false
   #failure: SkeinError | undefined
   #history: UpdateHistory | undefined
+  /** The part of the model whose state is shared, and the one that this worker is to go after while it waits. */
+  #sharedPart: number | undefined
+  #wantedPart: number | undefined
 
   constructor(thread: Worker, workerId: string, shared: Pick<CommStart, 'lastOver' | 'numPieces'>) {
     this.#thread = thread
@@ -45,14 +48,22 @@ export class CommClient {
     return this.#welcome.promise
   }
 
-  /** The next generation that this worker is in, skipping those that are over; undefined when its part in the run is over. */
-  async nextGeneration(): Promise<GenerationMessage | undefined> {
+  /**
+   * The next generation that this worker is in, skipping those that are over; undefined when its part in the run is over. Meanwhile it may be
+   * told to go after a part of the model: `makePlace` is to share a state for it, where that is not the part whose state is shared already.
+   */
+  async nextGeneration(makePlace?: (part: number) => Promise<void>): Promise<GenerationMessage | undefined> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure
       if (this.#isFinished) return undefined
       const { generation } = this.#newest ?? { generation: 0 }
       const isNew = generation > (this.#entered?.generation ?? 0)
       if (isNew && generation > Atomics.load(this.#lastOver, 0)) return this.#newest
+      const wanted = this.#wantedPart
+      if (makePlace !== undefined && wanted !== undefined && wanted !== this.#sharedPart) {
+        await makePlace(wanted)
+        continue
+      }
       this.#post({ type: 'idle', generation })
       await this.#news.promise
     }
@@ -77,8 +88,9 @@ export class CommClient {
   }
 
   /** The state that other workers may ask for, and that theirs is put into while this thread waits for a generation. */
-  shareState(state: SharedState): void {
-    this.#post({ type: 'state', state })
+  shareState(state: SharedState, part = 0): void {
+    this.#sharedPart = part
+    this.#post({ type: 'state', state, part })
   }
 
   /** Model and data are open. */
@@ -152,6 +164,11 @@ export class CommClient {
         break
       case 'generation':
         this.#newest = message
+        this.#wantedPart = undefined
+        this.#announce()
+        break
+      case 'catch-up':
+        this.#wantedPart = message.part
         this.#announce()
         break
       case 'start':
@@ -168,7 +185,6 @@ export class CommClient {
       case 'abort':
       case 'refuse':
       case 'fail':
-      case 'catch-up':
       case 'report-flight':
         // The comm thread's business; what follows from it comes as `over` or `failed`.
         break

@@ -2,7 +2,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import os from 'node:os'
 import type { Standing } from '@skein/catchup'
 import type { GroupAnswer, GroupRequest } from '@skein/collective'
-import { asSkeinError, SkeinError, sleep, systemClock } from '@skein/core'
+import { asSkeinError, partOf, SkeinError, sleep, systemClock } from '@skein/core'
 import { formatHash, type Region, type Simd, createSimd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
 import {
@@ -25,6 +25,7 @@ import type { CommStart, ToComm, ToDevice } from './thread-messages.ts'
 
 type VoteRequest = Extract<ToComm, { type: 'vote' }>
 type Loaded = Extract<ToComm, { type: 'loaded' }>
+type HeldState = Standing & { readonly part: number }
 
 /** Not all workers come back in the same moment. */
 const reconnectJitterMs = 200
@@ -64,9 +65,10 @@ export class CommSession {
   #generation: CommGeneration | undefined
   readonly #catchUp: CatchUp
   #restoring: AbortController | undefined
+  #memory: WebAssembly.Memory | undefined
   #simd: Simd | undefined
   /** What the device thread could go on from, the newest first. */
-  #holds: Standing[] = []
+  #holds: HeldState[] = []
   #progress = 0
   #step = 0
   #heartbeat: ReturnType<typeof setInterval> | undefined
@@ -93,7 +95,9 @@ export class CommSession {
       onRecord: history => post({ type: 'record', history }),
       onHeld: held => {
         // The others may all be gone: then what is whole here is the newest there is.
-        this.#holds = held === undefined ? this.#wholeHolds : [held]
+        const { step, digest } = held ?? {}
+        this.#holds =
+          step === undefined || digest === undefined ? this.#wholeHolds : [{ part: this.#part, step, digest }]
         this.#tell({ type: 'caught-up', holds: this.#holds })
       },
     })
@@ -148,7 +152,9 @@ export class CommSession {
         this.#tell(message)
         break
       case 'state':
-        this.#catchUp.share(message.state)
+        // What was held lay where nobody looks any more.
+        this.#holds = []
+        this.#catchUp.share(message.state, message.part)
         break
       case 'idle':
         if (message.generation === this.#toldGeneration) this.#catchUp.idle()
@@ -162,7 +168,7 @@ export class CommSession {
       case 'ready':
         if (message.generation !== this.#generation?.number) break
         this.#catchUp.ready()
-        this.#holds = [{ step: message.step, digest: this.#digest(message.params) }]
+        this.#holds = [{ part: this.#part, step: message.step, digest: this.#digest(message.params) }]
         this.#tell({ type: 'ready', generation: message.generation, digest: this.#holds[0]?.digest ?? '' })
         break
       case 'op':
@@ -221,7 +227,12 @@ export class CommSession {
     })
   }
 
-  get #wholeHolds(): Standing[] {
+  /** Of the model, whose state lies here. */
+  get #part(): number {
+    return this.#catchUp.part
+  }
+
+  get #wholeHolds(): HeldState[] {
     return this.#holds.filter(({ step }) => this.#catchUp.isWhole(step))
   }
 
@@ -340,13 +351,16 @@ export class CommSession {
     const lanes = this.#lanes
     // It may be over before the device thread has heard so.
     if (message?.generation !== generation || lanes === undefined) return
-    this.#simd ??= createSimd(memory)
+    // Another part of the model lies in another memory.
+    if (this.#memory !== memory) this.#simd = createSimd(memory)
+    this.#memory = memory
+    const simd = this.#simd ?? createSimd(memory)
     const current = new CommGeneration({
       message,
       workerId: this.#start.workerId,
       memory,
       scratch,
-      simd: this.#simd,
+      simd,
       lanes,
       laneKind: this.#start.laneKind,
       tls: this.#start.tls,
@@ -375,7 +389,8 @@ export class CommSession {
   #restore({ generation, step }: Extract<ToComm, { type: 'restore' }>): void {
     const message = this.#message
     if (message?.generation !== generation || message.origin.kind !== 'members') return
-    const { ranks } = message.origin
+    const { parts } = message
+    const ranks = message.origin.ranks.filter(rank => partOf(rank, parts) === this.#part)
     const ending = new AbortController()
     this.#restoring = ending
     this.#catchUp.restore(message, ranks, step, ending.signal).then(
@@ -414,7 +429,7 @@ export class CommSession {
     const digest = this.#digest(params)
     this.#step = report.step
     this.#progress++
-    this.#holds = [{ step: report.step, digest }, ...this.#holds.slice(0, 1)]
+    this.#holds = [{ part: this.#part, step: report.step, digest }, ...this.#holds.slice(0, 1)]
     if (current?.number !== generation) return
     this.#tell({
       type: 'vote',

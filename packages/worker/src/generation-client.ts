@@ -1,4 +1,4 @@
-import { type Deferred, deferred, type SkeinError } from '@skein/core'
+import { type Deferred, deferred, partOf, replicaOf, type SkeinError } from '@skein/core'
 import { RemoteGroup, type TensorRegion } from '@skein/collective'
 import type { Region } from '@skein/simd'
 import { type EvaluationReport, type Peers, shareOf, type StepReport } from '@skein/trainer'
@@ -17,6 +17,10 @@ type WithinGeneration = Extract<CoordinatorMessage, { type: 'start' | 'commit' |
 export class GenerationClient implements Peers {
   readonly rank: number
   readonly worldSize: number
+  /** Of the model; replicas are so many ranks each. */
+  readonly parts: number
+  readonly part: number
+  readonly replica: number
   readonly generation: number
   readonly #post: (message: ToComm) => void
   readonly #atPiece: () => number
@@ -38,9 +42,12 @@ export class GenerationClient implements Peers {
    * thread shows that it moves, and hears of an end, without waiting for a message.
    */
   constructor(message: GenerationMessage, workerId: string, post: (message: ToComm) => void, atPiece: () => number) {
-    const { generation, members, startStep } = message
+    const { generation, parts, members, startStep } = message
     this.rank = members.find(member => member.workerId === workerId)?.rank ?? -1
     this.worldSize = members.length
+    this.parts = parts
+    this.part = partOf(this.rank, parts)
+    this.replica = replicaOf(this.rank, parts)
     this.generation = generation
     this.#shares = [{ fromStep: startStep + 1, shares: members.map(member => member.share) }]
     this.#post = post
@@ -77,7 +84,11 @@ export class GenerationClient implements Peers {
 
   shareAt(step: number): readonly [number, number] {
     const { shares } = this.#shares.findLast(({ fromStep }) => fromStep <= step) ?? { shares: [] }
-    return shareOf(shares, this.rank)
+    // All parts of a replica take its share.
+    return shareOf(
+      shares.filter((_, rank) => partOf(rank, this.parts) === 0),
+      this.replica,
+    )
   }
 
   check(): void {

@@ -8,7 +8,7 @@ import type { GenerationClient, GenerationMessage } from './generation-client.ts
 
 /**
  * Brings this rank to the state after the generation's `startStep`, together with the others: from the job's seed, from a checkpoint, or from
- * those who hold it. Whoever holds it already only undoes a step that was not committed.
+ * those who hold it. Whoever holds it already only undoes a step that was not committed. Where the model is cut, each has its part of it.
  */
 export async function restoreState(parts: {
   readonly message: GenerationMessage
@@ -25,18 +25,19 @@ export async function restoreState(parts: {
   const { message, peers, connected, model, state, simd, seed, environment } = parts
   const { origin, startStep } = message
   const { rank } = peers
+  const isWhole = message.parts === 1
   let root: number | undefined
   switch (origin.kind) {
     case 'initial':
       // Same seed, same bits on every machine; a user's own model draws its first weights itself, so rank 0's are taken.
       state.clear()
       model.initialise(state.params(), seed)
-      root = model.initialIsRandom ? 0 : undefined
+      root = isWhole && model.initialIsRandom ? 0 : undefined
       break
     case 'checkpoint':
       state.forget()
-      if (rank === 0) await loadCheckpoint(origin.path, state, simd, environment)
-      root = 0
+      if (!isWhole || rank === 0) await loadCheckpoint(origin.path, state, simd, environment)
+      root = isWhole ? 0 : undefined
       break
     case 'members':
       if (origin.ranks.includes(rank) && state.goBackTo(startStep)) break

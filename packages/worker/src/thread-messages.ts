@@ -16,8 +16,8 @@ export type ToComm =
       readonly scratch: Region
     }
   | { readonly type: 'loaded'; readonly dataFingerprint: string; readonly numParams: number }
-  /** Where the training state lies, once. */
-  | { readonly type: 'state'; readonly state: SharedState }
+  /** Where the training state of a part of the model lies from now on. */
+  | { readonly type: 'state'; readonly state: SharedState; readonly part: number }
   /** The device thread waits for a generation after this one: it touches the state no more until it is told of it. */
   | { readonly type: 'idle'; readonly generation: number }
   /** The state after `step` is to be had from those who hold it, before this generation can begin. */

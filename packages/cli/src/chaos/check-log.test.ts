@@ -34,6 +34,13 @@ test('shares hold from the step they were announced for, and make up the batch i
   expect(check(divided(2, 1, 4, 4)), 'those of another generation').toHaveLength(3)
 })
 
+test('the ranks of a replica have one share', () => {
+  const begun = [{ ...began(1, 0), parts: 2 }]
+  expect(checkLog([commit(1, 1)], begun, [divided(1, 1, 4, 4, 4, 4)], 8)).toEqual(fine)
+  const { problems } = checkLog([commit(1, 1)], begun, [divided(1, 1, 4, 4)], 8)
+  expect(problems).toEqual(['the shares of step 1 make up 4 samples'])
+})
+
 test.each([
   ['a step that is missing', [commit(1, 1), commit(3, 1)], [began(1, 0)], { lostSamples: 8 }],
   [

@@ -11,6 +11,8 @@ export interface CommitRow {
 export interface GenerationRow {
   readonly generation: number
   readonly startStep: number
+  /** That the model was cut in: so many ranks, one after the other, take the same samples. Default 1. */
+  readonly parts?: number
   /** Of the state that all its members began with; null when it never started. */
   readonly startDigest: string | null
 }
@@ -55,7 +57,9 @@ export function checkLog(
     if (commit.samplesTo - commit.samplesFrom !== globalBatch) {
       problems.push(`step ${commit.step} has ${commit.samplesTo - commit.samplesFrom} samples, not ${globalBatch}`)
     }
-    const taken = sharesOf(commit, divisions)?.reduce((sum, share) => sum + share, 0)
+    const parts = generations.find(({ generation }) => generation === commit.generation)?.parts ?? 1
+    const ofReplicas = sharesOf(commit, divisions)?.filter((_, rank) => rank % parts === 0)
+    const taken = ofReplicas?.reduce((sum, share) => sum + share, 0)
     if (taken !== globalBatch) problems.push(`the shares of step ${commit.step} make up ${taken ?? 'no'} samples`)
     cursor = commit.samplesTo
   }
@@ -73,7 +77,7 @@ export function checkLog(
   return { lostSamples: lost, repeatedSamples: repeated, digestsEqual, problems }
 }
 
-/** Those of its generation that held at its step. Ranks take theirs one after the other, so the shares say who took which samples. */
+/** Those of its generation that held at its step. Replicas take theirs one after the other, so the shares say who took which samples. */
 const sharesOf = ({ generation, step }: CommitRow, divisions: readonly DivisionRow[]) =>
   divisions
     .filter(row => row.generation === generation && row.fromStep <= step)

@@ -68,7 +68,11 @@ function commitText(view: RunView): string {
 
 function workerText(worker: WorkerView, view: RunView): string {
   const lost = worker.change === 'lost' || worker.change === 'failed'
-  const parts = [worker.rank === undefined ? 'no rank yet' : `rank ${worker.rank}`]
+  const parts = [
+    worker.rank === undefined
+      ? 'no rank yet'
+      : `rank ${worker.rank}${worker.part === undefined ? '' : `, part ${worker.part}`}`,
+  ]
   parts.push(lost ? paint('red', worker.change) : workerState(worker, view))
   if (worker.slowFactor !== undefined) parts.push(paint('yellow', `${worker.slowFactor.toFixed(2)} times as slow`))
   if (worker.computeMs !== undefined) parts.push(`compute ${formatDuration(worker.computeMs)}`)

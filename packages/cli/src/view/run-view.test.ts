@@ -171,6 +171,17 @@ describe('the live view', () => {
     expect(liveLines(view, 100)).toHaveLength(9)
   })
 
+  it('says which part of a model that is cut a worker has', () => {
+    const members = [
+      { workerId: 'w0', rank: 0 },
+      { workerId: 'w1', rank: 1 },
+    ]
+    const cut: RunEvent = { event: 'generation', generation: 2, parts: 2, members, startStep: 0, reason: 'r' }
+    const text = liveLines(viewOf([...beginning, cut]), 100).join('\n')
+    expect(text).toContain('rank 0, part 0')
+    expect(text).toContain('rank 1, part 1')
+  })
+
   it('fits every width from 1 to 200', () => {
     const view = viewOf([...beginning, stepEvent(1, 5.5)])
     for (let columns = 1; columns <= 200; columns++) {

@@ -1,3 +1,4 @@
+import { partOf } from '@skein/core'
 import { numberField, type RunEvent, recordField, textField as rawText } from '../run-event.ts'
 import { oneLine } from './text.ts'
 
@@ -6,6 +7,8 @@ export interface WorkerView {
   readonly workerId: string
   /** Undefined until it got its place in the generation. */
   readonly rank: number | undefined
+  /** Of the model, where it is cut. */
+  readonly part?: number
   /** The last change the coordinator reported: joined, ready, lost … */
   readonly change: string
   readonly reason: string | undefined
@@ -210,7 +213,11 @@ function onGeneration(view: RunView, event: RunEvent): RunView {
     if (typeof member !== 'object' || member === null || !('workerId' in member) || !('rank' in member)) continue
     if (typeof member.rank === 'number') ranks.set(member.workerId, member.rank)
   }
-  const workers = view.workers.map(worker => ({ ...worker, rank: ranks.get(worker.workerId) ?? worker.rank }))
+  const parts = numberField(event, 'parts') ?? 1
+  const workers = view.workers.map(worker => {
+    const rank = ranks.get(worker.workerId) ?? worker.rank
+    return { ...worker, rank, ...(parts === 1 || rank === undefined ? {} : { part: partOf(rank, parts) }) }
+  })
   return {
     ...view,
     generation: numberField(event, 'generation') ?? view.generation,
@@ -229,6 +236,7 @@ function onMember(view: RunView, event: RunEvent): RunView {
   const worker: WorkerView = {
     workerId,
     rank: numberField(event, 'rank') ?? known?.rank,
+    ...(known?.part === undefined ? {} : { part: known.part }),
     change: textField(event, 'change') ?? known?.change ?? 'known',
     reason: textField(event, 'reason'),
     backend: typeof backend === 'string' ? oneLine(backend) : (textField(event, 'backend') ?? known?.backend),

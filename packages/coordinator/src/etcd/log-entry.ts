@@ -36,11 +36,13 @@ export function historyOf(entries: readonly LogEntry[]): RunHistory {
     for (const record of entry.records) {
       switch (record.type) {
         case 'generation': {
-          const { generation, startStep, members } = record
+          const { generation, startStep, parts = 1, members } = record
           generations.set(generation, {
             generation,
             startStep,
+            parts,
             startDigest: null,
+            startDigests: null,
             members: members.map(({ workerId, incarnation }) => ({ workerId, incarnation })),
           })
           divisions.push({ generation, fromStep: startStep + 1, shares: members.map(({ share }) => share) })
@@ -53,12 +55,14 @@ export function historyOf(entries: readonly LogEntry[]): RunHistory {
         }
         case 'started': {
           const begun = generations.get(record.generation)
-          if (begun !== undefined) generations.set(record.generation, { ...begun, startDigest: record.digest })
+          const { digest, digests = [digest] } = record
+          if (begun !== undefined)
+            generations.set(record.generation, { ...begun, startDigest: digest, startDigests: digests })
           break
         }
         case 'commit': {
-          const { type: _, ...commit } = record
-          commits.push(commit)
+          const { type: _, digests = [record.digest], ...commit } = record
+          commits.push({ ...commit, digests })
           break
         }
         case 'checkpoint':
