@@ -31,14 +31,17 @@ const byteUnits: Readonly<Record<string, number>> = {
   gib: 1024 ** 3,
 }
 
-/** A number of bytes, at most 4 GiB: "4096", "64KiB", "4 MiB". */
-export function byteCount(option: string) {
+/** A number of bytes: "4096", "64KiB", "4 MiB". */
+export function byteCount(option: string, mostGiB = 4) {
   return (text: string): number => {
     const [, digits = '', unit = ''] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim()) ?? []
     const factor = byteUnits[unit.toLowerCase() || 'b']
     const bytes = Math.round(Number(digits) * (factor ?? Number.NaN))
-    if (digits !== '' && bytes >= 1 && bytes <= 2 ** 32) return bytes
-    throw usage(`${option} is ${JSON.stringify(text)}`, 'pass a size such as 4096, 64KiB or 4MiB, at most 4GiB')
+    if (digits !== '' && bytes >= 1 && bytes <= mostGiB * 1024 ** 3) return bytes
+    throw usage(
+      `${option} is ${JSON.stringify(text)}`,
+      `pass a size such as 4096, 64KiB or 4MiB, at most ${mostGiB}GiB`,
+    )
   }
 }
 

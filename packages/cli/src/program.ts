@@ -319,6 +319,33 @@ function buildProgram(outcome: Outcome): Command {
       },
     )
 
+  command('plan', 'the pipeline schedules that fit the memory, the quickest first, from measured costs')
+    .argument('<job>', 'job file, TypeScript or YAML')
+    .option(
+      '--ranks <p>',
+      'parts to cut the model in (default: pp of the mesh in the job)',
+      wholeNumber('--ranks', 2, 64),
+    )
+    .option(
+      '--memory <size>',
+      'of each rank, such as 512MiB, 2GiB (default: as much as it takes)',
+      byteCount('--memory', 1024),
+    )
+    .option('--costs <file>', 'costs measured before, as JSON')
+    .option('--latency-ms <ms>', 'of a link, one way (default: that of the costs)', nonNegative('--latency-ms'))
+    .option('--mbit <rate>', 'of a link, in Mbit/s (default: that of the costs)', positiveNumber('--mbit'))
+    .option(
+      '--jitter <part>',
+      'passes vary by this part of their time: rank by the 90th percentile',
+      positiveNumber('--jitter'),
+    )
+    .option('--top <n>', 'rows to print', wholeNumber('--top', 1), 12)
+    .addOption(jsonOption())
+    .action(async (job: string, options) => {
+      const { plan } = await import('./commands/plan.ts')
+      outcome.status = await plan({ ...options, jobFile: job })
+    })
+
   const collectives = command('collectives', 'look at the collective algorithms')
   collectives
     .command('explain')

@@ -11,6 +11,7 @@ import {
   sentElems,
   simulatePlan,
 } from '@skein/plan'
+import { columnsOf } from '../view/columns.ts'
 import { formatBytes, formatDuration } from '../view/format.ts'
 
 export interface ExplainOptions {
@@ -107,13 +108,7 @@ function tableLines(table: readonly Explained[], chosen: string): string[] {
       formatBytes(bytesSent),
     ]),
   ]
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map(row => row[column]?.length ?? 0))) ?? []
-  return rows.map(row =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('   ')
-      .trimEnd(),
-  )
+  return columnsOf(rows)
 }
 
 const formatMs = (ms: number) => (ms < 100 ? `${ms.toPrecision(3)} ms` : formatDuration(ms))

@@ -1,0 +1,101 @@
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { runCommandLine } from '../program.ts'
+
+let out = ''
+let folder = ''
+beforeEach(() => {
+  out = ''
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'skein-plan-'))
+  for (const stream of [process.stdout, process.stderr]) {
+    vi.spyOn(stream, 'write').mockImplementation(text => {
+      out += String(text)
+      return true
+    })
+  }
+})
+afterEach(() => {
+  vi.restoreAllMocks()
+  fs.rmSync(folder, { recursive: true })
+})
+
+const unit = {
+  name: 'h',
+  forward: 10,
+  inputGrad: 10,
+  weightGrad: 10,
+  backward: 20,
+  activationBytes: 8 << 20,
+  boundaryBytes: 1 << 20,
+  parameterBytes: 1 << 20,
+}
+
+/** A model of eight units and its costs. */
+function plan(args: readonly string[], { global = 8, pp = 4, costs = { units: Array(8).fill(unit) } as unknown } = {}) {
+  const job = path.join(folder, 'a.job.json')
+  const model = { kind: 'gpt2', layers: 6, width: 32, heads: 2, context: 16 }
+  fs.writeFileSync(job, JSON.stringify({ model, data: folder, batch: { global, micro: 1 }, mesh: { pp }, steps: 1 }))
+  const file = path.join(folder, 'costs.json')
+  fs.writeFileSync(file, typeof costs === 'string' ? costs : JSON.stringify(costs))
+  return runCommandLine(['plan', job, '--costs', file, ...args])
+}
+
+interface Answer {
+  readonly ranks: number
+  readonly microbatches: number
+  readonly schedule: { readonly name: string; readonly chunks: number; readonly cuts: number[] }
+  readonly candidates: { readonly name: string; readonly stepMs: number; readonly peakBytes: number }[]
+  readonly tooLarge: { readonly peakBytes: number }[]
+}
+
+test('lists the schedules that fit, the quickest first, and what the job has to say for it', async () => {
+  expect(await plan(['--memory', '80MiB', '--top', '5'])).toBe(0)
+  const lines = out.split('\n')
+  expect(lines[0]).toBe('a: 8 units on 4 ranks, 8 microbatches of 1 sample, at most 80.0 MiB a rank')
+  expect(lines[3]).toMatch(/^schedule +with +units of each stage +step +idle +memory +activations +messages +state$/u)
+  const steps = lines.slice(4, 9).map(line => Number(/(\d+) ms/u.exec(line)?.[1]))
+  expect(steps).toEqual(steps.toSorted((a, b) => a - b))
+  expect(out).toMatch(/\d+ need more memory, from /u)
+  expect(out).toMatch(/not there: pipedream: it updates after every microbatch/u)
+  expect(out).toMatch(/for the job: schedule: \{"name":"[\w-]+","chunks":\d,.*"cuts":\[\d/u)
+})
+
+test('the same as JSON; more memory is a shorter step', async () => {
+  const answerOf = async (memory: string): Promise<Answer> => {
+    out = ''
+    expect(await plan(['--memory', memory, '--json'])).toBe(0)
+    return JSON.parse(out) as Answer
+  }
+  const [little, much] = [await answerOf('70MiB'), await answerOf('1GiB')]
+  expect(little).toMatchObject({ ranks: 4, microbatches: 8 })
+  expect(much.candidates[0]?.stepMs).toBeLessThan(little.candidates[0]?.stepMs as number)
+  for (const { peakBytes } of little.candidates) expect(peakBytes).toBeLessThanOrEqual(70 << 20)
+  for (const { peakBytes } of little.tooLarge) expect(peakBytes).toBeGreaterThan(70 << 20)
+  expect(much.tooLarge).toEqual([])
+  expect(little.schedule.cuts).toHaveLength(4 * little.schedule.chunks - 1)
+})
+
+test('slow links cost time', async () => {
+  const bestOf = async (...args: string[]) => {
+    out = ''
+    expect(await plan([...args, '--json'])).toBe(0)
+    return (JSON.parse(out) as Answer).candidates[0]?.stepMs as number
+  }
+  expect(await bestOf('--mbit', '100', '--latency-ms', '50')).toBeGreaterThan(await bestOf())
+})
+
+test.each([
+  [['--memory', '10MiB'], {}, /SKEIN_PLANNER_NOTHING_FITS.*10\.0 MiB a rank.*the smallest, .*allow \d+ bytes/su],
+  [['--ranks', '9'], {}, /SKEIN_JOB_CONFLICT.*9 stages.*8 units.*at most mesh\.pp 8/su],
+  [[], { pp: 1 }, /SKEIN_CLI_USAGE.*mesh\.pp of 1.*pass --ranks/su],
+  [['--ranks', '1'], {}, /--ranks is "1".*from 2/su],
+  [['--memory', 'much'], {}, /--memory is "much".*2GiB|4MiB/su],
+  [[], { costs: { units: [unit] } }, /has 1 units, and the model of the job has 8/su],
+  [[], { costs: '{' }, /costs\.json, which cannot be read as JSON/su],
+  [[], { costs: { units: [{ ...unit, forward: -1, speed: 1 }] } }, /units\.0\.forward.*speed.*activationBytes/su],
+] as const)('refuses %j %j with what is wrong and what would do', async (args, given, message) => {
+  expect(await plan(args, given)).not.toBe(0)
+  expect(out).toMatch(message)
+})

@@ -1,0 +1,168 @@
+import { loadJob, type ResolvedJob } from '@skein/job'
+import { type Candidate, type Jitter, type Plan, type PlanOptions, planPipeline } from '@skein/planner'
+import { type MeasuredCosts, readCosts } from '../costs-file.ts'
+import { usage } from '../option-values.ts'
+import { columnsOf } from '../view/columns.ts'
+import { formatBytes } from '../view/format.ts'
+
+export interface PlanCommandOptions {
+  readonly jobFile: string
+  /** Default: pp of the job's mesh. */
+  readonly ranks?: number
+  /** Of a rank. */
+  readonly memory?: number
+  /** File of measured costs. */
+  readonly costs?: string
+  readonly latencyMs?: number
+  readonly mbit?: number
+  /** Standard deviation of the time of a pass, over its mean. */
+  readonly jitter?: number
+  /** Rows of the table. */
+  readonly top: number
+  readonly json: boolean
+}
+
+const samplesOfJitter = 20
+
+/**
+ * `skein plan`: every pipeline schedule that fits the memory, the quickest first, from costs measured or given. Trains nothing.
+ * @throws what loading the job throws, SKEIN_CLI_USAGE, SKEIN_PLANNER_TOO_MANY_STAGES, SKEIN_PLANNER_NOTHING_FITS
+ */
+export async function plan(options: PlanCommandOptions): Promise<number> {
+  const { jobFile, memory, jitter, top, json } = options
+  const job = await jobFor(jobFile, options.ranks)
+  const costs = costsFor(job, options)
+  const sizes = {
+    ranks: job.mesh.pp,
+    microbatches: job.batch.global / (job.mesh.dp * job.batch.micro),
+    ...(memory === undefined ? {} : { memoryBytes: memory }),
+  }
+  const given: PlanOptions = {
+    ...costs,
+    ...sizes,
+    slices: slicesFor(job),
+    ...(jitter === undefined ? {} : { jitter: jitterOf(jitter) }),
+  }
+  const found = planPipeline(given)
+  const best = found.candidates.find(canBeNamed)
+  const text = json
+    ? JSON.stringify({ ...sizes, ...costs, schedule: best && scheduleKey(best), ...found })
+    : [...heading(job, given), '', ...table(found, top), ...ending(found, best, top)].join('\n')
+  process.stdout.write(`${text}\n`)
+  return 0
+}
+
+/** The job with so many ranks, whatever schedule it names: that is what is asked here. */
+async function jobFor(file: string, ranks: number | undefined): Promise<ResolvedJob> {
+  const cut = { schedule: '1f1b', ...(ranks === undefined ? {} : { pp: ranks }) }
+  if (ranks === undefined && (await loadJob(file)).mesh.pp === 1) {
+    throw usage(`the job ${file} has a mesh.pp of 1`, 'pass --ranks, in how many parts the model is to be cut')
+  }
+  return loadJob(file, cut)
+}
+
+function costsFor(job: ResolvedJob, { costs: file, latencyMs, mbit }: PlanCommandOptions): MeasuredCosts {
+  if (file === undefined) throw usage('--costs is missing', 'pass a file with the measured costs of the model’s units')
+  const { units, machine } = readCosts(file)
+  const expected = job.model.kind === 'gpt2' ? job.model.layers + 2 : units.length
+  if (units.length !== expected) {
+    throw usage(
+      `--costs ${file} has ${units.length} units, and the model of the job has ${expected}`,
+      'pass costs that were measured for this model',
+    )
+  }
+  return {
+    units,
+    machine: {
+      ...machine,
+      ...(latencyMs === undefined ? {} : { hopMs: latencyMs }),
+      ...(mbit === undefined ? {} : { bytesPerMs: mbit * 125 }),
+    },
+  }
+}
+
+const jitterOf = (spread: number): Jitter => ({ spread, samples: samplesOfJitter, seed: 0 })
+
+/** A sequence can be cut where the model knows how. */
+function slicesFor({ model }: ResolvedJob): readonly number[] {
+  return model.kind === 'gpt2' ? [2, 4, 8].filter(slices => slices <= model.context) : []
+}
+
+function heading(job: ResolvedJob, { ranks, microbatches, memoryBytes, units, machine }: PlanOptions): string[] {
+  const work = units.reduce((sum, { forward, backward }) => sum + forward + backward, 0)
+  const limit = memoryBytes === undefined ? 'as much memory as it takes' : `at most ${formatBytes(memoryBytes)} a rank`
+  return [
+    `${job.name}: ${units.length} units on ${ranks} ranks, ${microbatches} microbatches of ${job.batch.micro} sample${job.batch.micro === 1 ? '' : 's'}, ${limit}`,
+    `one microbatch takes ${formatMs(work)} on one device, ${formatBytes(Math.max(0, ...units.slice(0, -1).map(unit => unit.boundaryBytes)))} go between stages; links of ${Number((machine.bytesPerMs / 125).toPrecision(3))} Mbit/s, ${machine.hopMs} ms one way`,
+  ]
+}
+
+function table({ candidates }: Plan, top: number): string[] {
+  const hasJitter = candidates[0]?.p90Ms !== undefined
+  const rows = candidates.slice(0, top).map(one => {
+    const most = one.memory.reduce((a, b) => (b.total > a.total ? b : a))
+    return [
+      one.cap === undefined ? one.name : `${one.name} (cap ${one.cap})`,
+      changesOf(one),
+      one.stageUnits.join(' '),
+      formatMs(one.stepMs),
+      ...(hasJitter ? [formatMs(one.p90Ms ?? 0)] : []),
+      `${(100 * one.bubble).toFixed(1)} %`,
+      formatBytes(one.peakBytes),
+      formatBytes(most.activations),
+      formatBytes(most.messages),
+      formatBytes(most.state),
+    ]
+  })
+  const titles = ['schedule', 'with', 'units of each stage', 'step', ...(hasJitter ? ['p90'] : []), 'idle']
+  return columnsOf([[...titles, 'memory', 'activations', 'messages', 'state'], ...rows])
+}
+
+function changesOf({ recompute, offload, slices }: Candidate): string {
+  const changes = [
+    ...(slices > 1 ? [`${slices} slices`] : []),
+    ...(recompute ? ['recompute'] : []),
+    ...(offload ? ['offload'] : []),
+  ]
+  return changes.join(', ') || '–'
+}
+
+/** What was left out and why, and what to write into the job. */
+function ending({ candidates, tooLarge, refused }: Plan, best: Candidate | undefined, top: number): string[] {
+  const more = candidates.length - top
+  const nearest = tooLarge[0]
+  const reasons = new Map<string, string[]>()
+  for (const { name, chunks, reason } of refused) {
+    const label = chunks > 1 ? `${name}×${chunks}` : name
+    reasons.set(reason, [...(reasons.get(reason) ?? []), label])
+  }
+  return [
+    ...(more > 0 ? [`… and ${more} more that fit (--top ${candidates.length})`] : []),
+    '',
+    ...(nearest === undefined
+      ? []
+      : [`${tooLarge.length} need more memory, from ${formatBytes(nearest.peakBytes)} (${nearest.name})`]),
+    ...[...reasons].map(([reason, names]) => `not there: ${[...new Set(names)].join(', ')}: ${reason}`),
+    ...(best === undefined ? [] : ['', `for the job: schedule: ${JSON.stringify(scheduleKey(best))}`]),
+  ]
+}
+
+/** A job names a rule; the automatic schedule is searched for costs that a job does not have. */
+const canBeNamed = ({ cap }: Candidate) => cap === undefined
+
+/** The key `schedule` of a job. */
+function scheduleKey({ name, chunks, slices, recompute, offload, stageUnits }: Candidate) {
+  const starts = stageUnits
+    .slice(1)
+    .map((_, stage) => stageUnits.slice(0, stage + 1).reduce((sum, one) => sum + one, 0))
+  return {
+    name,
+    chunks,
+    ...(slices > 1 ? { slices } : {}),
+    ...(recompute ? { recompute } : {}),
+    ...(offload ? { offload } : {}),
+    cuts: starts,
+  }
+}
+
+const formatMs = (ms: number) => (ms < 100 ? `${ms.toPrecision(3)} ms` : `${Math.round(ms)} ms`)

@@ -1,0 +1,88 @@
+import fs from 'node:fs'
+import type { MachineProfile, UnitProfile } from '@skein/planner'
+import { z } from 'zod'
+import { usage } from './option-values.ts'
+
+const ms = z.number().min(0)
+const bytes = z.number().min(0)
+
+/** What `--costs` names: JSON; times in ms, of one microbatch. */
+const costsSchema = z.strictObject({
+  units: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        forward: ms,
+        inputGrad: ms,
+        weightGrad: ms,
+        backward: ms,
+        activationBytes: bytes,
+        gradientBytes: bytes.optional(),
+        boundaryBytes: bytes,
+        parameterBytes: bytes,
+      }),
+    )
+    .min(1),
+  machine: z
+    .strictObject({
+      hopMs: ms.optional(),
+      bytesPerMs: z.number().gt(0).optional(),
+      messageMs: ms.optional(),
+      messageMsPerByte: ms.optional(),
+      dispatchMs: ms.optional(),
+      copyBytesPerMs: z.number().gt(0).optional(),
+    })
+    .default({}),
+})
+
+export interface MeasuredCosts {
+  readonly units: readonly UnitProfile[]
+  readonly machine: MachineProfile
+}
+
+/**
+ * Of links and messages where nothing was measured: 10 Gbit/s and 0.1 ms one way, and what a message took of the device thread on
+ * the machine of the benches: a tenth of a millisecond, and a copy of its bytes at 5 GB/s.
+ */
+export const usualMachine: MachineProfile = {
+  hopMs: 0.1,
+  bytesPerMs: 1.25e6,
+  messageMs: 0.1,
+  messageMsPerByte: 1 / 5e6,
+  dispatchMs: 0,
+}
+
+const shape =
+  'pass { units: [{ name, forward, inputGrad, weightGrad, backward, activationBytes, boundaryBytes, parameterBytes }, …], machine: { hopMs, bytesPerMs, messageMs, … } }'
+
+/** @throws SKEIN_CLI_USAGE that names the file and what is wrong in it */
+export function readCosts(file: string): MeasuredCosts {
+  const what = `--costs is ${file}`
+  let value: unknown
+  try {
+    value = JSON.parse(fs.readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw usage(
+      `${what}, which cannot be read as JSON: ${error instanceof Error ? error.message : String(error)}`,
+      shape,
+    )
+  }
+  const result = costsSchema.safeParse(value)
+  if (!result.success) {
+    const problems = result.error.issues.map(issue => `${issue.path.map(String).join('.')}: ${issue.message}`)
+    throw usage(`${what}, which has other fields than costs have: ${problems.slice(0, 5).join('; ')}`, shape)
+  }
+  const { units, machine } = result.data
+  return {
+    units: units.map(({ gradientBytes, ...unit }) => ({
+      ...unit,
+      ...(gradientBytes === undefined ? {} : { gradientBytes }),
+    })),
+    machine: withDefined(machine),
+  }
+}
+
+function withDefined(machine: { readonly [Key in keyof MachineProfile]?: MachineProfile[Key] | undefined }) {
+  const given = Object.entries(machine).filter(([, value]) => value !== undefined)
+  return { ...usualMachine, ...Object.fromEntries(given) } as MachineProfile
+}
