@@ -5,12 +5,10 @@ export { ParallelErrors } from './errors.ts'
 export { BucketReducer, type BucketReducerOptions } from './pipeline/bucket-reducer.ts'
 export { Mailbox, mailboxBytes, type MailboxOptions } from './pipeline/mailbox.ts'
 export {
-  partOf,
   partsHolding,
   type PipelineMesh,
   rankAt,
   ranksSharing,
-  replicaOf,
   stagesOfPart,
 } from './pipeline/mesh.ts'
 export { messageTag } from './pipeline/message-tag.ts'

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { seededRandom, systemClock } from '@skein/core'
+import { partOf, seededRandom, systemClock } from '@skein/core'
 import { customDataset, type Dataset, openCustomDataset } from '@skein/data'
 import { type KernelDevice, openKernelDevice } from '@skein/device'
 import { type FlatLayout, Gpt2, Gpt2Pipeline } from '@skein/model'
-import { type PipelineMesh, partOf, sharedBuckets, stagesOfPart } from '@skein/parallel'
+import { type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
 import { families, type Family, generateSchedule, type Schedule } from '@skein/schedule'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { relativeL2, temporaryFolder } from '@skein/testkit'
@@ -79,7 +79,7 @@ describe('a pipeline trains what one process trains', () => {
     const dataset = await textLike(globalBatch)
     const everyone = Array.from({ length: mesh.dp * mesh.pp }, (_, rank) => rank)
     const ranks = everyone.map(rank => {
-      const part = partOf(mesh, rank)
+      const part = partOf(rank, mesh.pp)
       const model = new Gpt2Pipeline({
         config,
         device,

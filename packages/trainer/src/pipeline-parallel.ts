@@ -1,5 +1,5 @@
 import type { Collectives, TensorRegion } from '@skein/collective'
-import { type Clock, SkeinError } from '@skein/core'
+import { type Clock, partOf, replicaOf, SkeinError } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import type { Batch, PipelineModel } from '@skein/model'
 import {
@@ -8,9 +8,7 @@ import {
   Mailbox,
   mailboxBytes,
   type PipelineMesh,
-  partOf,
   rankAt,
-  replicaOf,
   runList,
   type SharedBucket,
   sharedBuckets,
@@ -69,8 +67,8 @@ export class PipelineParallel implements Strategy {
     this.#options = options
     this.#schedule = lower(withReductions(schedule))
     this.#buckets = sharedBuckets(model, mesh, schedule)
-    this.#part = partOf(mesh, rank)
-    this.#replica = replicaOf(mesh, rank)
+    this.#part = partOf(rank, mesh.pp)
+    this.#replica = replicaOf(rank, mesh.pp)
     this.#share = batch.global / mesh.dp
     this.#mailbox = this.#mailboxFor(this.#schedule)
   }

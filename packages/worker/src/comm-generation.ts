@@ -1,19 +1,19 @@
 import { createGroup, type Group, type GroupAnswer, type GroupRequest, GroupServer } from '@skein/collective'
-import { connectGroup, EagerLoop, eagerMs } from '@skein/collective/node'
-import { type SkeinError, systemClock } from '@skein/core'
-import type { Region, Simd } from '@skein/simd'
+import { connectGroup, EagerLoop, eagerMs, type LaneAddress } from '@skein/collective/node'
+import { asSkeinError, SkeinError, systemClock } from '@skein/core'
+import type { Simd } from '@skein/simd'
 import type { Logger } from '@skein/telemetry'
 import { isSameHost, type LaneDoor, type LaneKind, type LaneServer } from '@skein/transport'
 import { BusyTime } from './busy-time.ts'
 import type { GenerationMessage } from './generation-client.ts'
-import type { CommStart } from './thread-messages.ts'
+import type { CommStart, GroupPlace, OfGroup } from './thread-messages.ts'
 
 export interface CommGenerationOptions {
   readonly message: GenerationMessage
   readonly workerId: string
   readonly memory: WebAssembly.Memory
-  /** The group's alone until `end`. */
-  readonly scratch: Region
+  /** The first is that of all members. */
+  readonly groups: readonly GroupPlace[]
   readonly simd: Simd
   readonly lanes: LaneServer
   readonly laneKind: LaneKind
@@ -23,52 +23,45 @@ export interface CommGenerationOptions {
   readonly connectMs: number
   readonly cores: number
   readonly logger: Logger
-  readonly post: (answer: GroupAnswer) => void
+  readonly post: (answer: OfGroup<GroupAnswer>) => void
   /** The lanes with this rank are lost; called once, not after `end`. */
   readonly onPeerLost: (error: SkeinError, peerRank: number) => void
 }
 
-/** One generation in the comm thread: its lanes and its group. Ended once, with all its sockets, which no later one uses. */
+interface OpenGroup {
+  readonly place: GroupPlace
+  readonly group: Group
+  readonly server: GroupServer
+  readonly door: LaneDoor
+}
+
+/** One generation in the comm thread: its groups and their lanes. Ended once, with all its sockets, which no later one uses. */
 export class CommGeneration {
   readonly number: number
   readonly #options: CommGenerationOptions
-  readonly #group: Group
-  readonly #server: GroupServer
-  readonly #door: LaneDoor
+  readonly #groups: ReadonlyMap<number, OpenGroup>
   readonly #eager: EagerLoop
   readonly #busy = new BusyTime(systemClock)
   readonly #ending = new AbortController()
   #bytesTaken = 0
   #opsEntered = 0
 
-  /** Opens the door for the peers that dial; call `connect` at once. */
+  /** Opens the doors for the peers that dial; call `connect` at once. */
   constructor(options: CommGenerationOptions) {
-    const { message, workerId, memory, simd, scratch, lanes, cores } = options
-    const { generation, members, laneToken } = message
+    const { message, workerId, cores } = options
+    const { generation, members } = message
     const me = members.find(member => member.workerId === workerId)
     if (me === undefined) throw new Error(`worker ${workerId} is not in generation ${generation}`)
     this.number = generation
     this.#options = options
-    const worldSize = members.length
-    this.#group = createGroup({
-      rank: me.rank,
-      worldSize,
-      generation,
-      memory,
-      simd,
-      scratch,
-      clock: systemClock,
-      onFailure: (error, peer) => options.onPeerLost(error, peer),
-    })
-    this.#server = new GroupServer(this.#group, answer => this.#answer(answer))
+    this.#groups = new Map(options.groups.map(place => [place.number, this.#open(place, me.rank)]))
     const onHost = members.filter(member => member.lane.host === me.lane.host).length
     this.#eager = new EagerLoop(eagerMs(onHost, cores))
-    this.#door = lanes.open({ generation, rank: me.rank, worldSize, token: laneToken })
   }
 
-  /** The last ops, those that were ended by a failure too. */
+  /** The last ops of all members, those that were ended by a failure too. */
   flightReport(): ReturnType<Group['flightReport']> {
-    return this.#group.flightReport()
+    return this.#groups.get(0)?.group.flightReport() ?? []
   }
 
   /** Whether a collective is under way. */
@@ -81,39 +74,27 @@ export class CommGeneration {
     return this.#opsEntered
   }
 
-  /** Dials a lane from every peer (the receiver dials) and waits for theirs. @throws SKEIN_COLLECTIVE_UNREACHABLE */
+  /** In each group, dials a lane from every peer (the receiver dials) and waits for theirs. @throws SKEIN_COLLECTIVE_UNREACHABLE */
   async connect(): Promise<void> {
-    const { message, workerId, laneKind, tls, checksums, connectMs, logger } = this.#options
-    const { generation, members, laneToken } = message
-    const own = members.find(member => member.workerId === workerId)?.lane.local?.hostId
-    await connectGroup(this.#group, {
-      door: this.#door,
-      addresses: members.map(({ lane: { host, port, local } }) => ({
-        host,
-        port,
-        ...(local !== undefined && isSameHost(local.hostId, own) ? { path: local.path } : {}),
-      })),
-      token: laneToken,
-      kind: laneKind,
-      ...(tls === undefined ? {} : { tls }),
-      ...(checksums ? { checksums } : {}),
-      timeoutMs: connectMs,
-      signal: this.#ending.signal,
-    })
-    logger.info({ generation, rank: this.#group.rank, worldSize: members.length }, 'generation.connected')
+    const { generation, members } = this.#options.message
+    await Promise.all(Array.from(this.#groups.values(), open => this.#connect(open)))
+    const groups = this.#groups.size
+    this.#options.logger.info({ generation, worldSize: members.length, groups }, 'generation.connected')
   }
 
-  serve(request: GroupRequest): void {
+  serve({ group, ...request }: OfGroup<GroupRequest>): void {
     if (request.type === 'op') {
       this.#busy.enter()
       this.#opsEntered++
     }
-    this.#eager.during(this.#server.receive(request))
+    const open = this.#groups.get(group)
+    if (open === undefined) throw new Error(`generation ${this.number} has no group ${group}`)
+    this.#eager.during(open.server.receive(request))
   }
 
   /** Time in collectives and bytes sent since the last call. */
   takeCosts(): { readonly commMs: number; readonly bytesSent: number } {
-    const { bytesSent } = this.#group
+    const bytesSent = Array.from(this.#groups.values()).reduce((sum, { group }) => sum + group.bytesSent, 0)
     const sent = bytesSent - this.#bytesTaken
     this.#bytesTaken = bytesSent
     return { commMs: this.#busy.take(), bytesSent: sent }
@@ -123,17 +104,70 @@ export class CommGeneration {
   end(error: SkeinError): void {
     if (this.#ending.signal.aborted) return
     this.#ending.abort(error)
-    this.#group.abort(error)
-    this.#group.close()
-    this.#door.close()
+    for (const { group, door } of this.#groups.values()) {
+      group.abort(error)
+      group.close()
+      door.close()
+    }
   }
 
-  #answer(answer: GroupAnswer): void {
+  #open(place: GroupPlace, rankOfAll: number): OpenGroup {
+    const { message, memory, simd, lanes } = this.#options
+    const { generation, laneToken: token } = message
+    const at = { rank: place.ranks.indexOf(rankOfAll), worldSize: place.ranks.length, generation }
+    const group = createGroup({
+      ...at,
+      memory,
+      simd,
+      scratch: place.scratch,
+      clock: systemClock,
+      onFailure: (error, peer) => this.#options.onPeerLost(error, place.ranks[peer] as number),
+    })
+    const server = new GroupServer(group, answer => this.#answer(place.number, answer))
+    return { place, group, server, door: lanes.open({ ...at, group: place.number, token }) }
+  }
+
+  async #connect({ place, group, door }: OpenGroup): Promise<void> {
+    const { message, workerId, laneKind, tls, checksums, connectMs } = this.#options
+    const { members, laneToken } = message
+    const own = members.find(member => member.workerId === workerId)?.lane.local?.hostId
+    try {
+      await connectGroup(group, {
+        door,
+        addresses: place.ranks.map(rank => addressOf(members[rank] as GenerationMember, own)),
+        token: laneToken,
+        groupNumber: place.number,
+        kind: laneKind,
+        ...(tls === undefined ? {} : { tls }),
+        ...(checksums ? { checksums } : {}),
+        timeoutMs: connectMs,
+        signal: this.#ending.signal,
+      })
+    } catch (thrown) {
+      throw inWorld(asSkeinError(thrown), place.ranks)
+    }
+  }
+
+  #answer(group: number, answer: GroupAnswer): void {
     this.#busy.leave()
     if (answer.type === 'op-done') {
       const { opSeq, kind: op, elems, durMs, waitMs, bytesSent: bytes } = answer.result
-      this.#options.logger.debug({ opSeq, op, elems, durMs, waitMs, bytes }, 'op.done')
+      this.#options.logger.debug({ group, opSeq, op, elems, durMs, waitMs, bytes }, 'op.done')
     }
-    this.#options.post(answer)
+    this.#options.post({ ...answer, group })
   }
+}
+
+type GenerationMember = GenerationMessage['members'][number]
+
+/** A Unix socket where the other one is on this host. */
+function addressOf({ lane: { host, port, local } }: GenerationMember, own: string | undefined): LaneAddress {
+  return { host, port, ...(local !== undefined && isSameHost(local.hostId, own) ? { path: local.path } : {}) }
+}
+
+/** The error of a group with the peer's rank among all members. */
+function inWorld(error: SkeinError, ranks: readonly number[]): SkeinError {
+  const { peer } = error.details
+  if (typeof peer !== 'number') return error
+  return SkeinError.fromJSON({ ...error.toJSON(), details: { ...error.details, peer: ranks[peer] } })
 }

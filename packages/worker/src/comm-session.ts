@@ -21,7 +21,7 @@ import { CommGeneration } from './comm-generation.ts'
 import { WorkerErrors } from './errors.ts'
 import type { GenerationMessage } from './generation-client.ts'
 import { joinCoordinator } from './join-coordinator.ts'
-import type { CommStart, ToComm, ToDevice } from './thread-messages.ts'
+import type { CommStart, OfGroup, ToComm, ToDevice } from './thread-messages.ts'
 
 type VoteRequest = Extract<ToComm, { type: 'vote' }>
 type Loaded = Extract<ToComm, { type: 'loaded' }>
@@ -65,6 +65,7 @@ export class CommSession {
   #generation: CommGeneration | undefined
   readonly #catchUp: CatchUp
   #restoring: AbortController | undefined
+  /** Of the device thread; another one where this worker has taken another part. */
   #memory: WebAssembly.Memory | undefined
   #simd: Simd | undefined
   /** What the device thread could go on from, the newest first. */
@@ -346,21 +347,21 @@ export class CommSession {
     this.#post({ type: 'over', generation: message.generation, error: error.toJSON() })
   }
 
-  #connect({ generation, memory, scratch }: Extract<ToComm, { type: 'connect' }>): void {
+  #connect({ generation, memory, groups }: Extract<ToComm, { type: 'connect' }>): void {
     const message = this.#message
     const lanes = this.#lanes
     // It may be over before the device thread has heard so.
     if (message?.generation !== generation || lanes === undefined) return
-    // Another part of the model lies in another memory.
-    if (this.#memory !== memory) this.#simd = createSimd(memory)
-    this.#memory = memory
-    const simd = this.#simd ?? createSimd(memory)
+    if (this.#memory !== memory) {
+      this.#memory = memory
+      this.#simd = createSimd(memory)
+    }
     const current = new CommGeneration({
       message,
       workerId: this.#start.workerId,
       memory,
-      scratch,
-      simd,
+      groups,
+      simd: this.#simd as Simd,
       lanes,
       laneKind: this.#start.laneKind,
       tls: this.#start.tls,
@@ -413,13 +414,13 @@ export class CommSession {
     this.#endGeneration(error)
   }
 
-  #serve(request: GroupRequest): void {
+  #serve(request: OfGroup<GroupRequest>): void {
     if (request.type === 'op') this.#progress++
     // Without a generation the op's promise has been rejected, or is about to be.
     this.#generation?.serve(request)
   }
 
-  #answer(generation: CommGeneration, answer: GroupAnswer): void {
+  #answer(generation: CommGeneration, answer: OfGroup<GroupAnswer>): void {
     if (generation === this.#generation) this.#post(answer)
   }
 

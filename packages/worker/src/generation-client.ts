@@ -3,7 +3,7 @@ import { RemoteGroup, type TensorRegion } from '@skein/collective'
 import type { Region } from '@skein/simd'
 import { type EvaluationReport, type Peers, shareOf, type StepReport } from '@skein/trainer'
 import type { CoordinatorMessage } from '@skein/wire'
-import type { ToComm, ToDevice } from './thread-messages.ts'
+import type { GroupPlace, ToComm, ToDevice } from './thread-messages.ts'
 
 export type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
 
@@ -24,7 +24,7 @@ export class GenerationClient implements Peers {
   readonly generation: number
   readonly #post: (message: ToComm) => void
   readonly #atPiece: () => number
-  readonly #group: RemoteGroup
+  readonly #groups = new Map<number, RemoteGroup>()
   readonly #connected = deferred<void>()
   readonly #restored = deferred<void>()
   readonly #started = deferred<void>()
@@ -53,7 +53,7 @@ export class GenerationClient implements Peers {
     this.#post = post
     this.#atPiece = atPiece
     this.#committedStep = startStep
-    this.#group = new RemoteGroup({ rank: this.rank, worldSize: this.worldSize }, post)
+    this.#addGroup(0, this.rank, this.worldSize)
     // A failure may come while nobody waits: these promises must not count as unhandled then.
     for (const { promise } of [this.#connected, this.#restored, this.#started, this.#over])
       promise.catch(() => undefined)
@@ -64,10 +64,22 @@ export class GenerationClient implements Peers {
     return this.#over.promise
   }
 
-  /** Opens the lanes; the group may use `scratch` until the generation is over. */
-  async connect(memory: WebAssembly.Memory, scratch: Region): Promise<void> {
-    this.#post({ type: 'connect', generation: this.generation, memory, scratch })
+  /** Opens the lanes of these groups, the first of which is that of all members; they may use their scratch until the generation is over. */
+  async connect(memory: WebAssembly.Memory, groups: readonly GroupPlace[]): Promise<void> {
+    for (const { number, ranks } of groups) {
+      if (number > 0) this.#addGroup(number, ranks.indexOf(this.rank), ranks.length)
+    }
+    this.#post({ type: 'connect', generation: this.generation, memory, groups })
     await this.#connected.promise
+  }
+
+  /** That of all members is 0; others are there from `connect` on. */
+  get groups(): ReadonlyMap<number, RemoteGroup> {
+    return this.#groups
+  }
+
+  get world(): RemoteGroup {
+    return this.#groups.get(0) as RemoteGroup
   }
 
   /** Gets the state after `step` from those who hold it into one of the slots, which nobody else touches meanwhile. */
@@ -98,11 +110,11 @@ export class GenerationClient implements Peers {
   }
 
   allReduce(region: Region) {
-    return this.#group.allReduce(float32Of(region))
+    return this.world.allReduce(float32Of(region))
   }
 
   broadcast(region: Region, root: number) {
-    return this.#group.broadcast(float32Of(region), root)
+    return this.world.broadcast(float32Of(region), root)
   }
 
   vote(report: StepReport): void {
@@ -137,7 +149,7 @@ export class GenerationClient implements Peers {
   receive(message: Extract<ToDevice, { type: 'connected' | 'restored' | 'op-done' | 'op-failed' }>): void {
     if (message.type === 'connected') this.#connected.resolve()
     else if (message.type === 'restored') this.#restored.resolve()
-    else this.#group.receive(message)
+    else this.#groups.get(message.group)?.receive(message)
   }
 
   hear(message: WithinGeneration): void {
@@ -173,9 +185,15 @@ export class GenerationClient implements Peers {
     this.#connected.reject(error)
     this.#restored.reject(error)
     this.#started.reject(error)
-    this.#group.fail(error)
+    for (const group of this.#groups.values()) group.fail(error)
     for (const commit of this.#commits.values()) commit.reject(error)
     this.#commits.clear()
+  }
+
+  #addGroup(number: number, rank: number, worldSize: number): void {
+    const group = new RemoteGroup({ rank, worldSize }, request => this.#post({ ...request, group: number }))
+    this.#groups.set(number, group)
+    if (this.#failure !== undefined) group.fail(this.#failure)
   }
 }
 

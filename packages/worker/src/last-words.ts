@@ -1,16 +1,17 @@
 import { type Dataset, decodeTokens } from '@skein/data'
 import type { ResolvedJob } from '@skein/job'
-import { generate } from '@skein/model'
+import { generate, type Gpt2 } from '@skein/model'
 import { evaluationSamples } from '@skein/trainer'
-import type { OpenedModel } from './open-model.ts'
 
 const sampleTokens = 96
 
-/** What rank 0 adds to its last report: a baseline on the same held-out samples, and a text that the model makes up. */
+/**
+ * What rank 0 adds to its last report: a baseline on the same held-out samples, and, where it has the whole model, a text that this makes up.
+ */
 export function lastWords(
   job: ResolvedJob,
   dataset: Dataset,
-  { gpt2 }: OpenedModel,
+  gpt2: Gpt2 | undefined,
   params: Float32Array,
 ): { readonly baselineLoss?: number; readonly sampleText?: string } {
   const held = evaluationSamples(job.eval.samples, dataset.numValSamples, job.batch.micro)

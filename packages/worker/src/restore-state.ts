@@ -15,7 +15,7 @@ export async function restoreState(parts: {
   readonly peers: GenerationClient
   /** Settles when the lanes are open. */
   readonly connected: Promise<void>
-  readonly model: TrainableModel
+  readonly model: Pick<TrainableModel, 'initialise' | 'initialIsRandom'>
   readonly state: TrainingState
   readonly simd: Simd
   readonly seed: number

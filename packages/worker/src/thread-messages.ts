@@ -6,14 +6,27 @@ import type { StepReport } from '@skein/trainer'
 import type { TlsIdentity } from '@skein/transport'
 import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 
+/** A group of ranks of a generation. */
+export interface GroupPlace {
+  /** Within the generation; 0: all members. */
+  readonly number: number
+  /** Of the generation, in the order of their rank in the group. */
+  readonly ranks: readonly number[]
+  /** Where its collectives may receive into, apart from the regions they are given; the group's alone. */
+  readonly scratch: Region
+}
+
+/** What is asked of a group, or answered by it. */
+export type OfGroup<Message> = Message & { readonly group: number }
+
 /** Device thread → comm thread. Small messages only: tensors are in the shared memory. */
 export type ToComm =
   | {
       readonly type: 'connect'
       readonly generation: number
       readonly memory: WebAssembly.Memory
-      /** Where the collectives may receive into, apart from the regions they are given. */
-      readonly scratch: Region
+      /** The first is that of all members. */
+      readonly groups: readonly GroupPlace[]
     }
   | { readonly type: 'loaded'; readonly dataFingerprint: string; readonly numParams: number }
   /** Where the training state of a part of the model lies from now on. */
@@ -24,7 +37,7 @@ export type ToComm =
   | { readonly type: 'restore'; readonly generation: number; readonly step: number }
   /** The parameters after `step` are in `params`. */
   | { readonly type: 'ready'; readonly generation: number; readonly params: Region; readonly step: number }
-  | GroupRequest
+  | OfGroup<GroupRequest>
   | { readonly type: 'vote'; readonly generation: number; readonly report: StepReport }
   | { readonly type: 'leave'; readonly reason: string }
   | { readonly type: 'tell'; readonly message: WorkerMessage }
@@ -40,7 +53,7 @@ export type ToDevice =
   | { readonly type: 'restored'; readonly generation: number }
   /** Others catch up: each update is to be recorded here from now on; undefined: no more. */
   | { readonly type: 'record'; readonly history: SharedHistory | undefined }
-  | GroupAnswer
+  | OfGroup<GroupAnswer>
   /** The generation is over before its time: a lost peer, a lost coordinator, or its word. */
   | { readonly type: 'over'; readonly generation: number; readonly error: ErrorRecord }
   /** The run cannot go on here: a refused join, a failed run, a coordinator that is not to be found any more. */

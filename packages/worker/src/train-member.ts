@@ -1,31 +1,18 @@
 import path from 'node:path'
 import { locationIn, type StoreEnvironment } from '@skein/checkpoint'
-import { scratchBytesFor } from '@skein/collective'
-import { asSkeinError, systemClock } from '@skein/core'
+import { asSkeinError, partOf, systemClock } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import type { DeviceChoice } from '@skein/device'
 import { openDataset, parseResolvedJob, type ResolvedJob } from '@skein/job'
-import { createSharedMemory, createSimd, type Region, SharedArena, type Simd } from '@skein/simd'
 import type { Logger } from '@skein/telemetry'
-import {
-  type CheckpointSink,
-  checkpointSink,
-  createTrainingState,
-  DataParallel,
-  type TrainingState,
-  type TrainOutcome,
-  trainingStateBytes,
-  trainLoop,
-} from '@skein/trainer'
+import { type CheckpointSink, checkpointSink, type TrainOutcome, trainLoop } from '@skein/trainer'
 import type { CommClient } from './comm-client.ts'
 import { createdBy } from './created-by.ts'
 import { type GenerationClient, GenerationIsOver, type GenerationMessage } from './generation-client.ts'
 import { lastWords } from './last-words.ts'
-import { openModel, type OpenedModel } from './open-model.ts'
+import { openTrainees } from './open-trainees.ts'
 import { restoreState } from './restore-state.ts'
-
-/** For collectives that need memory of their own: small ones in few rounds. */
-const poolBytes = 1 << 20
+import type { Trainee } from './trainee.ts'
 
 export interface MemberParts {
   readonly comm: CommClient
@@ -38,18 +25,18 @@ export interface MemberParts {
 }
 
 /** What stays with a worker from one generation to the next. */
-interface Trainee {
+interface Member {
   readonly comm: CommClient
   readonly job: ResolvedJob
-  readonly opened: OpenedModel
   readonly dataset: Dataset
-  readonly state: TrainingState
-  readonly simd: Simd
-  readonly memory: WebAssembly.Memory
-  readonly scratch: Region
-  readonly checkpoints: CheckpointSink
   readonly environment: StoreEnvironment
   readonly logger: Logger
+}
+
+/** What stays with it as long as it has the same part of the model. */
+interface Holding extends AsyncDisposable {
+  readonly trainee: Trainee
+  readonly checkpoints: CheckpointSink
 }
 
 /**
@@ -59,78 +46,93 @@ interface Trainee {
 export async function trainMember(
   parts: MemberParts,
 ): Promise<{ readonly lastStep: number; readonly stopped: boolean }> {
-  const { comm } = parts
+  const { comm, choice, threads, environment } = parts
   const welcome = await comm.welcome()
+  const { maxWorkers } = welcome
   const job = parseResolvedJob(welcome.job)
-  using opened = await openModel({ job, choice: parts.choice, threads: parts.threads })
-  const { model } = opened
+  using trainees = await openTrainees({ job, choice, threads, maxWorkers })
+  const { numParams } = trainees
   const dataset = await openDataset(job)
   const logger = parts.logger.child({ runId: welcome.runId })
-  logger.info({ ...dataset.describe().details, numParams: model.layout.numParams }, 'member.opened')
-  comm.loaded(dataset.fingerprint, model.layout.numParams)
+  logger.info({ ...dataset.describe().details, numParams }, 'member.opened')
+  comm.loaded(dataset.fingerprint, numParams)
 
-  // For the largest generation there may be; what is never touched is never taken from the system.
-  const scratchBytes = scratchBytesFor(welcome.maxWorkers, { poolBytes })
-  const arena = new SharedArena(createSharedMemory(trainingStateBytes(model.layout) + scratchBytes))
-  const simd = createSimd(arena.memory)
-  const state = createTrainingState(model.layout, arena)
-  comm.shareState(state.shared)
+  const member: Member = { comm, job, dataset, environment, logger }
   let generation = 0
-  await using checkpoints = checkpointSink({
+  const hold = (part: number): Holding => {
+    const trainee = trainees.open(part)
+    comm.shareState(trainee.state.shared)
+    const checkpoints = sinkFor(member, trainee, {
+      choice,
+      root: checkpointsOf(job, welcome.runDir),
+      generation: () => generation,
+    })
+    const dispose = async () => {
+      await checkpoints[Symbol.asyncDispose]()
+      trainee[Symbol.dispose]()
+    }
+    return { trainee, checkpoints, [Symbol.asyncDispose]: dispose }
+  }
+  // A whole model is the same for every rank: it is there before the first generation.
+  let holding = job.mesh.pp === 1 ? hold(0) : undefined
+  let outcome: TrainOutcome = { lastStep: 0, end: 'stopped' }
+  try {
+    for (;;) {
+      const message = await comm.nextGeneration()
+      if (message === undefined) break
+      generation = message.generation
+      const peers = comm.enter(message)
+      const part = partOf(peers.rank, job.mesh.pp)
+      if (holding?.trainee.part !== part) {
+        await holding?.[Symbol.asyncDispose]()
+        holding = hold(part)
+      }
+      try {
+        outcome = await trainGeneration(member, holding, message, peers)
+      } catch (thrown) {
+        if (!(thrown instanceof GenerationIsOver) && asSkeinError(thrown).retry !== 'next-generation') throw thrown
+        // What ended it is known to the coordinator, or comes from there.
+        const { code, message: reason } = await peers.over.catch(asSkeinError)
+        logger.warn({ generation, step: holding.trainee.state.step(), code, reason }, 'generation.over')
+      }
+    }
+    await holding?.checkpoints.flush()
+  } finally {
+    await holding?.[Symbol.asyncDispose]()
+  }
+  return { lastStep: outcome.lastStep, stopped: outcome.end !== 'finished' }
+}
+
+function sinkFor(
+  { comm, job, dataset, environment, logger }: Member,
+  { state, simd }: Trainee,
+  parts: { readonly choice: DeviceChoice; readonly root: string; readonly generation: () => number },
+) {
+  const { choice, root, generation } = parts
+  return checkpointSink({
     state,
     simd,
-    root: checkpointsOf(job, welcome.runDir),
+    root,
     keep: job.checkpoint.keep,
     shardBytes: job.checkpoint.shardMiB * 1024 * 1024,
-    environment: parts.environment,
+    environment,
     globalBatch: job.batch.global,
     facts: {
       seed: job.seed,
       get generation() {
-        return generation
+        return generation()
       },
       dataFingerprint: dataset.fingerprint,
       job,
       model: job.model,
-      createdBy: createdBy(parts.choice),
+      createdBy: createdBy(choice),
     },
-    onSaved: (step, folder) => comm.tell({ type: 'checkpointed', generation, step, path: folder }),
+    onSaved: (step, folder) => comm.tell({ type: 'checkpointed', generation: generation(), step, path: folder }),
     onFailed: (step, error) => {
       logger.error({ step, code: error.code, reason: error.message }, 'checkpoint.failed')
-      comm.tell({ type: 'checkpoint-failed', generation, step, error: error.toJSON() })
+      comm.tell({ type: 'checkpoint-failed', generation: generation(), step, error: error.toJSON() })
     },
   })
-  const scratch = arena.alloc('collective scratch', scratchBytes)
-  const trainee: Trainee = {
-    comm,
-    job,
-    opened,
-    dataset,
-    state,
-    simd,
-    memory: arena.memory,
-    scratch,
-    checkpoints,
-    environment: parts.environment,
-    logger,
-  }
-  let outcome: TrainOutcome = { lastStep: 0, end: 'stopped' }
-  for (;;) {
-    const message = await comm.nextGeneration()
-    if (message === undefined) break
-    generation = message.generation
-    const peers = comm.enter(message)
-    try {
-      outcome = await trainGeneration(trainee, message, peers)
-    } catch (thrown) {
-      if (!(thrown instanceof GenerationIsOver) && asSkeinError(thrown).retry !== 'next-generation') throw thrown
-      // What ended it is known to the coordinator, or comes from there.
-      const reason = await peers.over.catch(asSkeinError)
-      logger.warn({ generation, step: state.step(), code: reason.code, reason: reason.message }, 'generation.over')
-    }
-  }
-  await checkpoints.flush()
-  return { lastStep: outcome.lastStep, stopped: outcome.end !== 'finished' }
 }
 
 /** Where a run has its checkpoints. In a place that runs share each has its own, by the name of its folder. */
@@ -140,34 +142,24 @@ function checkpointsOf(job: ResolvedJob, runDir: string): string {
 }
 
 async function trainGeneration(
-  trainee: Trainee,
+  member: Member,
+  { trainee, checkpoints }: Holding,
   message: GenerationMessage,
   peers: GenerationClient,
 ): Promise<TrainOutcome> {
-  const { comm, job, opened, dataset, state, simd, memory, scratch, checkpoints, environment } = trainee
+  const { comm, job, dataset, environment } = member
+  const { model, state, simd, memory } = trainee
   const { rank, worldSize, generation } = peers
   const { startStep } = message
-  const log = trainee.logger.child({ generation, rank, worldSize })
-  // No more than a run of this size alone would have: algorithms are chosen by it, and the same members are to give the same bits.
-  const bytes = scratchBytesFor(worldSize, { poolBytes })
-  const connected = peers.connect(memory, { byteOffset: scratch.byteOffset, bytes })
+  const log = member.logger.child({ generation, rank, worldSize })
+  const connected = peers.connect(memory, trainee.groups(worldSize, rank))
   connected.catch(() => undefined)
-  await restoreState({ message, peers, connected, model: opened.model, state, simd, seed: job.seed, environment })
+  await restoreState({ message, peers, connected, model, state, simd, seed: job.seed, environment })
   await peers.ready(state.current().params, startStep)
   log.info({ step: startStep }, 'training.start')
-  const strategy = new DataParallel({
-    model: opened.model,
-    dataset,
-    state,
-    simd,
-    peers,
-    clock: systemClock,
-    batch: job.batch,
-    onBucket: (step, bucket, elems) => log.debug({ step, bucket, elems }, 'bucket.ready'),
-  })
   const outcome = await trainLoop({
     job,
-    strategy,
+    strategy: trainee.strategy({ peers, dataset, logger: log }),
     dataset,
     state,
     simd,
@@ -187,7 +179,7 @@ async function trainGeneration(
     generation,
     step: outcome.lastStep,
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
-    ...(rank === 0 ? lastWords(job, dataset, opened, state.params()) : {}),
+    ...(rank === 0 ? lastWords(job, dataset, trainee.gpt2, state.params()) : {}),
   })
   return outcome
 }

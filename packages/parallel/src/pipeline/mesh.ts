@@ -8,8 +8,6 @@ export interface PipelineMesh {
   readonly pp: number
 }
 
-export const replicaOf = ({ pp }: PipelineMesh, rank: number): number => Math.floor(rank / pp)
-export const partOf = ({ pp }: PipelineMesh, rank: number): number => rank % pp
 export const rankAt = ({ pp }: PipelineMesh, replica: number, part: number): number => replica * pp + part
 
 /** Parts that hold a copy of any of these stages, rising. Two where microbatches run in both directions. */

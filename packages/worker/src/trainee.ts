@@ -1,0 +1,179 @@
+import { scratchBytesFor } from '@skein/collective'
+import { asSkeinError, systemClock } from '@skein/core'
+import type { Dataset } from '@skein/data'
+import type { KernelDevice } from '@skein/device'
+import type { ResolvedJob } from '@skein/job'
+import type { Gpt2, PipelineModel, TrainableModel } from '@skein/model'
+import { type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
+import { createSharedMemory, createSimd, type Region, SharedArena, type Simd } from '@skein/simd'
+import type { Logger } from '@skein/telemetry'
+import {
+  createTrainingState,
+  DataParallel,
+  jobSchedule,
+  PipelineParallel,
+  type Strategy,
+  type TrainingState,
+  trainingStateBytes,
+} from '@skein/trainer'
+import type { GenerationClient } from './generation-client.ts'
+import type { GroupPlace } from './thread-messages.ts'
+
+/** For collectives that need memory of their own: small ones in few rounds. */
+const poolBytes = 1 << 20
+
+/** What one strategy needs of a generation. */
+export interface StrategyParts {
+  readonly peers: GenerationClient
+  readonly dataset: Dataset
+  readonly logger: Logger
+}
+
+/** What a worker trains: a model, or its part of one, and the state of that. Another part is another trainee. */
+export interface Trainee extends Disposable {
+  /** Place within a replica; 0 where the model is whole. */
+  readonly part: number
+  readonly model: Pick<TrainableModel, 'layout' | 'initialise' | 'initialIsRandom'>
+  /** The same where it is a whole GPT, for generating text. */
+  readonly gpt2: Gpt2 | undefined
+  readonly memory: WebAssembly.Memory
+  readonly state: TrainingState
+  readonly simd: Simd
+  /** The groups that the strategy needs on this rank, that of all members first. */
+  groups(worldSize: number, rank: number): readonly GroupPlace[]
+  strategy(parts: StrategyParts): Strategy
+}
+
+/** The whole model on every rank; it stays with the caller. */
+export function wholeTrainee(
+  job: ResolvedJob,
+  model: TrainableModel,
+  gpt2: Gpt2 | undefined,
+  maxWorkers: number,
+): Trainee {
+  // For the largest generation there may be; what is never touched is never taken from the system.
+  const scratchBytes = scratchBytesFor(maxWorkers, { poolBytes })
+  const arena = new SharedArena(createSharedMemory(trainingStateBytes(model.layout) + scratchBytes))
+  const simd = createSimd(arena.memory)
+  const state = createTrainingState(model.layout, arena)
+  const scratch = arena.alloc('collective scratch', scratchBytes)
+  return {
+    part: 0,
+    model,
+    gpt2,
+    memory: arena.memory,
+    state,
+    simd,
+    groups: worldSize => [groupOfAll(worldSize, scratch)],
+    strategy: ({ peers, dataset, logger }) =>
+      new DataParallel({
+        model,
+        dataset,
+        state,
+        simd,
+        peers,
+        clock: systemClock,
+        batch: job.batch,
+        onBucket: (step, bucket, elems) => logger.debug({ step, bucket, elems }, 'bucket.ready'),
+      }),
+    [Symbol.dispose]: () => undefined,
+  }
+}
+
+/** Stages of the model, as the job's schedule places them. `device` stays with the caller; the model that `open` makes is the trainee's. */
+export function partTrainee(parts: {
+  readonly job: ResolvedJob
+  readonly device: KernelDevice
+  readonly part: number
+  readonly maxWorkers: number
+  readonly open: (stages: readonly number[], numStages: number) => PipelineModel
+}): Trainee {
+  const { job, device, part, maxWorkers } = parts
+  const { pp } = job.mesh
+  const schedules = possibleSchedules(job, Math.max(1, Math.floor(maxWorkers / pp)))
+  const [placed] = schedules
+  if (placed === undefined) throw new Error(`no number of replicas suits the job ${job.name}`)
+  const model = parts.open(stagesOfPart(placed, part), placed.stages)
+  const messageBytes = Math.max(...schedules.map(one => PipelineParallel.messageBytes(one, part, model)))
+  const worldBytes = scratchBytesFor(maxWorkers, { poolBytes })
+  const sharingBytes = scratchBytesFor(Math.max(2, maxWorkers), { poolBytes })
+  const arena = new SharedArena(
+    createSharedMemory(
+      trainingStateBytes(model.layout) + messageBytes + worldBytes + maxSharingGroups * sharingBytes + 8 * 64,
+    ),
+  )
+  const simd = createSimd(arena.memory)
+  const state = createTrainingState(model.layout, arena)
+  const messages = arena.alloc('messages', messageBytes)
+  const world = arena.alloc('collective scratch', worldBytes)
+  const sharing = Array.from({ length: maxSharingGroups }, (_, i) =>
+    arena.alloc(`scratch of copies ${i}`, sharingBytes),
+  )
+  const meshOf = (worldSize: number): PipelineMesh => ({ dp: worldSize / pp, pp })
+  return {
+    part,
+    model,
+    gpt2: undefined,
+    memory: arena.memory,
+    state,
+    simd,
+    groups(worldSize) {
+      const mesh = meshOf(worldSize)
+      const byNumber = new Map<number, readonly number[]>()
+      for (const { groupNumber, ranks } of sharedBuckets(model, mesh, placed)) {
+        if (ranks.length > 1) byNumber.set(groupNumber, ranks)
+      }
+      const places = [...byNumber].map(([number, ranks], i): GroupPlace => {
+        const { byteOffset } = sharing[i] as Region
+        return { number, ranks, scratch: { byteOffset, bytes: scratchBytesFor(ranks.length, { poolBytes }) } }
+      })
+      return [groupOfAll(worldSize, world), ...places]
+    },
+    strategy({ peers, dataset, logger }) {
+      const mesh = meshOf(peers.worldSize)
+      return new PipelineParallel({
+        mesh,
+        rank: peers.rank,
+        model,
+        schedule: jobSchedule(job, mesh.dp),
+        dataset,
+        state,
+        simd,
+        world: peers.world,
+        groups: peers.groups,
+        memory: arena.memory,
+        messages,
+        clock: systemClock,
+        batch: job.batch,
+        check: () => peers.check(),
+        liveTensors: () => device.ledger().liveTensors,
+        onTimeline: (step, { ops, waitMs, peakHeldBytes }) =>
+          logger.debug({ step, ops: ops.length, waitMs, peakHeldBytes }, 'schedule.done'),
+      })
+    },
+    [Symbol.dispose]: () => model.dispose(),
+  }
+}
+
+/** Copies of stages, which all have the same ranks, and tied parameters. */
+const maxSharingGroups = 2
+
+const groupOfAll = (worldSize: number, { byteOffset }: Region): GroupPlace => ({
+  number: 0,
+  ranks: Array.from({ length: worldSize }, (_, rank) => rank),
+  // No more than a run of this size alone would have: algorithms are chosen by it, and the same members are to give the same bits.
+  scratch: { byteOffset, bytes: scratchBytesFor(worldSize, { poolBytes }) },
+})
+
+/** Those of every number of replicas that the batch can be divided among. */
+function possibleSchedules(job: ResolvedJob, maxReplicas: number) {
+  return Array.from({ length: maxReplicas }, (_, i) => i + 1).flatMap(dp => {
+    if (job.batch.global % (dp * job.batch.micro) !== 0) return []
+    try {
+      return [jobSchedule(job, dp)]
+    } catch (error) {
+      if (asSkeinError(error).code === 'SKEIN_SCHEDULE_OPTIONS') return []
+      throw error
+    }
+  })
+}
