@@ -2,9 +2,17 @@ import { createHash } from 'node:crypto'
 import { partOf, seededRandom, systemClock } from '@skein/core'
 import { customDataset, type Dataset, openCustomDataset } from '@skein/data'
 import { type KernelDevice, openKernelDevice } from '@skein/device'
-import { type FlatLayout, Gpt2, Gpt2Pipeline } from '@skein/model'
+import { type FlatLayout, Gpt2, Gpt2Pipeline, sliceLengths } from '@skein/model'
 import { type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
-import { families, type Family, generateSchedule, type Schedule } from '@skein/schedule'
+import {
+  equalCostCuts,
+  families,
+  type Family,
+  generateSchedule,
+  offloadActivations,
+  recompute,
+  type Schedule,
+} from '@skein/schedule'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { relativeL2, temporaryFolder } from '@skein/testkit'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -20,6 +28,9 @@ const steps = 10
 const micro = 2
 const seed = 11
 const update = { lr: 0.01, beta1: 0.9, beta2: 0.99, eps: 1e-6, weightDecay: 0.1, clipNorm: 0.5 }
+
+/** `SKEIN_LONG=1`: every schedule on 2, 3 and 4 parts, and not on one of these. */
+const isLong = process.env['SKEIN_LONG'] === '1'
 
 /** Loss of each step, and of an evaluation at the end; parameters by name. */
 interface Trained {
@@ -86,6 +97,7 @@ describe('a pipeline trains what one process trains', () => {
         samples: micro,
         stages: stagesOfPart(schedule, part),
         cuts: evenCuts(schedule.stages),
+        slices: sliceLengths(config.context, equalCostCuts(schedule.slices, 0.4)),
       })
       const shared = sharedBuckets(model, mesh, schedule).filter(bucket => bucket.ranks.length > 1)
       const groups = new Map<number, readonly number[]>([[0, everyone]])
@@ -153,8 +165,8 @@ describe('a pipeline trains what one process trains', () => {
   }
 
   const trainable = families.filter(({ name }) => !['pipedream', 'skippipe', 'sppo'].includes(name))
-  for (const family of trainable) {
-    for (const pp of [2, 3, 4]) {
+  for (const [index, family] of trainable.entries()) {
+    for (const pp of isLong ? [2, 3, 4] : [2 + (index % 3)]) {
       const schedule = oddly(family, pp)
       // It has one for an even number of ranks only; that it says so is tested where it is made.
       if (schedule === undefined && family.name === 'bitpipe') continue
@@ -164,6 +176,21 @@ describe('a pipeline trains what one process trains', () => {
     }
     it(`${family.name}, 2 replicas of 2 parts`, async () => {
       await expectTruth({ dp: 2, pp: 2 }, oddly(family, 2) as Schedule)
+    })
+    it(`${family.name}, 4 parts, half of the activations dropped and half away meanwhile`, async () => {
+      await expectTruth({ dp: 1, pp: 4 }, halfAndHalf(oddly(family, 4) as Schedule))
+    })
+  }
+
+  for (const slices of [2, 3]) {
+    for (const pp of isLong ? [2, 3, 4] : [slices + 1]) {
+      it(`sppo, ${pp} parts and ${slices} slices of unequal length`, async () => {
+        await expectTruth({ dp: 1, pp }, generateSchedule('sppo', { ranks: pp, microbatches: 5, slices }))
+      })
+    }
+    it(`sppo, 2 replicas of 2 parts and ${slices} slices, half dropped and half away meanwhile`, async () => {
+      const schedule = halfAndHalf(generateSchedule('sppo', { ranks: 2, microbatches: 5, slices }))
+      await expectTruth({ dp: 2, pp: 2 }, schedule)
     })
   }
 
@@ -182,6 +209,15 @@ function oddly({ name }: Family, ranks: number): Schedule | undefined {
     }
   }
   return undefined
+}
+
+/** Even stages make their activations again, those of odd ones wait on the host. */
+function halfAndHalf(schedule: Schedule): Schedule {
+  const even = Array.from({ length: schedule.stages }, (_, stage) => stage).filter(stage => stage % 2 === 0)
+  const costs = { forward: 1, inputGrad: 1, weightGrad: 1, copy: 0.05 }
+  const away = offloadActivations(recompute(schedule, new Set(even)), costs, { which: ({ stage }) => stage % 2 === 1 })
+  expect(away.ops.flat().some(({ op }) => op === 'offload')).toBe(true)
+  return away
 }
 
 /** Units of each stage, the longer ones in the middle. */
