@@ -369,23 +369,31 @@ function buildProgram(outcome: Outcome): Command {
     })
 
   const schedules = command('schedule', 'look at the pipeline schedules')
-  const schedule = (name: string, description: string) =>
+  const sized = (name: string, description: string) =>
     schedules
       .command(name)
       .description(description)
       .exitOverride()
       .showSuggestionAfterError(false)
-      .argument('<name>', 'such as 1f1b, zb-v; docs/schedules.md has them all')
       .requiredOption('--stages <p>', 'ranks in the pipeline', wholeNumber('--stages', 1, 64))
       .requiredOption('--microbatches <m>', 'microbatches of a step', wholeNumber('--microbatches', 1, 1024))
-      .option('--chunks <v>', 'stages on each rank (default: what the rule has)', wholeNumber('--chunks', 1, 64))
-      .option('--slices <k>', 'pieces of the sequence, for the rules that cut it', wholeNumber('--slices', 1, 64))
       .option('--cap <n>', 'most activations a rank may hold, for the rules that take it', positiveNumber('--cap'))
       .option(
         '--costs <f,b,w,comm,copy>',
         'times of the three passes, of a hop and of a copy to the host (default: 1,1,1,0,0)',
         passCosts('--costs'),
       )
+  sized('compare', 'every schedule for such numbers, the quickest first, and why some are not there')
+    .addOption(jsonOption())
+    .action(async options => {
+      const { compare } = await import('./commands/schedule.ts')
+      outcome.status = compare(options)
+    })
+  const schedule = (name: string, description: string) =>
+    sized(name, description)
+      .argument('<name>', 'such as 1f1b, zb-v; docs/schedules.md has them all')
+      .option('--chunks <v>', 'stages on each rank (default: what the rule has)', wholeNumber('--chunks', 1, 64))
+      .option('--slices <k>', 'pieces of the sequence, for the rules that cut it', wholeNumber('--slices', 1, 64))
       .option('--with <list>', 'changed by 2bp, recompute, offload, sharded, validated', nameList('--with'))
   schedule('draw', 'a picture of a schedule: a rank a line, time to the right')
     .option('--svg', 'the picture as SVG', false)

@@ -16,8 +16,11 @@ import { shardWeights } from './weights.ts'
 const ranks = 4
 const microbatches = 8
 
-/** docs/schedules.md: every schedule with its paper's figures beside what the simulator finds, and its picture. */
-export function schedulesPage(): string {
+/**
+ * docs/schedules.md: every schedule with its paper's figures beside what the simulator finds, what the bench measured of it, if it has
+ * been run (by name, the time of an executed step over the simulated one), and its picture.
+ */
+export function schedulesPage(measured: ReadonlyMap<string, number> = new Map()): string {
   return [
     '# Schedules',
     '',
@@ -26,11 +29,12 @@ export function schedulesPage(): string {
     `All figures for ${ranks} ranks and ${microbatches} microbatches, every pass one unit, messages free. T is the work of a microbatch on a rank (3 units), p the ranks,`,
     'm the microbatches, v the stages of a rank. **Extra** is the time of a step beyond m·T, once simulated with a barrier at its end and once among many steps without one;',
     '**idle** the part of all devices’ time. **Held** are activations, in microbatches on the stages of one rank. **Messages** are activations and gradients of all ranks. **=** where a closed form is held against',
-    'the simulator for 1 to 8 ranks, 1 to 32 microbatches and random costs, and equals it; **–** where there is none for these sizes. What runs on real devices is not in here.',
+    'the simulator for 1 to 8 ranks, 1 to 32 microbatches and random costs, and equals it; **–** where there is none for these sizes. **Executed** is the time of a step run by processes over',
+    'sockets, with stages that take 20 ms a pass and messages of 128 KiB, over the time simulated with messages free (`npm run bench -- pipeline`); – where it was not run.',
     '',
-    '| schedule | v | bubble, paper | extra | steady extra | idle | held, paper | held by rank | messages |',
-    '|---|---|---|---|---|---|---|---|---|',
-    ...families.map(row),
+    '| schedule | v | bubble, paper | extra | steady extra | idle | held, paper | held by rank | messages | executed |',
+    '|---|---|---|---|---|---|---|---|---|---|',
+    ...families.map(family => row(family, measured.get(family.name))),
     '',
     ...changesTable(),
     '',
@@ -40,7 +44,7 @@ export function schedulesPage(): string {
   ].join('\n')
 }
 
-function row(family: Family): string {
+function row(family: Family, ratio: number | undefined): string {
   const sizes = sizesOf(family, { ranks, microbatches })
   const schedule = family.generate(sizes)
   const { makespan, syncBubble, peakActivations } = simulate(schedule, unitCosts)
@@ -61,6 +65,7 @@ function row(family: Family): string {
     paperSays.peak,
     `${peakActivations.map(figure).join(' ')} ${mark(hasPeak)}`,
     `${sent} ${mark(forms.messages(sizes))}`,
+    ratio === undefined ? '–' : ratio.toFixed(3),
   ]
   return `| ${cells.join(' | ')} |`
 }

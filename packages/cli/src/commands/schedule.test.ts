@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { scheduleNames } from '@skein/schedule'
 import { runCommandLine } from '../program.ts'
 
 let out = ''
@@ -59,6 +60,23 @@ test('prints them in words without --json', async () => {
     'rank 0: recvGradient0.0<1 F0.0 sendActivation0.0>1 BW0.0 update',
     'rank 1: recvActivation1.0<0 F1.0 BW1.0 sendGradient1.0>0 update',
   ])
+})
+
+test('compares all that there are for such numbers, the quickest first, and says why others are not there', async () => {
+  expect(await schedule('compare', '--stages', '4', '--microbatches', '6')).toBe(0)
+  const lines = out.trimEnd().split('\n')
+  expect(lines[0]).toMatch(/^schedule +stages a rank +time +without barrier +idle +held at most +messages$/u)
+  const oneFOneB = lines.find(line => line.startsWith('1f1b'))
+  expect(oneFOneB?.split(/ {2,}/u)).toEqual(['1f1b', '1', '27', '27', '33.3 %', '4', '36'])
+  expect(lines).toContain('not there: zb-v: pass at least 7 microbatches')
+  out = ''
+  expect(await schedule('compare', '--stages', '4', '--microbatches', '8', '--costs', '1,1.3,0.7,0.2', '--json')).toBe(
+    0,
+  )
+  const { schedules } = JSON.parse(out) as { schedules: { schedule: string; makespan: number }[] }
+  const times = schedules.map(({ makespan }) => makespan)
+  expect(times).toEqual(times.toSorted((a, b) => a - b))
+  expect(schedules.map(one => one.schedule).sort()).toEqual([...scheduleNames].sort())
 })
 
 test('gives its times as a trace', async () => {

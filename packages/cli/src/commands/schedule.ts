@@ -1,17 +1,22 @@
+import { SkeinError } from '@skein/core'
 import {
   assertValidSchedule,
   chunkOf,
   type Costs,
   drawSchedule,
   drawScheduleSvg,
+  families,
   generateSchedule,
   lower,
+  messagesBetween,
   offloadActivations,
   recompute,
   type Schedule,
+  ScheduleErrors,
   type ScheduleOp,
   shardWeights,
   simulate,
+  steadyPeriod,
   summaryOf,
   traceOf,
   unitCosts,
@@ -19,6 +24,7 @@ import {
   withWeightGradsLast,
 } from '@skein/schedule'
 import { usage } from '../option-values.ts'
+import { columnsOf } from '../view/columns.ts'
 
 export interface ScheduleCommandOptions {
   readonly name: string
@@ -113,6 +119,73 @@ export function trace(options: ScheduleCommandOptions): number {
   const { ops } = simulate(schedule, options.costs ?? unitCosts)
   process.stdout.write(`${JSON.stringify(traceOf(schedule, [{ name: 'simulated', ops }]))}\n`)
   return 0
+}
+
+/** `skein schedule compare`: every schedule for such sizes, the quickest first; and why some are not there. */
+export function compare(
+  options: Omit<ScheduleCommandOptions, 'name' | 'chunks' | 'slices' | 'with'> & { readonly json: boolean },
+): number {
+  const { stages, microbatches, costs = unitCosts, cap, json } = options
+  const sizes = { ranks: stages, microbatches, costs, ...(cap === undefined ? {} : { cap }) }
+  const rows: Compared[] = []
+  const refused: { readonly name: string; readonly reason: string }[] = []
+  for (const { name } of families) {
+    try {
+      rows.push(comparedOf(generateSchedule(name, sizes), costs))
+    } catch (error) {
+      if (!(error instanceof SkeinError && error.code === ScheduleErrors.OPTIONS.code)) throw error
+      refused.push({ name, reason: error.todo })
+    }
+  }
+  rows.sort((a, b) => a.makespan - b.makespan || a.peakActivations - b.peakActivations)
+  if (json) {
+    process.stdout.write(`${JSON.stringify({ ranks: stages, microbatches, costs, schedules: rows, refused })}\n`)
+    return 0
+  }
+  const figure = (value: number) => String(Number(value.toPrecision(5)))
+  const lines = [
+    ...columnsOf([
+      ['schedule', 'stages a rank', 'time', 'without barrier', 'idle', 'held at most', 'messages'],
+      ...rows.map(row => [
+        row.schedule,
+        String(row.chunks),
+        figure(row.makespan),
+        figure(row.steadyPeriod),
+        `${(100 * row.bubble).toFixed(1)} %`,
+        figure(row.peakActivations),
+        String(row.messages),
+      ]),
+    ]),
+    ...(refused.length === 0 ? [] : ['']),
+    ...refused.map(({ name, reason }) => `not there: ${name}: ${reason}`),
+  ]
+  process.stdout.write(`${lines.join('\n')}\n`)
+  return 0
+}
+
+interface Compared {
+  readonly schedule: string
+  readonly chunks: number
+  readonly makespan: number
+  /** Of a step among many without a barrier between them. */
+  readonly steadyPeriod: number
+  readonly bubble: number
+  readonly peakActivations: number
+  readonly messages: number
+}
+
+function comparedOf(schedule: Schedule, costs: Costs): Compared {
+  const { makespan, syncBubble, peakActivations } = simulate(schedule, costs)
+  const sent = messagesBetween(schedule).flat()
+  return {
+    schedule: schedule.name,
+    chunks: schedule.stages / schedule.ranks,
+    makespan,
+    steadyPeriod: steadyPeriod(schedule, costs),
+    bubble: syncBubble,
+    peakActivations: Math.max(...peakActivations),
+    messages: sent.reduce((sum, count) => sum + count, 0),
+  }
 }
 
 function withChunk(schedule: Schedule, op: ScheduleOp): ScheduleOp & { readonly chunk?: number } {
