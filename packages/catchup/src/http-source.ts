@@ -40,6 +40,8 @@ export class HttpSource implements StateSource {
   readonly #asker = newAsker()
   #number = 0
   #bytesReceived = 0
+  #numHeard = 0
+  #trouble: SkeinError | undefined
 
   constructor(options: HttpSourceOptions) {
     this.name = options.name
@@ -54,11 +56,20 @@ export class HttpSource implements StateSource {
     return this.#bytesReceived
   }
 
+  /** Grows with every sign that state can be had here: an answer, or a part of one. */
+  get numHeard(): number {
+    return this.#numHeard
+  }
+
+  /** Why the last request failed; undefined after one that did not. */
+  get trouble(): SkeinError | undefined {
+    return this.#trouble
+  }
+
   async standing(have: number | undefined, signal: AbortSignal): Promise<Standing> {
     const request: StateRequest = { generation: this.#options.generation, chunk: undefined, have }
-    const { headers } = await this.#get(request, 0, signal, ({ headers: h }) =>
-      [h[names.step], h[names.digest]].join(' '),
-    )
+    const said = ({ headers: h }: Answer) => [h[names.step], h[names.digest]].join(' ')
+    const { headers } = await this.#noting(this.#get(request, 0, signal, said))
     const step = numberIn(headers[names.step])
     const digest = headers[names.digest]
     if (step === undefined || typeof digest !== 'string') throw this.#bad('without step or digest')
@@ -67,9 +78,9 @@ export class HttpSource implements StateSource {
 
   async chunk({ index, elems }: Chunk, have: number | undefined, signal: AbortSignal): Promise<ChunkAnswer> {
     const request: StateRequest = { generation: this.#options.generation, chunk: index, have }
-    const { headers, body } = await this.#get(request, 3 * elems * 4, signal, ({ headers: h, hash }) =>
-      [h[names.kind], h[names.step], hash, h[names.options] ?? ''].join(' '),
-    )
+    const said = ({ headers: h, hash }: Answer) =>
+      [h[names.kind], h[names.step], hash, h[names.options] ?? ''].join(' ')
+    const { headers, body } = await this.#noting(this.#get(request, 3 * elems * 4, signal, said))
     const step = numberIn(headers[names.step])
     const values = new Float32Array(body.buffer, body.byteOffset, body.byteLength / 4)
     if (headers[names.kind] === 'state' && step !== undefined && values.length === 3 * elems)
@@ -82,6 +93,19 @@ export class HttpSource implements StateSource {
 
   close(): void {
     this.#agent.destroy()
+  }
+
+  /** How a request ended. */
+  async #noting(asked: Promise<Answer>): Promise<Answer> {
+    try {
+      const answer = await asked
+      this.#numHeard++
+      this.#trouble = undefined
+      return answer
+    } catch (thrown) {
+      if (thrown instanceof SkeinError) this.#trouble = thrown
+      throw thrown
+    }
   }
 
   /** `said`: what the peer vouches for, of which its own hash of the body is a part. */
@@ -148,6 +172,7 @@ export class HttpSource implements StateSource {
         body.set(part, filled)
         sum.update(part)
         filled += part.length
+        this.#numHeard++
       }
     } catch (cause) {
       throw this.#unreachable(cause)

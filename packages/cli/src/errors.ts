@@ -37,6 +37,11 @@ export const CliErrors = {
     retry: 'never',
     meaning: 'The run was stopped before it could write its last checkpoint.',
   },
+  RUN_OVER: {
+    code: 'SKEIN_CLI_RUN_OVER',
+    retry: 'never',
+    meaning: 'The run has ended without what `skein chaos` waited for.',
+  },
   NOTHING_TO_RESUME: {
     code: 'SKEIN_CLI_NOTHING_TO_RESUME',
     retry: 'never',

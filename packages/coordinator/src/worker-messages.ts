@@ -14,6 +14,10 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
     }
     case 'caught-up':
       return { type: 'caughtUp', link, holds: message.holds }
+    case 'catch-up-failed': {
+      const { generation, error } = message
+      return { type: 'catchUpFailed', link, generation, error }
+    }
     case 'ready': {
       const { generation, digest } = message
       return { type: 'ready', link, generation, digest }

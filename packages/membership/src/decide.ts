@@ -16,7 +16,7 @@ import { onJoined, onRecovered } from './joining.ts'
 import { onFailed, onLeft, onLinkLost } from './leaving.ts'
 import { onLoaded } from './loading.ts'
 import { onMeasured } from './measuring.ts'
-import { considerRegroup, onCaughtUp } from './newcomers.ts'
+import { considerRegroup, onCatchUpFailed, onCaughtUp } from './newcomers.ts'
 import { onReady, prepareTimeout } from './preparing.ts'
 import type { MembershipState } from './state.ts'
 import { stallTimeout } from './stalling.ts'
@@ -44,6 +44,8 @@ function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decis
     }
     case 'caughtUp':
       return onCaughtUp(state, event.link, event.holds, nowMs)
+    case 'catchUpFailed':
+      return onCatchUpFailed(state, event.link, event.generation, event.error)
     case 'ready':
       return onReady(state, event.link, event.generation, event.digest, nowMs)
     case 'voted':

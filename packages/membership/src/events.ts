@@ -46,6 +46,13 @@ export type MembershipEvent =
   | JoinedEvent
   | ({ readonly type: 'loaded'; readonly link: LinkId } & LoadReport)
   | { readonly type: 'caughtUp'; readonly link: LinkId; readonly holds: readonly HeldState[] }
+  /** One that waits gets no state from the members of this generation. */
+  | {
+      readonly type: 'catchUpFailed'
+      readonly link: LinkId
+      readonly generation: number
+      readonly error: ErrorRecord
+    }
   | { readonly type: 'ready'; readonly link: LinkId; readonly generation: number; readonly digest: string }
   | { readonly type: 'voted'; readonly link: LinkId; readonly vote: Vote }
   | ({ readonly type: 'evaluated'; readonly link: LinkId; readonly generation: number } & Evaluation)

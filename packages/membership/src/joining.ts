@@ -13,7 +13,7 @@ import type { Member, MembershipState } from './state.ts'
 import { admissibleFrom } from './strikes.ts'
 
 /** Version of the control protocol that this machine speaks. */
-export const protocolVersion = 4
+export const protocolVersion = 5
 
 /** Members and spares together. */
 export const maxJoined = 16_384

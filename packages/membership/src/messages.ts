@@ -53,7 +53,7 @@ export type CoordinatorMessage =
       readonly startStep: number
       readonly origin: StateOrigin
     }
-  /** A worker that waits: these train and hold the state, of which it is to get this part. Answered by `caught-up`, also where it gets the state only when it is taken in. */
+  /** A worker that waits: these train and hold the state, of which it is to get this part. Answered by `caught-up`, also where it gets the state only when it is taken in, or by `catch-up-failed`. */
   | {
       readonly type: 'catch-up'
       readonly generation: number

@@ -1,4 +1,4 @@
-import type { Ms } from '@skein/core'
+import type { ErrorRecord, Ms } from '@skein/core'
 import { mayTakePart } from './candidates.ts'
 import { type Decision, type Effect, keep } from './effects.ts'
 import { memberEvent } from './ending.ts'
@@ -73,6 +73,29 @@ export function onCaughtUp(state: MembershipState, link: LinkId, holds: readonly
   const why = `${nameOf(member)} holds step ${holds[0]?.step ?? 0}`
   if (state.phase === 'gathering' || state.phase === 'paused') return tryForm(next, [], nowMs, why)
   return considerRegroup(next, [], nowMs, why)
+}
+
+/**
+ * One that waits gets no state from those who train, however often it asks: it could not train with them either, by the same addresses. So they
+ * do not wait for it, whoever watches is told, and it may have caught up yet.
+ */
+export function onCatchUpFailed(
+  state: MembershipState,
+  link: LinkId,
+  generation: number,
+  { what, why }: ErrorRecord,
+): Decision {
+  const member = memberOfLink(state, link)
+  if (member === undefined) return refuseStranger(state, link, 'a report that it cannot catch up')
+  const isOver = state.phase !== 'training' || generation !== state.generation
+  if (isOver || isActive(member))
+    return keep(state, `${nameOf(member)} could not catch up with generation ${generation}`)
+  const reason = why === undefined ? what : `${what} (${why})`
+  return {
+    state: withMember(state, member.workerId, { caughtUp: false }),
+    effects: [{ type: 'emit', event: memberEvent(member, 'cannot-catch-up', reason) }],
+    reason: `${nameOf(member)} cannot catch up: ${reason}`,
+  }
 }
 
 /**

@@ -5,6 +5,8 @@ export type MemberChange =
   | 'joined'
   /** It has what the others have, and is taken in at a step to come. */
   | 'caught-up'
+  /** It gets no state from the others, and is not taken in; it goes on asking. */
+  | 'cannot-catch-up'
   | 'ready'
   | 'finished'
   /** It has asked to go, and goes after the steps under way. */

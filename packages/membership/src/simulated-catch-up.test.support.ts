@@ -14,7 +14,12 @@ interface Waiting {
   committedOf(member: GenerationMember, part: number, generation: number): HeldState | undefined
   /** It goes on from these now, and says so. */
   onHeld(held: readonly HeldState[]): void
+  /** Nobody gave it anything for long. */
+  onFailed(generation: number): void
 }
+
+/** As often it asks those who are silent before it says so. */
+const asksBeforeFailed = 20
 
 /**
  * A worker that waits goes after the commits of the others until it is taken in. Each takes a while to arrive and is written over the one before
@@ -24,6 +29,8 @@ export class SimulatedCatchUp {
   readonly #waiting: Waiting
   #places: Places | undefined
   #isTorn = false
+  /** Since the last that gave something. */
+  #numUnheard = 0
   /** The last step that it has told of. */
   #told: number | undefined
 
@@ -38,6 +45,7 @@ export class SimulatedCatchUp {
   begin(places: Places): void {
     this.#places = places
     this.#told = undefined
+    this.#numUnheard = 0
     this.#waiting.after(300, () => this.#follow(places))
   }
 
@@ -58,9 +66,12 @@ export class SimulatedCatchUp {
       places.members.flatMap(member => this.#waiting.committedOf(member, places.part, places.generation) ?? []),
     )
     if (newest === undefined) {
-      this.#places = undefined
-      this.#isHeld(held)
-    } else if (newest.step === this.#told && !this.#isTorn) {
+      if (++this.#numUnheard === asksBeforeFailed) this.#waiting.onFailed(places.generation)
+      this.#waiting.after(500, () => this.#follow(places))
+      return
+    }
+    this.#numUnheard = 0
+    if (newest.step === this.#told && !this.#isTorn) {
       this.#waiting.after(50, () => this.#follow(places))
     } else if (
       held.some(({ part, step, digest }) => part === newest.part && step === newest.step && digest === newest.digest)

@@ -93,6 +93,15 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
         this.former = held[1]
         this.say({ type: 'caughtUp', holds: this.#holds })
       },
+      onFailed: generation => {
+        const error = {
+          code: 'SKEIN_CATCHUP_SOURCES_LOST',
+          retry: 'next-generation',
+          what: 'silent',
+          todo: '-',
+        } as const
+        this.say({ type: 'catchUpFailed', generation, error: { ...error, details: {} } })
+      },
     })
   }
 

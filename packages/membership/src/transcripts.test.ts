@@ -101,6 +101,8 @@ class Machine {
       }
       case 'caught-up':
         return this.#apply({ type: 'caughtUp', link, holds: heldOf(text('holds', '')) })
+      case 'catch-up-failed':
+        return this.#apply({ type: 'catchUpFailed', link, generation, error: errorOf(args) })
       case 'ready':
         return this.#apply({
           type: 'ready',

@@ -42,6 +42,7 @@ const fromWorker: readonly WorkerMessage[] = [
   },
   { type: 'loaded', dataFingerprint: 'abc', numParams: 3_000_000 },
   { type: 'caught-up', holds: [{ part: 3, step: 7, digest }] },
+  { type: 'catch-up-failed', generation: 1, error },
   { type: 'ready', generation: 1, digest },
   {
     type: 'vote',
@@ -246,7 +247,11 @@ test.each([
   ['an unknown key', { type: 'leave', reason: 'x', extra: 1 }, /leave.*extra/],
   ['a missing field', { type: 'leave' }, /reason/],
   ['a negative step', { type: 'heartbeat', progress: 1, step: -1 }, /step/],
-  ['a digest of another form', { ...fromWorker[3], digest: 'XYZ' }, /digest: not 16 hex digits/],
+  [
+    'a digest of another form',
+    { ...fromWorker.find(({ type }) => type === 'ready'), digest: 'XYZ' },
+    /digest: not 16 hex digits/,
+  ],
   ['a worker name that is a path', { ...fromWorker[0], workerId: '../../etc' }, /workerId/],
   ['not an object', 5, /type none/],
 ])('%s is refused with its place', (_, value, message) => {

@@ -48,7 +48,7 @@ export const coordinatorMessages = [
       z.strictObject({ kind: z.literal('members'), ranks: z.array(rank).min(1).max(4_096).readonly() }),
     ]),
   }),
-  /** For one who waits: these train and hold the state, of which it is to get `part`. Answered by `caught-up`, also by a worker that gets the state only when it is taken in. */
+  /** For one who waits: these train and hold the state, of which it is to get `part`. Answered by `caught-up`, also by a worker that gets the state only when it is taken in, or by `catch-up-failed`. */
   z.strictObject({
     type: z.literal('catch-up'),
     generation: uint32,

@@ -17,7 +17,7 @@ import {
 import { flightOp, maxFlightOps } from './flight-op.ts'
 
 /** Version of the control protocol; `join` carries it and membership refuses another. */
-export const protocolVersion = 4
+export const protocolVersion = 5
 
 export const workerMessages = [
   /** First message on a control link. `lane` is where peers dial for tensor lanes. */
@@ -36,6 +36,8 @@ export const workerMessages = [
   z.strictObject({ type: z.literal('loaded'), dataFingerprint: name, numParams: count }),
   /** The answer to `catch-up`: what is held now. */
   z.strictObject({ type: z.literal('caught-up'), holds: heldStates }),
+  /** The other answer: no state comes from the members of this generation. May be followed by `caught-up` all the same. */
+  z.strictObject({ type: z.literal('catch-up-failed'), generation: uint32, error: errorRecord }),
   /** The state after the generation's `startStep` is here and every lane is open. `digest` is of the parameters of its part. */
   z.strictObject({ type: z.literal('ready'), generation: uint32, digest }),
   /** The end of one step here. `digest` is of the parameters of its part after it, `samples` is [from, to) of the whole step, `took` of this replica's share, `loss` the mean over all. */

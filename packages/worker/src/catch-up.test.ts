@@ -1,12 +1,18 @@
-import { type SharedState, SlotSteps, type Standing } from '@skein/catchup'
-import { createSharedMemory, SharedArena, type StateSlot } from '@skein/simd'
+import { once } from 'node:events'
+import http from 'node:http'
+import { type SharedState, SlotSteps, type Standing, StateServer } from '@skein/catchup'
+import type { SkeinError } from '@skein/core'
+import { createSharedMemory, createSimd, formatHash, SharedArena, type StateSlot } from '@skein/simd'
 import { createLogger } from '@skein/telemetry'
-import { expect, test } from 'vitest'
+import { freePort } from '@skein/testkit'
+import { guardOf, wantUpgrade } from '@skein/transport'
+import { expect, onTestFinished, test } from 'vitest'
 import { CatchUp } from './catch-up.ts'
+import { silentMs } from './source-silence.ts'
 
 const numElems = 8
 
-function stateAfter(step: number): { readonly state: SharedState; readonly steps: SlotSteps } {
+function stateAfter(step: number) {
   const arena = new SharedArena(createSharedMemory(7 * (numElems * 4 + 64) + 128))
   const floats = (name: string) => arena.alloc(name, numElems * 4)
   const slot = (name: string): StateSlot => ({
@@ -22,33 +28,95 @@ function stateAfter(step: number): { readonly state: SharedState; readonly steps
     totalElems: numElems,
     slabs: [{ offset: 0, elems: numElems, decay: false }],
   }
+  const { params } = state.slots[0]
+  arena.float32(params).fill(step)
   const steps = new SlotSteps(arena.memory, state.steps)
   steps.set(0, step)
   steps.set(1, undefined)
-  return { state, steps }
+  const standing = { step, digest: formatHash(createSimd(arena.memory).hash(params.byteOffset, params.bytes)) }
+  return { state, steps, standing }
 }
 
-test('one that waits keeps the state it has when those it goes after are all gone', async () => {
+/** One that waits, holds the state after step 5, and goes after a member on a port; time passes by `clock.ms` alone. */
+function waiting(port: number) {
   const { state, steps } = stateAfter(5)
-  const heard = Promise.withResolvers<Standing | undefined>()
+  const clock = { ms: 0, now: () => clock.ms }
+  const held: (Standing | undefined)[] = []
+  const failures: { readonly generation: number; readonly error: SkeinError }[] = []
+  const first = Promise.withResolvers<void>()
   const catchUp = new CatchUp({
     workerId: 'w2',
     hostId: undefined,
     tls: undefined,
     logger: createLogger({ level: 'silent', bindings: {} }),
+    clock,
     isBusy: () => false,
     onRecord: () => undefined,
-    onHeld: heard.resolve,
+    onHeld: standing => {
+      held.push(standing)
+      first.resolve()
+    },
+    onFailed: (generation, error) => failures.push({ generation, error }),
   })
+  onTestFinished(() => catchUp.stop())
   catchUp.share(state, 0)
   catchUp.idle()
-  // Nobody listens there.
-  const gone = { workerId: 'w1', rank: 0, share: 1, lane: { host: '127.0.0.1', port: 1 } }
-  catchUp.begin({ generation: 1, parts: 1, part: 0, members: [gone], laneToken: 't' })
-  expect(await heard.promise).toBeUndefined()
+  const member = { workerId: 'w1', rank: 0, share: 1, lane: { host: '127.0.0.1', port } }
+  catchUp.begin({ generation: 1, parts: 1, part: 0, members: [member], laneToken: 't' })
+  return { catchUp, clock, held, failures, steps, first: first.promise }
+}
+
+/** A member that gives the state after step 7. */
+async function startMember(port: number): Promise<void> {
+  const { state, standing } = stateAfter(7)
+  const server = new StateServer({ onFollower: () => undefined })
+  server.serve(state)
+  server.open(1, 't')
+  server.committed(standing)
+  const listener = http.createServer()
+  listener.on(
+    'request',
+    server.listener(() => guardOf(listener), wantUpgrade),
+  )
+  listener.listen(port, '127.0.0.1')
+  onTestFinished(() => {
+    listener.close()
+    listener.closeAllConnections()
+  })
+  await once(listener, 'listening')
+}
+
+test('one that waits keeps the state it has while those it goes after are silent, and says so after 10 s, once', async () => {
+  const { catchUp, clock, held, failures, steps } = waiting(await freePort())
+  clock.ms = silentMs - 1
+  catchUp.sweep()
+  expect(failures).toEqual([])
+  for (clock.ms = silentMs; clock.ms < 5 * silentMs; clock.ms += 1_000) catchUp.sweep()
+  expect(failures).toMatchObject([{ generation: 1, error: { code: 'SKEIN_CATCHUP_SOURCES_LOST' } }])
+  expect(failures[0]?.error.what).toContain('no state has come from worker w1 for 10 s')
+  expect(held).toEqual([])
   expect(catchUp.isWhole(5)).toBe(true)
   expect(catchUp.isWhole(4)).toBe(false)
   // So it is while another state is written there.
   steps.set(0, undefined)
   expect(catchUp.isWhole(5)).toBe(false)
+})
+
+test('it asks again, longer than any one request is tried, and gets what there is as soon as somebody answers', async () => {
+  const port = await freePort()
+  const { catchUp, clock, held, failures, first } = waiting(port)
+  // Five attempts take 1.5 s: what follows comes after the first round has failed.
+  await new Promise(resolve => setTimeout(resolve, 2_000))
+  clock.ms = silentMs
+  catchUp.sweep()
+  expect(failures).toHaveLength(1)
+  expect(failures[0]?.error.what).toContain('ECONNREFUSED')
+  await startMember(port)
+  await first
+  expect(held[0]).toMatchObject({ step: 7 })
+  // Its first answer has ended that silence; another one would be told of, too.
+  catchUp.sweep()
+  clock.ms += silentMs - 1
+  catchUp.sweep()
+  expect(failures).toHaveLength(1)
 })

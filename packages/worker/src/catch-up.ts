@@ -1,5 +1,6 @@
 import {
   allocateHistory,
+  CatchupErrors,
   Follower,
   HttpSource,
   type SharedHistory,
@@ -9,12 +10,15 @@ import {
   type Standing,
   UpdateHistory,
 } from '@skein/catchup'
-import { asSkeinError, type Clock, type Ms, partOf, systemClock } from '@skein/core'
+import { asSkeinError, type Clock, type Ms, partOf, type SkeinError, sleep, systemClock } from '@skein/core'
 import { createSimd } from '@skein/simd'
 import type { Logger } from '@skein/telemetry'
 import { isSameHost, type TlsIdentity } from '@skein/transport'
 import type { GenerationMessage } from './generation-client.ts'
+import { SourceSilence } from './source-silence.ts'
 
+/** Where nobody gives state, all are asked again after so long. */
+const askAgainMs: Ms = 500
 /** Updates are recorded so long after the last one who asked for them. */
 const recordForMs: Ms = 15_000
 
@@ -34,8 +38,10 @@ export interface CatchUpParts {
   readonly isBusy: () => boolean
   /** Each update is to be recorded here; undefined: no more. */
   readonly onRecord: (history: SharedHistory | undefined) => void
-  /** The state after a commit has been put together; undefined: no other can be had so. */
+  /** The state after a commit has been put together; undefined: the others are too fast for that. */
   readonly onHeld: (held: Standing | undefined) => void
+  /** No state can be had from the members of this generation, for now or at all. */
+  readonly onFailed: (generation: number, error: SkeinError) => void
 }
 
 /**
@@ -50,6 +56,7 @@ export class CatchUp {
   #part = 0
   #follower: Follower | undefined
   #following: AbortController | undefined
+  #silence: SourceSilence | undefined
   #places: StatePlaces | undefined
   #isIdle = false
   #isRecording = false
@@ -100,6 +107,7 @@ export class CatchUp {
   stop(): void {
     this.#following?.abort()
     this.#following = undefined
+    this.#silence = undefined
     this.#places = undefined
   }
 
@@ -132,6 +140,8 @@ export class CatchUp {
 
   /** To be called about once a second. */
   sweep(): void {
+    const silence = this.#silence?.toTell()
+    if (silence !== undefined && this.#places !== undefined) this.#failed(this.#places.generation, silence)
     if (!this.#isRecording || this.#clock.now() - this.#askedMs < recordForMs) return
     this.#isRecording = false
     this.server.record(undefined)
@@ -152,30 +162,55 @@ export class CatchUp {
     const places = this.#places
     if (places === undefined || !this.#isIdle || this.#state === undefined || this.#following !== undefined) return
     if (places.part !== this.#part) return
-    const { logger, onHeld } = this.#parts
     const following = new AbortController()
     this.#following = following
     const sources = this.#sources(
       places,
       places.members.map(member => member.rank).filter(rank => partOf(rank, places.parts) === places.part),
     )
-    const { generation } = places
+    this.#silence = new SourceSilence(sources, this.#clock)
+    void this.#goAfter(places.generation, sources, following.signal).finally(() => {
+      for (const source of sources) source.close()
+    })
+  }
+
+  /** Until it is told to stop, or there is no use in asking again: the next generation may have other members. Never rejects. */
+  async #goAfter(generation: number, sources: readonly HttpSource[], signal: AbortSignal): Promise<void> {
+    const { logger, onHeld } = this.#parts
     const follower = this.#followerOf()
     logger.info({ generation, sources: sources.length, ...follower.progress }, 'catch-up.start')
-    follower
-      .follow(sources, following.signal, held => {
-        logger.debug({ generation, step: held.step, bytes: sum(sources) }, 'catch-up.held')
-        onHeld(held)
-      })
-      .catch((thrown: unknown) => {
-        if (following.signal.aborted) return
+    while (!signal.aborted) {
+      try {
+        await follower.follow(sources, signal, held => {
+          logger.debug({ generation, step: held.step, bytes: sum(sources) }, 'catch-up.held')
+          onHeld(held)
+        })
+      } catch (thrown) {
+        if (signal.aborted) return
         const error = asSkeinError(thrown)
-        logger.warn({ generation, code: error.code, reason: error.message, bytes: sum(sources) }, 'catch-up.failed')
-        onHeld(undefined)
-      })
-      .finally(() => {
-        for (const source of sources) source.close()
-      })
+        const facts = { generation, code: error.code, reason: error.message, bytes: sum(sources) }
+        switch (error.code) {
+          case CatchupErrors.SOURCES_LOST.code:
+            logger.debug(facts, 'catch-up.asks-again')
+            await sleep(askAgainMs, signal).catch(() => undefined)
+            break
+          case CatchupErrors.TOO_SLOW.code:
+            logger.warn(facts, 'catch-up.too-slow')
+            onHeld(undefined)
+            return
+          default:
+            this.#silence = undefined
+            this.#failed(generation, error)
+            return
+        }
+      }
+    }
+  }
+
+  #failed(generation: number, error: SkeinError): void {
+    const { logger, onFailed } = this.#parts
+    logger.warn({ generation, code: error.code, reason: error.message }, 'catch-up.failed')
+    onFailed(generation, error)
   }
 
   #followerOf(): Follower {

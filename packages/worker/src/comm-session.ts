@@ -95,12 +95,12 @@ export class CommSession {
       isBusy: () => this.#generation?.isBusy ?? false,
       onRecord: history => post({ type: 'record', history }),
       onHeld: held => {
-        // The others may all be gone: then what is whole here is the newest there is.
         const { step, digest } = held ?? {}
         this.#holds =
           step === undefined || digest === undefined ? this.#wholeHolds : [{ part: this.#part, step, digest }]
         this.#tell({ type: 'caught-up', holds: this.#holds })
       },
+      onFailed: (generation, error) => this.#tell({ type: 'catch-up-failed', generation, error: error.toJSON() }),
     })
   }
 

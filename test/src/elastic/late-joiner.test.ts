@@ -16,6 +16,8 @@ const slowLink = { rateMbit: 20, delayMs: 5 }
 const bytesPerMs = (slowLink.rateMbit * 1e6) / 8 / 1000
 /** The whole state from two members cannot come sooner. */
 const wholeStateMs = stateBytes / (2 * bytesPerMs)
+/** After which a newcomer to whom nobody gives state is told of. */
+const silentMs = 10_000
 /** One machine runs everything. */
 const slackMs = 2_000
 
@@ -23,6 +25,8 @@ const isStep = (event: RunEvent) => event.event === 'step'
 const isGeneration = (number: number) => (event: RunEvent) =>
   event.event === 'generation' && event['generation'] === number
 const isStartOf = (number: number) => (event: RunEvent) => event.event === 'start' && event['generation'] === number
+const isMember = (workerId: string, change: string) => (event: RunEvent) =>
+  event.event === 'member' && event['workerId'] === workerId && event['change'] === change
 const isCaughtUp = (event: RunEvent) => event.event === 'member' && event['change'] === 'caught-up'
 const membersOf = (event: RunEvent) => (event['members'] as { workerId: string }[]).map(({ workerId }) => workerId)
 
@@ -80,6 +84,58 @@ describe('a newcomer on slow links, one of whose sources is killed', () => {
     expect(next).toMatchObject({ step: Number(third['startStep']) + 1, workers: 3 })
     const changes = cluster.events.filter(event => event.event === 'member').map(event => event['change'])
     expect(changes.filter(change => ['lost', 'evicted', 'fenced', 'failed'].includes(String(change)))).toEqual(['lost'])
+    expectWhole(cluster, runDir, globalBatch)
+  })
+})
+
+describe('a newcomer to whom no member answers', () => {
+  it('is told of within 10 s, asks on, holds nobody up, and is taken in when they answer', async () => {
+    using folder = temporaryFolder('unanswered')
+    const runDir = path.join(folder.path, 'run')
+    const atMs = new Map<RunEvent, number>()
+    await using cluster = await Cluster.start({
+      jobFile,
+      workers: 3,
+      steps: 10_000,
+      runDir,
+      token: 'a-token-of-the-tests',
+      threads: 1,
+      env: { ...process.env, PACED_SAMPLE_MS: '50' },
+      network: { seed: 1 },
+      onEvent: event => atMs.set(event, performance.now()),
+    })
+    const members = ['w0', 'w1', 'w2']
+    // The coordinator hears it, so it is no partition that anyone else notices.
+    const heal = cluster.network?.cut('w3', members)
+    await cluster.until(event => isStep(event) && event['step'] === 1, 'step 1')
+    await cluster.startWorker('w3')
+    await untilLogged(runDir, 'w3', 'catch-up.start', 30_000)
+    const { length: from } = cluster.events
+    const startMs = performance.now()
+    const told = await cluster.until(isMember('w3', 'cannot-catch-up'), 'the silence to be told of')
+    const tookMs = (atMs.get(told) ?? Number.NaN) - startMs
+    expect(tookMs).toBeGreaterThan(silentMs - slackMs)
+    expect(tookMs).toBeLessThan(silentMs + slackMs)
+    expect(told['reason']).toMatch(
+      /no state has come from worker w0, worker w1, worker w2 for 10 s: .*nothing came for 3000 ms/,
+    )
+
+    // Nobody waited for it: a step takes a tenth of a second.
+    expect(cluster.events.filter(isCaughtUp)).toEqual([])
+    expect(cluster.events.filter(event => event.event === 'generation')).toHaveLength(1)
+    const stepsMs = cluster.events.slice(from).flatMap(event => (isStep(event) ? [atMs.get(event) ?? Number.NaN] : []))
+    expect(Math.max(...stepsMs.slice(1).map((ms, i) => ms - (stepsMs[i] ?? Number.NaN)))).toBeLessThan(slackMs)
+
+    heal?.()
+    const healedMs = performance.now()
+    const caughtUp = await cluster.until(isCaughtUp, 'w3 to catch up')
+    expect(caughtUp['workerId']).toBe('w3')
+    // What was swallowed is given up after 3 s at the latest, and then the state is a second's work.
+    expect((atMs.get(caughtUp) ?? Number.NaN) - healedMs).toBeLessThan(5_000 + slackMs)
+    const next = await cluster.until(event => isStep(event) && event['generation'] === 2, 'a step with w3')
+    expect(next['workers']).toBe(4)
+    const changes = cluster.events.filter(event => event.event === 'member').map(event => event['change'])
+    expect(changes.filter(change => ['lost', 'evicted', 'fenced', 'failed'].includes(String(change)))).toEqual([])
     expectWhole(cluster, runDir, globalBatch)
   })
 })

@@ -93,7 +93,7 @@ export class Cluster implements AsyncDisposable {
     return this.#ended.promise
   }
 
-  /** The first event that fits, from number `from` on. @throws SKEIN_TIMEOUT */
+  /** The first event that fits, from number `from` on. @throws SKEIN_TIMEOUT, SKEIN_CLI_RUN_OVER */
   async until(
     fits: (event: RunEvent) => boolean,
     what: string,
@@ -107,7 +107,12 @@ export class Cluster implements AsyncDisposable {
     }
     const logs = path.join(this.#options.runDir, 'logs')
     const todo = `read ${logs}; the last events: ${JSON.stringify(this.events.slice(-4))}`
-    const found = Promise.race([find(), this.#ended.promise.then(() => find())])
+    const findAtTheEnd = this.#ended.promise.then(() => {
+      const found = this.events.slice(from).find(fits)
+      if (found !== undefined) return found
+      throw new SkeinError(CliErrors.RUN_OVER, { what: `the run has ended without ${what}`, todo })
+    })
+    const found = Promise.race([find(), findAtTheEnd])
     return within(found, { what, timeoutMs, todo, signal: this.closing })
   }
 
