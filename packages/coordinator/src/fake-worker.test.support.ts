@@ -1,4 +1,4 @@
-import { type Deferred, deferred, partOf, replicaOf, within } from '@skein/core'
+import { type Deferred, deferred, partOf, replicaOf, sleep, within } from '@skein/core'
 import { type ControlLink, dialControl } from '@skein/transport'
 import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
 
@@ -14,14 +14,17 @@ export const digestAfter = (step: number, part = 0): string =>
 export class FakeWorker {
   readonly workerId: string
   readonly #link: ControlLink
+  /** Samples of a step, of all together. */
+  readonly #batch: number
   readonly #heard: CoordinatorMessage[] = []
   #news: Deferred<void> = deferred()
   #end: string | undefined
   /** How the link ended. */
   readonly closed: Promise<string>
 
-  constructor(link: ControlLink, workerId: string) {
+  constructor(link: ControlLink, workerId: string, { globalBatch = batch, catchesUp = false } = {}) {
     this.#link = link
+    this.#batch = globalBatch
     this.workerId = workerId
     this.closed = link.closed.then(({ code, what }) => {
       this.#end = `${code}: ${what}`
@@ -29,6 +32,7 @@ export class FakeWorker {
     })
     link.onMessage(message => {
       this.#heard.push(message)
+      if (message.type === 'catch-up' && catchesUp) void this.send({ type: 'caught-up', holds: [] })
       const news = this.#news
       this.#news = deferred()
       news.resolve()
@@ -43,9 +47,14 @@ export class FakeWorker {
     readonly incarnation?: string
     readonly holds?: Extract<WorkerMessage, { type: 'join' }>['holds']
     readonly dataFingerprint?: string
+    readonly globalBatch?: number
+    /** Says that it is near as soon as it is told where the state is to be had. */
+    readonly catchesUp?: boolean
   }): Promise<FakeWorker> {
     const { url, token, workerId, incarnation = `${workerId}-first`, holds = [], dataFingerprint = 'text' } = options
-    const worker = new FakeWorker(await dialControl({ url, token, timeoutMs: 5000 }), workerId)
+    const { globalBatch = batch, catchesUp = false } = options
+    const link = await dialControl({ url, token, timeoutMs: 5000 })
+    const worker = new FakeWorker(link, workerId, { globalBatch, catchesUp })
     await worker.send({
       type: 'join',
       workerId,
@@ -117,12 +126,12 @@ export class FakeWorker {
       step,
       digest: digestAfter(step, partOf(rank, parts)),
       loss: 5 / step,
-      samples: [(step - 1) * batch, step * batch],
-      took: [(step - 1) * batch + from, (step - 1) * batch + to],
+      samples: [(step - 1) * this.#batch, step * this.#batch],
+      took: [(step - 1) * this.#batch + from, (step - 1) * this.#batch + to],
       tokens: 64,
       stepMs: 10,
       // As long for each sample as every other worker.
-      computeMs: (8 * (to - from)) / Math.ceil((batch * parts) / members.length),
+      computeMs: (8 * (to - from)) / Math.ceil((this.#batch * parts) / members.length),
       commMs: 4,
       waitMs: 1,
       bytesSent: 100,
@@ -137,8 +146,11 @@ export class FakeWorker {
     return this.hears('commit', message => message.step === step)
   }
 
-  /** The whole life of a worker after its join, as the real one leads it; ends when the coordinator says so. */
-  async train(totalSteps: number): Promise<void> {
+  /**
+   * The whole life of a worker after its join, as the real one leads it; ends when the coordinator says so. `stepMs` is how long it computes at
+   * each step.
+   */
+  async train(totalSteps: number, { stepMs = 0 } = {}): Promise<void> {
     const finished = this.#waits('finish').then(() => undefined)
     finished.catch(() => undefined)
     for (let last = 0; ; ) {
@@ -146,7 +158,7 @@ export class FakeWorker {
       if (next === undefined) break
       last = next.generation
       // Over before its time: the next generation comes, or the end.
-      await Promise.race([this.#trainIn(next, totalSteps), this.#over(next.generation)])
+      await Promise.race([this.#trainIn(next, totalSteps, stepMs), this.#over(next.generation)])
     }
     await this.close()
   }
@@ -159,7 +171,7 @@ export class FakeWorker {
     ])
   }
 
-  async #trainIn({ generation, startStep }: Said<'generation'>, totalSteps: number): Promise<void> {
+  async #trainIn({ generation, startStep }: Said<'generation'>, totalSteps: number, stepMs: number): Promise<void> {
     const rank = await this.prepare()
     const isHere = (message: { readonly generation: number }) => message.generation === generation
     await this.hears('start', isHere)
@@ -177,6 +189,7 @@ export class FakeWorker {
       if (step > startStep) await committed()
       if (step >= last()) break
       step++
+      if (stepMs > 0) await sleep(stepMs)
       await this.vote(step)
     }
     if (step > startStep) await committed()

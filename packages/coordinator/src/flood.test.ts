@@ -26,7 +26,11 @@ async function said<T>(child: ChildProcess, what: string): Promise<T> {
 
 test('ten thousand half-open connections cost members nothing: links stay, one more joins, memory is bounded, all are counted', async () => {
   using folder = temporaryFolder('flood')
-  const coordinator = start('coordinator', { numWorkers: 5, runDir: folder.path })
+  const coordinator = start('coordinator', {
+    job: { name: 'flooded', steps: 3, batch: { global: 8 } },
+    numWorkers: 5,
+    runDir: folder.path,
+  })
   const { url, token, rssBytes } = await said<{ url: string; token: string; rssBytes: number }>(coordinator, 'a port')
   const join = (workerId: string) => FakeWorker.join({ url, token, workerId })
   const status = async (): Promise<CoordinatorStatus> => {

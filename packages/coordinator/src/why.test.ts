@@ -4,6 +4,7 @@ import { nullLogger } from '@skein/telemetry'
 import { temporaryFolder } from '@skein/testkit'
 import type { FlightOp } from '@skein/wire'
 import { afterEach, expect, test } from 'vitest'
+import { EventWatch } from './event-watch.test.support.ts'
 import { FakeWorker } from './fake-worker.test.support.ts'
 import { type RunningCoordinator, startCoordinator } from './start-coordinator.ts'
 import type { RunStatus } from './status.ts'
@@ -53,19 +54,6 @@ async function train(): Promise<Rig> {
 
 async function ask<T>({ coordinator }: Rig, path: string): Promise<T> {
   return (await fetch(`${coordinator.url}${path}`).then(response => response.json())) as T
-}
-
-/** The first event of this kind, which is told already or will be. */
-async function told({ coordinator }: Rig, kind: string): Promise<Record<string, unknown>> {
-  const { body } = await fetch(`${coordinator.url}/events`)
-  let text = ''
-  for await (const part of body?.pipeThrough(new TextDecoderStream()) ?? []) {
-    text += part
-    const lines = text.split('\n').slice(0, -1)
-    const found = lines.map(line => JSON.parse(line) as Record<string, unknown>).find(({ event }) => event === kind)
-    if (found !== undefined) return found
-  }
-  throw new Error(`the run ended without ${kind}`)
 }
 
 /** Steps from `from` to `to`, in which each worker takes so long. */
@@ -154,7 +142,10 @@ test('why names the rank that has not entered what the others wait in', async ()
     ['w2', undefined],
   ])
   // Who watches the run is told without asking.
-  expect(await told(rig, 'held-up')).toEqual({
+  const watch = new EventWatch(rig.coordinator.url, rig.coordinator.token)
+  open.push(watch)
+  expect(await watch.until(({ event }) => event === 'held-up', 'the event')).toEqual({
+    atMs: expect.any(Number) as number,
     event: 'held-up',
     step: 4,
     waitedMs: expect.any(Number) as number,

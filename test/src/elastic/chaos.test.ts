@@ -40,3 +40,20 @@ it('a disk that is full and checkpoints that are torn cost no step, and the run 
   const lives = run.events.filter(event => event.event === 'run')
   expect(lives.map(event => typeof event['resume'])).toEqual(['undefined', 'string', 'string'])
 }, 130_000)
+
+it('a storm, a flapping worker and a duplicate cost the others no more than their bounds', async () => {
+  using folder = temporaryFolder('chaos-storm')
+  const faults = 'storm@20:3000,flap:w1@120:500,duplicate:w0@250'
+  const args = ['chaos', tinyJob, '--workers', '2', '--steps', '400', '--faults', faults, '--run-dir', folder.path]
+  const run = startSkein([...args, '--timeout', '100', '--json'], 120_000)
+  const { code, stderr } = await run.ended
+  const report = run.events.find(event => event.event === 'chaos')
+  // The times of all steps against the bounds of what went on (`boundsMs`).
+  expect(report, stderr).toMatchObject({ verdict: 'passed', problems: [], steps: 400 })
+  expect(code).toBe(0)
+  expect(run.events.filter(event => event.event === 'fault').map(event => event['kind'])).toEqual([
+    'storm',
+    'flap',
+    'duplicate',
+  ])
+}, 130_000)
