@@ -1,0 +1,51 @@
+import { temporaryFolder } from '@skein/testkit'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { runSkein, stepsOf, tinyJob } from '../skein-process.ts'
+
+const steps = 8
+
+async function run(...flags: string[]) {
+  using folder = temporaryFolder('pipeline-')
+  const common = ['train', tinyJob, '--steps', String(steps), '--run-dir', folder.path, '--json']
+  const events = await runSkein([...common, ...flags])
+  const heldOut = events.findLast(({ event }) => event === 'eval')?.['loss'] as number
+  return { events, steps: stepsOf(events), heldOut }
+}
+
+describe('pipelines in real processes', () => {
+  let whole: Awaited<ReturnType<typeof run>>
+  beforeAll(async () => {
+    whole = await run('--workers', '1')
+  })
+
+  const meshes = [
+    ['1f1b', 2, 2],
+    ['zb-h1', 2, 4],
+    ['zb-v', 2, 2],
+    ['1f1b', 4, 4],
+  ] as const
+  for (const [schedule, pp, workers] of meshes) {
+    it(`${schedule} in ${pp} parts on ${workers} workers learns what one worker with the whole model learns`, async () => {
+      const cut = await run('--pp', String(pp), '--workers', String(workers), '--schedule', schedule)
+      expect(cut.steps.map(({ step }) => step)).toEqual(Array.from({ length: steps }, (_, i) => i + 1))
+      for (const [i, { loss, samples, digest }] of cut.steps.entries()) {
+        const there = whole.steps[i]
+        expect(Math.abs(loss - (there?.loss ?? Number.NaN)) / loss).toBeLessThan(1e-5)
+        expect(samples).toEqual(there?.samples)
+        expect(digest).toMatch(/^[0-9a-f]{16}$/)
+      }
+      // The untrained model is tried on fewer samples, in whole microbatches.
+      expect(Math.abs(cut.heldOut / whole.heldOut - 1)).toBeLessThan(1e-5)
+      const [formed] = cut.events.filter(event => event.event === 'generation')
+      const members = formed?.['members'] as { rank: number; part: number }[]
+      expect(members.map(({ rank, part }) => [rank, part])).toEqual(
+        Array.from({ length: workers }, (_, rank) => [rank, rank % pp]),
+      )
+    })
+  }
+
+  it('gives the same bits when the same run is made twice', async () => {
+    const [first, second] = [await run('--pp', '2', '--workers', '4'), await run('--pp', '2', '--workers', '4')]
+    expect(second.steps.map(({ digest }) => digest)).toEqual(first.steps.map(({ digest }) => digest))
+  })
+})
