@@ -33,7 +33,7 @@ export const benches: Readonly<Record<string, (report: Report) => Promise<Opened
   control: alone(control),
   'catch-up': alone(catchUp),
   checkpoint: alone(checkpoint),
-  pipeline: alone(pipelineBench),
+  pipeline: besideGloo(pipelineBench),
 }
 
 function alone(bench: Bench): () => Promise<OpenedBench> {

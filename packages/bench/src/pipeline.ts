@@ -5,6 +5,7 @@ import { type Bench, type BenchCase, median, range } from './bench-case.ts'
 import type { PipelineMeasured, PipelineRequest } from './pipeline-rank.ts'
 import { places } from './places.ts'
 import { onLoopback, startRanks } from './rank-world.ts'
+import { torchPipeline } from './torch-pipeline.ts'
 
 const ranks = 4
 const microbatches = 8
@@ -23,6 +24,13 @@ export interface MeasuredSchedule {
   readonly perOpMicros: number
   /** Most activations held by each rank. */
   readonly peakActivations: readonly number[]
+  /** The same schedule by PyTorch, over the same ideal; where it has it. */
+  readonly torch?: { readonly ratio: number; readonly medianMs: number }
+}
+
+export interface PipelineBenchOptions {
+  /** One that has torch; without it there is no peer. */
+  readonly python?: string
 }
 
 /**
@@ -30,20 +38,21 @@ export interface MeasuredSchedule {
  * the input's gradient and 20 ms for the weights', and 128 KiB go from one to the next. Against the time that the lists take when
  * nothing but the stages costs time.
  */
-export const pipelineBench: Bench = {
-  name: 'pipeline',
-  about:
-    'A step of each schedule on 4 ranks (processes with two threads each, messages of 128 KiB over TCP), 8 microbatches, stages paced at 20 ms F, 20 ms B, 20 ms W per rank and microbatch; ours = time of the step from the first start to the last end; ratio = ideal / ours, so 0.98 is 1.02 of the ideal; floor = ideal (simulated, messages free).',
-  run: runPipeline,
+export function pipelineBench(options: PipelineBenchOptions = {}): Bench {
+  return { name: 'pipeline', about, run: report => runPipeline(options, report) }
 }
 
-async function runPipeline(report: (line: string) => void): Promise<BenchCase[]> {
+const about =
+  'A step of each schedule on 4 ranks (processes with two threads each, messages of 128 KiB over TCP), 8 microbatches, stages paced at 20 ms F, 20 ms B, 20 ms W per rank and microbatch; ours = time of the step from the first start to the last end; ratio = ideal / ours, so 0.98 is 1.02 of the ideal; floor = ideal (simulated, messages free); peer = the same schedule by torch.distributed.pipelining over Gloo with stages that sleep as long.'
+
+async function runPipeline({ python }: PipelineBenchOptions, report: (line: string) => void): Promise<BenchCase[]> {
   const { processes, folder } = await startRanks('pipeline-rank.js', {
     ranks,
     lanes: 'raw',
     maxBytes: 64 << 20,
     place: onLoopback,
   })
+  const torch = python === undefined ? undefined : await torchPipeline(python, ranks)
   const measured: MeasuredSchedule[] = []
   const cases: BenchCase[] = []
   try {
@@ -60,6 +69,10 @@ async function runPipeline(report: (line: string) => void): Promise<BenchCase[]>
         const ends = answers.map(answer => answer.steps[step]?.[1] as number)
         return Math.max(...ends) - Math.min(...starts)
       }).slice(1)
+      const peer =
+        torch?.schedules.includes(name) === true
+          ? median(await torch.run(name, steps - 1, { ...costs, microbatches, elems: boundaryBytes / 4 }))
+          : undefined
       const one: MeasuredSchedule = {
         schedule: name,
         ratio: median(samples) / ideal,
@@ -68,17 +81,18 @@ async function runPipeline(report: (line: string) => void): Promise<BenchCase[]>
         medianMs: median(samples),
         perOpMicros: Math.max(...answers.map(({ perOpMicros }) => perOpMicros)),
         peakActivations: answers.map(({ peakActivations }) => peakActivations),
+        ...(peer === undefined ? {} : { torch: { ratio: peer / ideal, medianMs: peer } }),
       }
       measured.push(one)
       report(
-        `${name}: ${one.medianMs.toFixed(1)} ms, ${one.ratio.toFixed(4)} of ${ideal.toFixed(0)} ms; ${one.perOpMicros.toFixed(0)} µs an op`,
+        `${name}: ${one.medianMs.toFixed(1)} ms, ${one.ratio.toFixed(4)} of ${ideal.toFixed(0)} ms; ${one.perOpMicros.toFixed(0)} µs an op${peer === undefined ? '' : `; PyTorch ${(peer / ideal).toFixed(4)}`}`,
       )
       cases.push({
         bench: 'pipeline',
         case: name,
         unit: 'ms',
         ours: one.medianMs,
-        peer: null,
+        peer: peer === undefined ? null : { name: 'PyTorch', value: peer },
         floor: ideal,
         ratio: 1 / one.ratio,
         samples,
@@ -87,6 +101,7 @@ async function runPipeline(report: (line: string) => void): Promise<BenchCase[]>
       })
     }
   } finally {
+    await torch?.end()
     await Promise.all(processes.map(process => process.end()))
     if (folder !== undefined) fs.rmSync(folder, { recursive: true, force: true })
   }
