@@ -33,6 +33,12 @@ export const ModelErrors = {
     retry: 'never',
     meaning: 'A pass of a microbatch was asked for before the pass that it builds on: a defect of the schedule.',
   },
+  RANDOM_LAYER: {
+    code: 'SKEIN_MODEL_RANDOM_LAYER',
+    retry: 'never',
+    meaning:
+      'A layer of a tf.LayersModel that is cut into stages gives another result each time it is run, like dropout.',
+  },
   CUT: {
     code: 'SKEIN_MODEL_CUT',
     retry: 'never',

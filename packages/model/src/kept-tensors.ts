@@ -1,7 +1,12 @@
 import { numElements, type Shape } from '@skein/core'
-import { type DeviceTensor, type KernelDevice, releaseAll } from '@skein/device'
 
-type Tensors = Readonly<Record<string, DeviceTensor>>
+/** Where tensors live: a kernel device, or tfjs. `upload` may share `values`, which nobody changes. */
+export interface TensorHolder<T> {
+  upload(values: Float32Array | Int32Array, shape: Shape): T
+  read(tensor: T): Float32Array | Int32Array
+  retain(tensor: T): T
+  release(tensor: T): void
+}
 
 interface OnHost {
   /** Several where passes gave one tensor several names. */
@@ -14,17 +19,17 @@ interface OnHost {
 const bytesOf = (shape: Shape) => numElements(shape) * 4
 
 /** What a piece keeps between its passes: tensors by name, on the device, or for a while on the host. */
-export class KeptTensors {
-  readonly #device: KernelDevice
-  #tensors: Record<string, DeviceTensor> = {}
+export class KeptTensors<T extends { readonly shape: Shape }> {
+  readonly #device: TensorHolder<T>
+  #tensors: Record<string, T> = {}
   #onHost: OnHost[] = []
 
-  constructor(device: KernelDevice) {
+  constructor(device: TensorHolder<T>) {
     this.#device = device
   }
 
   /** All that are on the device. */
-  get byName(): Tensors {
+  get byName(): Readonly<Record<string, T>> {
     return this.#tensors
   }
 
@@ -33,7 +38,7 @@ export class KeptTensors {
   }
 
   /** Takes the ownership of these over. */
-  add(tensors: Tensors): void {
+  add(tensors: Readonly<Record<string, T>>): void {
     Object.assign(this.#tensors, tensors)
   }
 
@@ -75,13 +80,13 @@ export class KeptTensors {
   }
 
   release(): void {
-    releaseAll(this.#tensors)
+    for (const tensor of Object.values(this.#tensors)) this.#device.release(tensor)
     this.#tensors = {}
     this.#onHost = []
   }
 
-  #namesByTensor(): Map<DeviceTensor, string[]> {
-    const names = new Map<DeviceTensor, string[]>()
+  #namesByTensor(): Map<T, string[]> {
+    const names = new Map<T, string[]>()
     for (const [name, tensor] of Object.entries(this.#tensors)) {
       const known = names.get(tensor)
       if (known === undefined) names.set(tensor, [name])

@@ -1,10 +1,11 @@
 import { createPortableDevice, createTensorFlowDevice, type KernelDevice, loadBinding, loadTfjs } from '@skein/device'
 import { relativeL2 } from '@skein/testkit'
 import { afterEach, describe, expect, it } from 'vitest'
+import { byName, LocalPipe } from '../local-pipe.test.support.ts'
+import { randomBatch } from './batch.test.support.ts'
 import type { Gpt2Config } from './config.ts'
 import { Gpt2 } from './gpt2-model.ts'
 import { Gpt2Pipeline, sharedSegment } from './gpt2-pipeline.ts'
-import { byName, LocalPipe, randomBatch } from './pipeline.test.support.ts'
 import { sliceLengths } from './slices.ts'
 import { gpt2Units } from './units.ts'
 

@@ -4,7 +4,9 @@ import { copyToDevice, DeviceStageTensor, takeToDevice } from '../device-stage-t
 import { ModelErrors } from '../errors.ts'
 import type { FlatLayout } from '../flat-layout.ts'
 import { KeptTensors } from '../kept-tensors.ts'
+import { LossTally } from '../loss-tally.ts'
 import type { Keeps, Piece, PipelineStage, StageStep, StageTensor } from '../pipeline-stage.ts'
+import { type PieceInFlight, PiecesInFlight } from '../pieces-in-flight.ts'
 import { SharedTensors } from '../shared-tensors.ts'
 import { outOfOrder } from '../stage-order.ts'
 import type { LossSum } from '../trainable-model.ts'
@@ -34,12 +36,9 @@ const passFunctions = {
 } as const
 type PassName = keyof typeof passFunctions
 
-interface InFlight {
-  readonly kept: KeptTensors
+interface InFlight extends PieceInFlight<DeviceTensor> {
   /** Those that it went forward with, until its inputGrad is done. */
   params: SharedTensors | undefined
-  /** What has to come next. */
-  awaits: 'recompute' | 'inputGrad' | 'weightGrad'
 }
 
 export interface Gpt2StageOptions {
@@ -64,15 +63,16 @@ export class Gpt2Stage implements PipelineStage {
   readonly #samples: number
   readonly #paramNames: readonly string[]
   readonly #passes = new Map<string, Pass>()
-  readonly #inFlight = new Map<string, InFlight>()
+  readonly #pieces: PiecesInFlight<DeviceTensor, InFlight>
   /** Where the sequence is sliced: microbatches whose slices have passes before them that read one another. */
   readonly #sliced = new Map<number, SlicedMicrobatch>()
-  readonly #losses = new Map<string, Piece & { readonly loss: number }>()
+  readonly #losses = new LossTally()
   #step: StageStep | undefined
   #params: SharedTensors | undefined
 
   constructor({ device, layout, config, range, samples, slices = [config.context] }: Gpt2StageOptions) {
     this.stage = range.index
+    this.#pieces = new PiecesInFlight(range.index)
     this.range = range
     this.#device = device
     this.#layout = layout
@@ -100,10 +100,9 @@ export class Gpt2Stage implements PipelineStage {
   }
 
   forward(piece: Piece, x: StageTensor | undefined, keeps: Keeps): StageTensor | undefined {
-    const key = keyOf(piece)
-    if (this.#inFlight.has(key)) throw this.#order('forward', piece, 'it went forward already')
+    this.#pieces.refuseAgain(piece)
     const sliced = this.#slicedForward(piece)
-    const kept = new KeptTensors(this.#device)
+    const kept = new KeptTensors<DeviceTensor>(this.#device)
     kept.add(this.#take('forward', piece, 'x', x))
     try {
       kept.add(this.#tokens(piece))
@@ -113,7 +112,7 @@ export class Gpt2Stage implements PipelineStage {
         ...kept.byName,
         ...sliced?.earlier(piece.slice),
       })
-      if (lossSum !== undefined) this.#losses.set(key, { ...piece, loss: this.#scalar(lossSum) })
+      if (lossSum !== undefined) this.#losses.add(piece, this.#scalar(lossSum))
       const own = sliced?.wentForward(piece.slice, saved) ?? saved
       if (keeps === 'nothing') {
         kept.release()
@@ -122,7 +121,7 @@ export class Gpt2Stage implements PipelineStage {
         if (keeps === 'activations') this.#keepActivations(kept, own)
         else releaseAll(own)
         const awaits = keeps === 'activations' ? 'inputGrad' : 'recompute'
-        this.#inFlight.set(key, { kept, params: params.retain(), awaits })
+        this.#pieces.add(piece, { kept, params: params.retain(), awaits })
       }
       return y && new DeviceStageTensor(y)
     } catch (cause) {
@@ -132,7 +131,7 @@ export class Gpt2Stage implements PipelineStage {
   }
 
   recompute(piece: Piece): void {
-    const flight = this.#flight('recompute', piece, 'recompute')
+    const flight = this.#pieces.at('recompute', piece, 'recompute')
     const sliced = this.#sliced.get(piece.microbatch)
     const { y, lossSum, ...saved } = this.#run('forward', piece, {
       ...flight.params?.byName,
@@ -145,58 +144,49 @@ export class Gpt2Stage implements PipelineStage {
   }
 
   inputGrad(piece: Piece, dy: StageTensor | undefined): StageTensor | undefined {
-    const { flight, dx, inner } = this.#fromGradient('inputGrad', piece, dy)
+    const flight = this.#pieces.at('inputGrad', piece, 'inputGrad')
+    const { dx, inner } = this.#fromGradient('inputGrad', piece, flight, dy)
     flight.kept.add(this.range.isFirst ? { ...inner, dx: dx as DeviceTensor } : inner)
     const { reads } = this.#pass('weightGrad', piece, flight.kept.byName)
     flight.kept.keepOnly(new Set(reads))
-    flight.params?.release()
-    flight.params = undefined
+    dropParams(flight)
     flight.awaits = 'weightGrad'
     return this.range.isFirst ? undefined : new DeviceStageTensor(dx as DeviceTensor)
   }
 
   weightGrad(piece: Piece): void {
-    const flight = this.#flight('weightGrad', piece, 'weightGrad')
+    const flight = this.#pieces.at('weightGrad', piece, 'weightGrad')
     this.#addGradients(this.#run('weightGrad', piece, flight.kept.byName))
-    this.#forget(piece)
+    this.#pieces.finish(piece)
   }
 
   backward(piece: Piece, dy: StageTensor | undefined): StageTensor | undefined {
-    const { dx, inner: gradients } = this.#fromGradient('backward', piece, dy)
+    const flight = this.#pieces.at('backward', piece, 'inputGrad')
+    const { dx, inner: gradients } = this.#fromGradient('backward', piece, flight, dy)
     this.#addGradients(gradients)
-    this.#forget(piece)
+    dropParams(flight)
+    this.#pieces.finish(piece)
     return dx && new DeviceStageTensor(dx)
   }
 
   offload(piece: Piece, share: number): void {
-    this.#flight('offload', piece).kept.offload(share)
+    this.#pieces.at('offload', piece).kept.offload(share)
   }
 
   reload(piece: Piece): void {
-    const flight = this.#inFlight.get(keyOf(piece))
-    if (!flight?.kept.isOffloaded) throw this.#order('reload', piece, 'it is not offloaded')
-    flight.kept.reload()
+    this.#pieces.reload(piece)
   }
 
   loss(): LossSum {
-    const inOrder = [...this.#losses.values()].sort((a, b) => a.microbatch - b.microbatch || a.slice - b.slice)
-    return {
-      lossSum: inOrder.reduce((sum, { loss }) => sum + loss, 0),
-      samples: new Set(inOrder.map(({ microbatch }) => microbatch)).size * this.#samples,
-    }
+    return this.#losses.sum(this.#samples)
   }
 
   heldBytes(): number {
-    const own = [...this.#inFlight.values()].reduce((sum, { kept }) => sum + kept.bytes(), 0)
-    return [...this.#sliced.values()].reduce((sum, sliced) => sum + sliced.bytes(), own)
+    return [...this.#sliced.values()].reduce((sum, sliced) => sum + sliced.bytes(), this.#pieces.bytes())
   }
 
   reset(): void {
-    for (const { kept, params } of this.#inFlight.values()) {
-      kept.release()
-      params?.release()
-    }
-    this.#inFlight.clear()
+    for (const { params } of this.#pieces.clear()) params?.release()
     for (const sliced of this.#sliced.values()) sliced.release()
     this.#sliced.clear()
     this.#losses.clear()
@@ -287,21 +277,19 @@ export class Gpt2Stage implements PipelineStage {
   }
 
   /** Of the inputs only the ids are read again, by the embedding's weight gradient. */
-  #keepActivations(kept: KeptTensors, saved: Tensors): void {
+  #keepActivations(kept: KeptTensors<DeviceTensor>, saved: Tensors): void {
     kept.keepOnly(new Set(this.range.isFirst ? ['ids'] : []))
     kept.add(saved)
   }
 
   /** Runs B or BW. */
-  #fromGradient(name: 'inputGrad' | 'backward', piece: Piece, dy: StageTensor | undefined) {
-    const flight = this.#flight(name, piece, 'inputGrad')
+  #fromGradient(name: 'inputGrad' | 'backward', piece: Piece, { params, kept }: InFlight, dy: StageTensor | undefined) {
     const sliced = this.#sliced.get(piece.microbatch)
     if (sliced !== undefined && sliced.nextBackward !== piece.slice) {
       throw this.#order(name, piece, `slice ${sliced.nextBackward} has to go backward before it`)
     }
     const taken = this.#take(name, piece, 'dy', dy)
     try {
-      const { params, kept } = flight
       const { dx, ...out } = this.#run(name, piece, {
         ...params?.byName,
         ...kept.byName,
@@ -311,7 +299,7 @@ export class Gpt2Stage implements PipelineStage {
       })
       const inner = sliced?.wentBackward(piece.slice, out) ?? out
       if (piece.slice === 0) this.#forgetSlices(piece)
-      return { flight, dx, inner }
+      return { dx, inner }
     } finally {
       releaseAll(taken)
     }
@@ -354,29 +342,12 @@ export class Gpt2Stage implements PipelineStage {
     return pass
   }
 
-  /** The piece, on the device and, where `awaits` is given, at that point. */
-  #flight(pass: string, piece: Piece, awaits?: InFlight['awaits']): InFlight {
-    const flight = this.#inFlight.get(keyOf(piece))
-    if (flight === undefined)
-      throw this.#order(pass, piece, 'it is not in flight: not yet forward, or finished already')
-    if (flight.kept.isOffloaded) throw this.#order(pass, piece, 'it is offloaded and was not reloaded')
-    if (awaits === undefined || flight.awaits === awaits) return flight
-    throw this.#order(pass, piece, `its next pass is ${flight.awaits}`)
-  }
-
   #order(pass: string, piece: Piece, why: string): SkeinError {
     return outOfOrder(pass, this.stage, piece, why)
   }
 
   #addGradients(out: Tensors): void {
     readGradients(this.#device, this.#layout, out, this.#begun().gradients, () => true)
-  }
-
-  #forget(piece: Piece): void {
-    const flight = this.#inFlight.get(keyOf(piece))
-    this.#inFlight.delete(keyOf(piece))
-    flight?.kept.release()
-    flight?.params?.release()
   }
 
   #scalar(tensor: DeviceTensor): number {
@@ -386,4 +357,7 @@ export class Gpt2Stage implements PipelineStage {
   }
 }
 
-const keyOf = ({ microbatch, slice }: Piece) => `${microbatch}/${slice}`
+function dropParams(flight: InFlight): void {
+  flight.params?.release()
+  flight.params = undefined
+}

@@ -2,7 +2,7 @@ import { loadTfjs, type Tfjs } from '@skein/device'
 import { maxAbsDifference } from '@skein/testkit'
 import { afterEach, describe, expect, it } from 'vitest'
 import { LayersModel, type LayersModelOptions } from './layers-model.ts'
-import type { Batch } from './trainable-model.ts'
+import type { Batch } from '../trainable-model.ts'
 
 const tf = loadTfjs()
 const open: LayersModel[] = []
