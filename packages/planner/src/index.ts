@@ -7,6 +7,7 @@
  */
 export { type Alternative, type AlternativeOptions, type Refusal } from './alternatives.ts'
 export { PlannerErrors } from './errors.ts'
+export { evenRanks } from './even-ranks.ts'
 export type { Jitter } from './jitter.ts'
 export { type RankMemory, stateFactor } from './memory.ts'
 export { partition, perStage } from './partition.ts'

@@ -10,6 +10,7 @@ import {
 } from '@skein/schedule'
 import { type Alternative, type AlternativeOptions, alternativesFor, type Refusal } from './alternatives.ts'
 import { PlannerErrors } from './errors.ts'
+import { evenRanks } from './even-ranks.ts'
 import { type Jitter, p90, stretchOf } from './jitter.ts'
 import { memoryOf, messageCounts, type RankMemory } from './memory.ts'
 import { partition } from './partition.ts'
@@ -89,21 +90,25 @@ export function planPipeline(options: PlanOptions): Plan {
 
 /** The schedule of a candidate, with what it changes. */
 export function scheduleOf(candidate: Candidate, options: PlanOptions): Schedule {
-  const { costs } = stagesAndCosts(candidate, options)
-  return changed(generated(candidate, options, costs), candidate, costs)
+  const { plain, costs } = prepared(candidate, options)
+  return changed(plain, candidate, costs)
 }
 
-function stagesAndCosts({ chunks, slices }: Alternative, { units, ranks, machine }: PlanOptions) {
+/** The schedule as it is, and the stages that it runs; rules that go by costs are given none, as a job gives them none. */
+function prepared({ name, chunks, slices, cap }: Alternative, { units, ranks, microbatches, machine }: PlanOptions) {
   const work = units.map(({ forward, backward }) => forward + backward)
-  const stages = stagesOf(units, partition(work, ranks * chunks), machine)
-  return { stages, costs: costsOf(stages, machine, ranks, slices) }
-}
-
-/** Rules that go by costs are given none, as a job gives them none; all but the one that is searched for them. */
-function generated(one: Alternative, { ranks, microbatches }: PlanOptions, costs: Costs): Schedule {
-  const { name, chunks, slices, cap } = one
   const sizes = { ranks, microbatches, chunks, slices }
-  return generateSchedule(name, cap === undefined ? sizes : { ...sizes, cap, costs })
+  const inStages = (counts: readonly number[]) => {
+    const stages = stagesOf(units, counts, machine)
+    return { stages, costs: costsOf(stages, machine, ranks, slices) }
+  }
+  // That which is searched for costs has a stage on each rank.
+  if (cap !== undefined) {
+    const cut = inStages(partition(work, ranks))
+    return { ...cut, plain: generateSchedule(name, { ...sizes, cap, costs: cut.costs }) }
+  }
+  const plain = generateSchedule(name, sizes)
+  return { ...inStages(evenRanks(work, plain.pipes)), plain }
 }
 
 interface Changes {
@@ -118,8 +123,7 @@ function changed(schedule: Schedule, changes: Changes, costs: Costs): Schedule {
 
 /** The schedule as it is and with each change; or why it is none that a job would be given. */
 function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidate[] | string {
-  const { stages, costs } = stagesAndCosts(one, options)
-  const plain = generated(one, options, costs)
+  const { plain, stages, costs } = prepared(one, options)
   if (plain.updates === 'microbatch')
     return 'it updates after every microbatch: what is learned is not what one process would'
   if (plain.paths !== undefined) return 'microbatches leave stages out: what is learned is not what one process would'
