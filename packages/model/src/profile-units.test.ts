@@ -109,14 +109,14 @@ describe('time', () => {
       begin: () => undefined,
       forward: () => take('forward'),
       inputGrad: () => take('inputGrad'),
-      weightGrad: () => void take('weightGrad'),
+      weightGrad: () => take('weightGrad'),
       backward: () => take('backward'),
       recompute: () => undefined,
       offload: () => undefined,
       reload: () => undefined,
       loss: () => ({ lossSum: 0, samples: 0 }),
       heldBytes: () => 0,
-      reset: () => void take('reset'),
+      reset: () => take('reset'),
     }
     const model: PipelineModel = {
       numStages: 1,
