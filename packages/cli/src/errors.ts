@@ -67,4 +67,9 @@ export const CliErrors = {
     retry: 'never',
     meaning: 'The command needs a language model, and the checkpoint holds another kind.',
   },
+  NO_TIMELINES: {
+    code: 'SKEIN_CLI_NO_TIMELINES',
+    retry: 'never',
+    meaning: 'The folder has no timelines of a run whose model is cut in parts.',
+  },
 } as const satisfies Record<string, ErrorCode>

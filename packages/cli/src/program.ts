@@ -301,6 +301,17 @@ function buildProgram(outcome: Outcome): Command {
       outcome.status = await why({ run, token, json, tls: readTlsTrust(options) })
     })
 
+  command(
+    'trace',
+    'what the devices of a pipeline did in a step, beside what its schedule would do, for ui.perfetto.dev',
+  )
+    .argument('<run>', 'folder of the run')
+    .option('--out <file>', 'where to write it; default: standard output')
+    .action(async (run: string, options: { out?: string }) => {
+      const { trace } = await import('./commands/trace.ts')
+      outcome.status = trace({ run, out: options.out })
+    })
+
   tlsOptions(command('watch', 'the live view of a run that was started elsewhere'))
     .argument('[run]', runArgument)
     .addOption(tokenOption())

@@ -24,6 +24,7 @@ import { type ControlPort, Links } from './links.ts'
 import { RunDiagnosis } from './run-diagnosis.ts'
 import { type RunStatus, statusOf } from './status.ts'
 import type { RunLog } from './run-log.ts'
+import { TimelineRecords } from './timelines.ts'
 import type { RunWhy } from './why.ts'
 import { toEvent } from './worker-messages.ts'
 
@@ -59,6 +60,7 @@ export class Coordinator {
   readonly #parts: CoordinatorParts
   readonly #links: Links
   readonly #diagnosis: RunDiagnosis
+  readonly #timelines: TimelineRecords
   readonly #finished = deferred<RunOutcome>()
   readonly #streams = new Set<Promise<void>>()
   #linkGone: Deferred<void> = deferred()
@@ -76,6 +78,7 @@ export class Coordinator {
     this.#links = new Links(parts.logger)
     this.#state = initialState(parts.config, parts.clock.now())
     const { clock, logger } = parts
+    this.#timelines = new TimelineRecords(parts.config.runDir, parts.config.job)
     this.#diagnosis = new RunDiagnosis({
       clock,
       logger,
@@ -151,8 +154,16 @@ export class Coordinator {
       this.#links.saw(link, now, { hasJoined, progress, step, opsEntered })
     } else this.#links.saw(link, now, { hasJoined })
     this.#diagnosis.heard(link, message)
+    if (message.type === 'timeline') this.#keepTimeline(link, message)
     const event = toEvent(link, message)
     if (event !== undefined) this.apply(event)
+  }
+
+  #keepTimeline(link: LinkId, message: Extract<WorkerMessage, { type: 'timeline' }>): void {
+    const { generation, members } = this.#state
+    const member = memberOfLink(this.#state, link)
+    if (member?.rank === undefined || message.generation !== generation) return
+    this.#timelines.take({ workerId: member.workerId, rank: member.rank, worldSize: members.tally.active }, message)
   }
 
   /** `isSilent`: nothing was heard for too long; else the connection ended. */

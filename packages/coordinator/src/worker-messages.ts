@@ -61,6 +61,7 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
     // That it lives and moves, and what it is in, is kept beside membership.
     case 'heartbeat':
     case 'flight':
+    case 'timeline':
       return undefined
   }
 }

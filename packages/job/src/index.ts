@@ -42,6 +42,7 @@ export {
 } from './layers-model.ts'
 export { lrAt } from './learning-rate.ts'
 export { type LoadOptions, loadJob } from './load-job.ts'
+export { jobSchedule } from './job-schedule.ts'
 export { workersOf } from './mesh.ts'
 export { openDataset, openLayersModel } from './open-dataset.ts'
 export type { JobOverrides } from './overrides.ts'

@@ -20,6 +20,7 @@ export {
   type CopyOp,
   describeOp,
   isCompute,
+  isCopy,
   rankOf,
   type Schedule,
   type ScheduleOp,

@@ -71,6 +71,15 @@ const fromWorker: readonly WorkerMessage[] = [
   },
   { type: 'finished', generation: 1, step: 12, peakRssBytes: 1, sampleText: 'the ünïcode 🪿', baselineLoss: 2.5 },
   { type: 'heartbeat', progress: 9, step: 12, opsEntered: 30 },
+  {
+    type: 'timeline',
+    generation: 1,
+    step: 10,
+    ops: [
+      { op: 'F', stage: 0, microbatch: 3, start: 1.5, end: 2 },
+      { op: 'BW', stage: 4, microbatch: 0, slice: 1, start: 3, end: 7.25 },
+    ],
+  },
   { type: 'failed', error },
   { type: 'peer-lost', generation: 1, peerRank: 2, error },
   {

@@ -20,6 +20,7 @@ export { type DecodedHeader, decodeHeader, type FrameLimits } from './decode-hea
 export { encodeHeader } from './encode-header.ts'
 export { toErrorRecord } from './error-record.ts'
 export { WireErrors } from './errors.ts'
+export { maxTimedOps, type TimedOpRecord } from './timed-op.ts'
 export { type FlightOp, maxFlightOps, maxFlightPeers } from './flight-op.ts'
 export {
   type FrameHeader,

@@ -15,6 +15,7 @@ import {
   workerName,
 } from './fields.ts'
 import { flightOp, maxFlightOps } from './flight-op.ts'
+import { maxTimedOps, timedOp } from './timed-op.ts'
 
 /** Version of the control protocol; `join` carries it and membership refuses another. */
 export const protocolVersion = 5
@@ -98,6 +99,13 @@ export const workerMessages = [
     cause: z.enum(['asked', 'failed']),
     computingMs: ms,
     ops: z.array(flightOp).max(maxFlightOps).readonly(),
+  }),
+  /** What this worker's device did in a step, where the model is cut in parts; of some steps. */
+  z.strictObject({
+    type: z.literal('timeline'),
+    generation: uint32,
+    step: count,
+    ops: z.array(timedOp).max(maxTimedOps).readonly(),
   }),
   /** The worker wants to go, by its operator's wish; it stays until it is told `finish`. */
   z.strictObject({ type: z.literal('leave'), reason: text }),

@@ -2,7 +2,8 @@ import { type Deferred, deferred, partOf, replicaOf, type SkeinError } from '@sk
 import { RemoteGroup, type TensorRegion } from '@skein/collective'
 import type { Region } from '@skein/simd'
 import { type EvaluationReport, type Peers, shareOf, type StepReport } from '@skein/trainer'
-import type { CoordinatorMessage } from '@skein/wire'
+import { isCompute, isCopy, type TimedOp } from '@skein/schedule'
+import { type CoordinatorMessage, maxTimedOps, type TimedOpRecord } from '@skein/wire'
 import type { GroupPlace, ToComm, ToDevice } from './thread-messages.ts'
 
 export type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
@@ -139,6 +140,17 @@ export class GenerationClient implements Peers {
 
   regroupAfter() {
     return this.#regroup
+  }
+
+  /** Times in ms of the system clock. */
+  tellTimeline(step: number, ops: readonly TimedOp[]): void {
+    const records = ops.slice(0, maxTimedOps).flatMap(({ op, start, end }): TimedOpRecord[] => {
+      if (!isCompute(op) && !isCopy(op)) return []
+      const { stage, microbatch, slice } = op
+      const piece = { op: op.op, stage, microbatch, ...(slice === undefined ? {} : { slice }) }
+      return [{ ...piece, start: performance.timeOrigin + start, end: performance.timeOrigin + end }]
+    })
+    this.#post({ type: 'tell', message: { type: 'timeline', generation: this.generation, step, ops: records } })
   }
 
   evaluated(report: EvaluationReport): void {

@@ -2,7 +2,7 @@ import { scratchBytesFor } from '@skein/collective'
 import { asSkeinError, systemClock } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import type { KernelDevice } from '@skein/device'
-import type { ResolvedJob } from '@skein/job'
+import { jobSchedule, type ResolvedJob } from '@skein/job'
 import type { Gpt2, PipelineModel, TrainableModel } from '@skein/model'
 import { type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
 import { createSharedMemory, createSimd, type Region, SharedArena, type Simd } from '@skein/simd'
@@ -10,7 +10,6 @@ import type { Logger } from '@skein/telemetry'
 import {
   createTrainingState,
   DataParallel,
-  jobSchedule,
   PipelineParallel,
   type Strategy,
   type TrainingState,
@@ -147,13 +146,18 @@ export function partTrainee(parts: {
         batch: job.batch,
         check: () => peers.check(),
         liveTensors: () => device.ledger().liveTensors,
-        onTimeline: (step, { ops, waitMs, peakHeldBytes }) =>
-          logger.debug({ step, ops: ops.length, waitMs, peakHeldBytes }, 'schedule.done'),
+        onTimeline: (step, { ops, waitMs, peakHeldBytes }) => {
+          logger.debug({ step, ops: ops.length, waitMs, peakHeldBytes }, 'schedule.done')
+          if (isTraced(step)) peers.tellTimeline(step, ops)
+        },
       })
     },
     [Symbol.dispose]: () => model.dispose(),
   }
 }
+
+/** Steps whose timeline everybody tells; the first one is not like the others. */
+const isTraced = (step: number): boolean => step === 2 || step % 10 === 0
 
 /** Copies of stages, which all have the same ranks, and tied parameters. */
 const maxSharingGroups = 2

@@ -1,6 +1,8 @@
+import fs from 'node:fs'
+import path from 'node:path'
 import { temporaryFolder } from '@skein/testkit'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { runSkein, stepsOf, tinyJob } from '../skein-process.ts'
+import { runSkein, startSkein, stepsOf, tinyJob } from '../skein-process.ts'
 
 const steps = 8
 
@@ -48,4 +50,34 @@ describe('pipelines in real processes', () => {
     const [first, second] = [await run('--pp', '2', '--workers', '4'), await run('--pp', '2', '--workers', '4')]
     expect(second.steps.map(({ digest }) => digest)).toEqual(first.steps.map(({ digest }) => digest))
   })
+
+  it('leaves a trace of what every device did, beside what the schedule would do', async () => {
+    using folder = temporaryFolder('pipeline-trace-')
+    await runSkein([
+      ...['train', tinyJob, '--pp', '2', '--workers', '4', '--schedule', 'zb-h1', '--steps', '3'],
+      ...['--run-dir', folder.path, '--json'],
+    ])
+    const out = path.join(folder.path, 'trace.json')
+    const { code, stderr } = await startSkein(['trace', folder.path, '--out', out]).ended
+    expect(stderr).toMatch(/^step 2 of zb-h1: executed in [\d.]+, [\d.]+ ms, simulated in [\d.]+ ms/mu)
+    expect(code).toBe(0)
+    const { traceEvents } = JSON.parse(fs.readFileSync(out, 'utf8')) as { traceEvents: TraceSpan[] }
+    const spans = (pid: number) => traceEvents.filter(event => event.ph === 'X' && event.pid === pid)
+    const [simulated, ...executed] = [0, 1, 2].map(spans)
+    expect(simulated?.length).toBeGreaterThan(0)
+    for (const replica of executed) {
+      expect(replica.map(({ name, tid }) => `${tid} ${name}`)).toEqual(
+        simulated?.map(({ name, tid }) => `${tid} ${name}`),
+      )
+      for (const { dur = 0 } of replica) expect(dur).toBeGreaterThan(0)
+    }
+  })
 })
+
+interface TraceSpan {
+  readonly ph: string
+  readonly pid: number
+  readonly tid: number
+  readonly name: string
+  readonly dur?: number
+}

@@ -1,5 +1,5 @@
-import type { ResolvedJob } from '@skein/job'
 import { type Costs, generateSchedule, offloadActivations, recompute, type Schedule } from '@skein/schedule'
+import type { ResolvedJob } from './job-types.ts'
 
 /** What an activation's way to the host and back is planned for, where nothing was measured: half a forward pass each way. */
 const plannedCosts: Costs = { forward: 1, inputGrad: 1, weightGrad: 1, copy: 0.5 }
