@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import path from 'node:path'
 import type { MachineProfile, UnitProfile } from '@skein/planner'
 import { z } from 'zod'
 import { usage } from './option-values.ts'
@@ -6,7 +7,7 @@ import { usage } from './option-values.ts'
 const ms = z.number().min(0)
 const bytes = z.number().min(0)
 
-/** What `--costs` names: JSON; times in ms, of one microbatch. */
+/** What `--costs` names and `--save-costs` writes: JSON; times in ms, of one microbatch. */
 const costsSchema = z.strictObject({
   units: z
     .array(
@@ -53,7 +54,7 @@ export const usualMachine: MachineProfile = {
 }
 
 const shape =
-  'pass { units: [{ name, forward, inputGrad, weightGrad, backward, activationBytes, boundaryBytes, parameterBytes }, …], machine: { hopMs, bytesPerMs, messageMs, … } }'
+  'pass a file that --save-costs wrote, or { units: [{ name, forward, inputGrad, weightGrad, backward, activationBytes, boundaryBytes, parameterBytes }, …], machine: { hopMs, bytesPerMs, messageMs, … } }'
 
 /** @throws SKEIN_CLI_USAGE that names the file and what is wrong in it */
 export function readCosts(file: string): MeasuredCosts {
@@ -80,6 +81,11 @@ export function readCosts(file: string): MeasuredCosts {
     })),
     machine: withDefined(machine),
   }
+}
+
+export function writeCosts(file: string, { units, machine }: MeasuredCosts): void {
+  fs.mkdirSync(path.dirname(path.resolve(file)), { recursive: true })
+  fs.writeFileSync(file, `${JSON.stringify({ units, machine }, null, 2)}\n`)
 }
 
 function withDefined(machine: { readonly [Key in keyof MachineProfile]?: MachineProfile[Key] | undefined }) {

@@ -342,7 +342,10 @@ function buildProgram(outcome: Outcome): Command {
       'of each rank, such as 512MiB, 2GiB (default: as much as it takes)',
       byteCount('--memory', 1024),
     )
-    .option('--costs <file>', 'costs measured before, as JSON')
+    .option('--costs <file>', 'costs measured before (default: those of this machine, measured now)')
+    .option('--save-costs <file>', 'write what was measured, as JSON')
+    .addOption(deviceOption())
+    .option('--threads <n>', 'threads of its kernels (default: all cores)', wholeNumber('--threads', 1, 4096))
     .option('--latency-ms <ms>', 'of a link, one way (default: that of the costs)', nonNegative('--latency-ms'))
     .option('--mbit <rate>', 'of a link, in Mbit/s (default: that of the costs)', positiveNumber('--mbit'))
     .option(

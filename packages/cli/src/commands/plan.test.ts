@@ -77,6 +77,29 @@ test('the same as JSON; more memory is a shorter step', async () => {
   expect(little.schedule.cuts).toHaveLength(4 * little.schedule.chunks - 1)
 })
 
+test('measures the costs of the units where none are given, and keeps them for other machines', async () => {
+  const job = path.join(folder, 'tiny.job.json')
+  const model = { kind: 'gpt2', layers: 2, width: 16, heads: 2, context: 16 }
+  fs.writeFileSync(
+    job,
+    JSON.stringify({ model, data: folder, batch: { global: 4, micro: 1 }, mesh: { pp: 2 }, steps: 1 }),
+  )
+  const saved = path.join(folder, 'costs', 'tiny.json')
+  expect(await runCommandLine(['plan', job, '--json', '--save-costs', saved])).toBe(0)
+  const first = JSON.parse(out) as Answer
+  const costs = JSON.parse(fs.readFileSync(saved, 'utf8')) as { units: { name: string; forward: number }[] }
+  expect(costs.units.map(({ name }) => name)).toEqual([
+    'transformer.wte',
+    'transformer.h.0',
+    'transformer.h.1',
+    'transformer.ln_f',
+  ])
+  for (const { forward } of costs.units) expect(forward).toBeGreaterThan(0)
+  out = ''
+  expect(await runCommandLine(['plan', job, '--json', '--costs', saved])).toBe(0)
+  expect(JSON.parse(out)).toEqual(first)
+})
+
 test('slow links cost time', async () => {
   const bestOf = async (...args: string[]) => {
     out = ''

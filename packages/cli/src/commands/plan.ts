@@ -1,6 +1,6 @@
 import { loadJob, type ResolvedJob } from '@skein/job'
 import { type Candidate, type Jitter, type Plan, type PlanOptions, planPipeline } from '@skein/planner'
-import { type MeasuredCosts, readCosts } from '../costs-file.ts'
+import { type MeasuredCosts, readCosts, writeCosts } from '../costs-file.ts'
 import { usage } from '../option-values.ts'
 import { columnsOf } from '../view/columns.ts'
 import { formatBytes } from '../view/format.ts'
@@ -11,8 +11,12 @@ export interface PlanCommandOptions {
   readonly ranks?: number
   /** Of a rank. */
   readonly memory?: number
-  /** File of measured costs. */
+  /** File of measured costs; without it they are measured. */
   readonly costs?: string
+  /** File to write what was measured to. */
+  readonly saveCosts?: string
+  readonly device?: string
+  readonly threads?: number
   readonly latencyMs?: number
   readonly mbit?: number
   /** Standard deviation of the time of a pass, over its mean. */
@@ -31,7 +35,7 @@ const samplesOfJitter = 20
 export async function plan(options: PlanCommandOptions): Promise<number> {
   const { jobFile, memory, jitter, top, json } = options
   const job = await jobFor(jobFile, options.ranks)
-  const costs = costsFor(job, options)
+  const { device, ...costs } = await costsFor(job, options)
   const sizes = {
     ranks: job.mesh.pp,
     microbatches: job.batch.global / (job.mesh.dp * job.batch.micro),
@@ -47,7 +51,7 @@ export async function plan(options: PlanCommandOptions): Promise<number> {
   const best = found.candidates.find(canBeNamed)
   const text = json
     ? JSON.stringify({ ...sizes, ...costs, schedule: best && scheduleKey(best), ...found })
-    : [...heading(job, given), '', ...table(found, top), ...ending(found, best, top)].join('\n')
+    : [...heading(job, given, device), '', ...table(found, top), ...ending(found, best, top)].join('\n')
   process.stdout.write(`${text}\n`)
   return 0
 }
@@ -61,24 +65,46 @@ async function jobFor(file: string, ranks: number | undefined): Promise<Resolved
   return loadJob(file, cut)
 }
 
-function costsFor(job: ResolvedJob, { costs: file, latencyMs, mbit }: PlanCommandOptions): MeasuredCosts {
-  if (file === undefined) throw usage('--costs is missing', 'pass a file with the measured costs of the model’s units')
-  const { units, machine } = readCosts(file)
-  const expected = job.model.kind === 'gpt2' ? job.model.layers + 2 : units.length
-  if (units.length !== expected) {
+async function costsFor(
+  job: ResolvedJob,
+  options: PlanCommandOptions,
+): Promise<MeasuredCosts & { readonly device?: string }> {
+  const { costs: file, saveCosts, latencyMs, mbit } = options
+  const costs = file === undefined ? await measured(job, options) : readCosts(file)
+  if (saveCosts !== undefined) writeCosts(saveCosts, costs)
+  const expected = job.model.kind === 'gpt2' ? job.model.layers + 2 : costs.units.length
+  if (costs.units.length !== expected) {
     throw usage(
-      `--costs ${file} has ${units.length} units, and the model of the job has ${expected}`,
+      `--costs ${file} has ${costs.units.length} units, and the model of the job has ${expected}`,
       'pass costs that were measured for this model',
     )
   }
   return {
-    units,
+    ...costs,
     machine: {
-      ...machine,
+      ...costs.machine,
       ...(latencyMs === undefined ? {} : { hopMs: latencyMs }),
       ...(mbit === undefined ? {} : { bytesPerMs: mbit * 125 }),
     },
   }
+}
+
+async function measured(job: ResolvedJob, { device, threads }: PlanCommandOptions) {
+  const { model, batch, precision } = job
+  if (model.kind !== 'gpt2') {
+    throw usage(
+      `the model of the job is of kind ${model.kind}`,
+      'pass --costs: only the units of a GPT-2 are measured here',
+    )
+  }
+  const { measureCosts } = await import('../measure-costs.ts')
+  return measureCosts({
+    model,
+    samples: batch.micro,
+    precision,
+    ...(device === undefined ? {} : { device }),
+    ...(threads === undefined ? {} : { threads }),
+  })
 }
 
 const jitterOf = (spread: number): Jitter => ({ spread, samples: samplesOfJitter, seed: 0 })
@@ -88,12 +114,16 @@ function slicesFor({ model }: ResolvedJob): readonly number[] {
   return model.kind === 'gpt2' ? [2, 4, 8].filter(slices => slices <= model.context) : []
 }
 
-function heading(job: ResolvedJob, { ranks, microbatches, memoryBytes, units, machine }: PlanOptions): string[] {
+function heading(
+  job: ResolvedJob,
+  { ranks, microbatches, memoryBytes, units, machine }: PlanOptions,
+  device: string | undefined,
+): string[] {
   const work = units.reduce((sum, { forward, backward }) => sum + forward + backward, 0)
   const limit = memoryBytes === undefined ? 'as much memory as it takes' : `at most ${formatBytes(memoryBytes)} a rank`
   return [
     `${job.name}: ${units.length} units on ${ranks} ranks, ${microbatches} microbatches of ${job.batch.micro} sample${job.batch.micro === 1 ? '' : 's'}, ${limit}`,
-    `one microbatch takes ${formatMs(work)} on one device, ${formatBytes(Math.max(0, ...units.slice(0, -1).map(unit => unit.boundaryBytes)))} go between stages; links of ${Number((machine.bytesPerMs / 125).toPrecision(3))} Mbit/s, ${machine.hopMs} ms one way`,
+    `one microbatch takes ${formatMs(work)} on ${device === undefined ? 'one device' : `this machine's ${device}`}, ${formatBytes(Math.max(0, ...units.slice(0, -1).map(unit => unit.boundaryBytes)))} go between stages; links of ${Number((machine.bytesPerMs / 125).toPrecision(3))} Mbit/s, ${machine.hopMs} ms one way`,
   ]
 }
 
