@@ -53,10 +53,8 @@ describe('pipelines in real processes', () => {
 
   it('leaves a trace of what every device did, beside what the schedule would do', async () => {
     using folder = temporaryFolder('pipeline-trace-')
-    await runSkein([
-      ...['train', tinyJob, '--pp', '2', '--workers', '4', '--schedule', 'zb-h1', '--steps', '3'],
-      ...['--run-dir', folder.path, '--json'],
-    ])
+    const mesh = ['--pp', '2', '--workers', '4', '--schedule', 'zb-h1']
+    await runSkein(['train', tinyJob, ...mesh, '--steps', '3', '--run-dir', folder.path, '--json'])
     const out = path.join(folder.path, 'trace.json')
     const { code, stderr } = await startSkein(['trace', folder.path, '--out', out]).ended
     expect(stderr).toMatch(/^step 2 of zb-h1: executed in [\d.]+, [\d.]+ ms, simulated in [\d.]+ ms/mu)
