@@ -24,7 +24,7 @@ export async function measureCosts(options: MeasureOptions): Promise<MeasuredCos
   if (choice.warning !== undefined) process.stderr.write(`${choice.warning}\n`)
   const device = await openKernelDevice(choice.kind, {
     precision,
-    ...(threads === undefined ? {} : { threads: { intraOp: threads } }),
+    ...(threads === undefined ? {} : { threads: { intraOp: threads, interOp: threads } }),
   })
   try {
     const profile = (context: number) =>
