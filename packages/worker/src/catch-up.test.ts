@@ -44,6 +44,7 @@ function waiting(port: number) {
   const held: (Standing | undefined)[] = []
   const failures: { readonly generation: number; readonly error: SkeinError }[] = []
   const first = Promise.withResolvers<void>()
+  const firstFailure = Promise.withResolvers<void>()
   const catchUp = new CatchUp({
     workerId: 'w2',
     hostId: undefined,
@@ -56,23 +57,27 @@ function waiting(port: number) {
       held.push(standing)
       first.resolve()
     },
-    onFailed: (generation, error) => failures.push({ generation, error }),
+    onFailed: (generation, error) => {
+      failures.push({ generation, error })
+      firstFailure.resolve()
+    },
   })
   onTestFinished(() => catchUp.stop())
   catchUp.share(state, 0)
   catchUp.idle()
   const member = { workerId: 'w1', rank: 0, share: 1, lane: { host: '127.0.0.1', port } }
   catchUp.begin({ generation: 1, parts: 1, part: 0, members: [member], laneToken: 't' })
-  return { catchUp, clock, held, failures, steps, first: first.promise }
+  return { catchUp, clock, held, failures, steps, first: first.promise, failed: firstFailure.promise }
 }
 
-/** A member that gives the state after step 7. */
-async function startMember(port: number): Promise<void> {
+/** A member that gives the state after step 7. Returns how often it is asked. */
+async function startMember(port: number, digest?: string): Promise<() => number> {
   const { state, standing } = stateAfter(7)
-  const server = new StateServer({ onFollower: () => undefined })
+  let numAsked = 0
+  const server = new StateServer({ onFollower: () => numAsked++ })
   server.serve(state)
   server.open(1, 't')
-  server.committed(standing)
+  server.committed({ ...standing, ...(digest === undefined ? {} : { digest }) })
   const listener = http.createServer()
   listener.on(
     'request',
@@ -84,6 +89,7 @@ async function startMember(port: number): Promise<void> {
     listener.closeAllConnections()
   })
   await once(listener, 'listening')
+  return () => numAsked
 }
 
 test('one that waits keeps the state it has while those it goes after are silent, and says so after 10 s, once', async () => {
@@ -119,4 +125,21 @@ test('it asks again, longer than any one request is tried, and gets what there i
   clock.ms += silentMs - 1
   catchUp.sweep()
   expect(failures).toHaveLength(1)
+})
+
+test("a state that is not the log's is told of at once, and not asked for again in this generation", async () => {
+  const port = await freePort()
+  const asked = await startMember(port, '0123456789abcdef')
+  const { catchUp, clock, held, failures, steps, failed } = waiting(port)
+  await failed
+  const before = asked()
+  expect(failures).toMatchObject([{ generation: 1, error: { code: 'SKEIN_CATCHUP_STATE_DIFFERS' } }])
+  // No longer than it takes to ask again where nobody answers.
+  await new Promise(resolve => setTimeout(resolve, 700))
+  clock.ms = 10 * silentMs
+  catchUp.sweep()
+  expect(asked()).toBe(before)
+  expect(failures).toHaveLength(1)
+  expect(held).toEqual([])
+  expect(steps.slotOf(7)).toBeUndefined()
 })
