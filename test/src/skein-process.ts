@@ -31,6 +31,8 @@ export interface SkeinRun {
   readonly process: ChildProcess
   /** All events so far, in order. */
   readonly events: RunEvent[]
+  /** One more, from elsewhere than its output. */
+  add(event: RunEvent): void
   /** Settles with the first event that fits, also one that has already come; rejects when the process ends without it. */
   until(fits: (event: RunEvent) => boolean, what: string): Promise<RunEvent>
   readonly ended: Promise<{ readonly code: number | null; readonly stderr: string }>
@@ -50,11 +52,12 @@ export function startSkein(args: readonly string[], timeoutMs = 120_000, env: Re
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString()
   })
-  readline.createInterface({ input: child.stdout }).on('line', line => {
-    if (!line.startsWith('{')) return
-    const event = JSON.parse(line) as RunEvent
+  const add = (event: RunEvent) => {
     events.push(event)
     for (const watcher of watchers) watcher(event)
+  }
+  readline.createInterface({ input: child.stdout }).on('line', line => {
+    if (line.startsWith('{')) add(JSON.parse(line) as RunEvent)
   })
   const ended = new Promise<{ code: number | null; stderr: string }>((resolve, reject) => {
     child.on('error', reject)
@@ -66,6 +69,7 @@ export function startSkein(args: readonly string[], timeoutMs = 120_000, env: Re
   return {
     process: child,
     events,
+    add,
     ended,
     async until(fits, what) {
       const found = events.find(fits)

@@ -1,14 +1,12 @@
-import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { temporaryFolder } from '@skein/testkit'
-import { Cluster } from 'skein/chaos'
 import { expect, it } from 'vitest'
 import { type RunEvent, runSkein, stepsOf } from '../skein-process.ts'
+import { isStep, startCluster, token } from './start-cluster.ts'
 
 // Beyond the 5 s after which a silent worker counts as dead. SKEIN_LONG=1 waits the half minute.
 const blockMs = process.env['SKEIN_LONG'] === '1' ? 30_000 : 8_000
 const jobFile = fileURLToPath(new URL('blocked.job.js', import.meta.url))
-const token = 'a-token-of-the-tests'
 /** From the last commit, where a step usually takes less than a third of a second. */
 const namedWithinMs = 3_000
 /** One machine runs everything. */
@@ -16,15 +14,11 @@ const slackMs = 1_000
 
 it(`a worker whose device thread stands in one kernel for ${blockMs / 1000} s is named within 3 s, and not put out`, async () => {
   using folder = temporaryFolder('blocked')
-  const runDir = path.join(folder.path, 'run')
   const atMs = new Map<RunEvent, number>()
-  await using cluster = await Cluster.start({
+  await using cluster = await startCluster(folder.path, {
     jobFile,
     workers: 2,
     steps: 30,
-    runDir,
-    token,
-    threads: 1,
     env: { ...process.env, SKEIN_TEST_BLOCK_MS: String(blockMs) },
     onEvent: event => atMs.set(event, performance.now()),
   })
@@ -33,7 +27,7 @@ it(`a worker whose device thread stands in one kernel for ${blockMs / 1000} s is
   const heldUp = await cluster.until(isNamed, 'the kernel to be named')
   expect(heldUp).toMatchObject({ cause: 'missing-rank', workerId: 'w1' })
   expect(heldUp['reason']).toMatch(/w1.*it computes since .*; its link lives/)
-  const before = cluster.events.findLast(event => event.event === 'step') as RunEvent
+  const before = cluster.events.findLast(isStep) as RunEvent
   expect((atMs.get(heldUp) ?? Number.NaN) - (atMs.get(before) ?? Number.NaN)).toBeLessThan(namedWithinMs + slackMs)
   expect(heldUp['step']).toBe(Number(before['step']) + 1)
   // Whoever asks is told the same, while it lasts.

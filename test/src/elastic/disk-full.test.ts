@@ -5,7 +5,7 @@ import { openCheckpoint } from '@skein/checkpoint'
 import { temporaryFolder } from '@skein/testkit'
 import { describe, expect, it } from 'vitest'
 import { runSkein, startSkein, stepsOf } from '../skein-process.ts'
-import { constantRateJob } from './elastic-run.ts'
+import { constantRateJob } from './constant-rate-job.ts'
 
 /**
  * No step waits for a checkpoint that cannot be written: from one commit to the next it takes a step (10 ms), and what a machine adds that runs

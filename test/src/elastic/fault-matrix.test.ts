@@ -2,11 +2,12 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { sleep } from '@skein/core'
 import { temporaryFolder } from '@skein/testkit'
-import { Cluster, type ClusterOptions, coordinatorNode } from 'skein/chaos'
+import { type Cluster, type ClusterOptions, coordinatorNode } from 'skein/chaos'
 import { describe, expect, it } from 'vitest'
-import { type RunEvent, tinyJob } from '../skein-process.ts'
-import { constantRateJob } from './elastic-run.ts'
+import type { RunEvent } from '../skein-process.ts'
+import { constantRateJob } from './constant-rate-job.ts'
 import { expectWhole, untilLogged } from './run-records.ts'
+import { isMember, isStep, startCluster, untilStep } from './start-cluster.ts'
 
 /*
  * Rows of the fault matrix (docs/fault-matrix.md) that are about the network, each with its bound of time. Real processes; the links between them run
@@ -15,26 +16,13 @@ import { expectWhole, untilLogged } from './run-records.ts'
 
 const slackMs = 3_000
 
-const isStep = (event: RunEvent) => event.event === 'step'
-const isMember = (workerId: string, change: string) => (event: RunEvent) =>
-  event.event === 'member' && event['workerId'] === workerId && event['change'] === change
 const gone: ReadonlySet<unknown> = new Set(['lost', 'evicted', 'fenced', 'failed'])
 const isGone = (event: RunEvent) => event.event === 'member' && gone.has(event['change'])
 
 /** A run that trains. */
 async function training(folder: string, more: Partial<ClusterOptions> = {}): Promise<Cluster> {
-  const cluster = await Cluster.start({
-    jobFile: tinyJob,
-    workers: 4,
-    steps: 100_000,
-    runDir: path.join(folder, 'run'),
-    token: 'a-token-of-the-tests',
-    threads: 1,
-    env: process.env,
-    network: { seed: 1 },
-    ...more,
-  })
-  await cluster.until(event => isStep(event) && Number(event['step']) >= 3, 'step 3')
+  const cluster = await startCluster(folder, { workers: 4, network: { seed: 1 }, ...more })
+  await untilStep(cluster, 3)
   return cluster
 }
 
@@ -130,7 +118,7 @@ describe('a slow link, and a wall clock that jumps', () => {
       const aheadMs = 3_600_000
       for (const node of ['w0', coordinatorNode]) cluster.jump(node, aheadMs)
       cluster.jump('w1', -aheadMs)
-      await cluster.until(event => isStep(event) && Number(event['step']) >= 15, 'step 15')
+      await untilStep(cluster, 15)
       for (const node of ['w0', 'w1', coordinatorNode]) cluster.jump(node, 0)
     })
     expect(disturbed).toEqual(undisturbed)

@@ -2,10 +2,10 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { sleep } from '@skein/core'
 import { temporaryFolder } from '@skein/testkit'
-import { Cluster } from 'skein/chaos'
 import { describe, expect, it } from 'vitest'
 import type { RunEvent } from '../skein-process.ts'
 import { expectWhole, untilLogged } from './run-records.ts'
+import { isMember, isStep, startCluster, untilStep } from './start-cluster.ts'
 
 const jobFile = fileURLToPath(new URL('late-joiner.job.js', import.meta.url))
 const globalBatch = 6
@@ -21,12 +21,9 @@ const silentMs = 10_000
 /** One machine runs everything. */
 const slackMs = 2_000
 
-const isStep = (event: RunEvent) => event.event === 'step'
 const isGeneration = (number: number) => (event: RunEvent) =>
   event.event === 'generation' && event['generation'] === number
 const isStartOf = (number: number) => (event: RunEvent) => event.event === 'start' && event['generation'] === number
-const isMember = (workerId: string, change: string) => (event: RunEvent) =>
-  event.event === 'member' && event['workerId'] === workerId && event['change'] === change
 const isCaughtUp = (event: RunEvent) => event.event === 'member' && event['change'] === 'caught-up'
 const membersOf = (event: RunEvent) => (event['members'] as { workerId: string }[]).map(({ workerId }) => workerId)
 
@@ -36,13 +33,10 @@ describe('a newcomer on slow links, one of whose sources is killed', () => {
     using folder = temporaryFolder('late-joiner')
     const runDir = path.join(folder.path, 'run')
     const atMs = new Map<RunEvent, number>()
-    await using cluster = await Cluster.start({
+    await using cluster = await startCluster(folder.path, {
       jobFile,
       workers: 3,
       steps: 1000,
-      runDir,
-      token: 'a-token-of-the-tests',
-      threads: 1,
       env: { ...process.env, PACED_SAMPLE_MS: '700' },
       network: { seed: 1 },
       onEvent: event => atMs.set(event, performance.now()),
@@ -52,7 +46,7 @@ describe('a newcomer on slow links, one of whose sources is killed', () => {
       cluster.network?.edge(peer, 'w3').reshape(slowLink)
       cluster.network?.edge('w3', peer).reshape(slowLink)
     }
-    await cluster.until(event => isStep(event) && event['step'] === 1, 'step 1')
+    await untilStep(cluster, 1)
     await cluster.startWorker('w3')
     await untilLogged(runDir, 'w3', 'catch-up.start', 30_000)
     // Longer than a chunk takes, and shorter than all of them from three sources.
@@ -85,7 +79,7 @@ describe('a newcomer on slow links, one of whose sources is killed', () => {
     const changes = cluster.events.filter(event => event.event === 'member').map(event => event['change'])
     expect(changes.filter(change => ['lost', 'evicted', 'fenced', 'failed'].includes(String(change)))).toEqual(['lost'])
     expectWhole(cluster, runDir, globalBatch)
-  })
+  }, 120_000)
 })
 
 describe('a newcomer to whom no member answers', () => {
@@ -93,13 +87,10 @@ describe('a newcomer to whom no member answers', () => {
     using folder = temporaryFolder('unanswered')
     const runDir = path.join(folder.path, 'run')
     const atMs = new Map<RunEvent, number>()
-    await using cluster = await Cluster.start({
+    await using cluster = await startCluster(folder.path, {
       jobFile,
       workers: 3,
       steps: 10_000,
-      runDir,
-      token: 'a-token-of-the-tests',
-      threads: 1,
       env: { ...process.env, PACED_SAMPLE_MS: '50' },
       network: { seed: 1 },
       onEvent: event => atMs.set(event, performance.now()),
@@ -107,7 +98,7 @@ describe('a newcomer to whom no member answers', () => {
     const members = ['w0', 'w1', 'w2']
     // The coordinator hears it, so it is no partition that anyone else notices.
     const heal = cluster.network?.cut('w3', members)
-    await cluster.until(event => isStep(event) && event['step'] === 1, 'step 1')
+    await untilStep(cluster, 1)
     await cluster.startWorker('w3')
     await untilLogged(runDir, 'w3', 'catch-up.start', 30_000)
     const { length: from } = cluster.events
@@ -137,5 +128,5 @@ describe('a newcomer to whom no member answers', () => {
     const changes = cluster.events.filter(event => event.event === 'member').map(event => event['change'])
     expect(changes.filter(change => ['lost', 'evicted', 'fenced', 'failed'].includes(String(change)))).toEqual([])
     expectWhole(cluster, runDir, globalBatch)
-  })
+  }, 120_000)
 })

@@ -2,8 +2,9 @@ import path from 'node:path'
 import { readEtcdHistory } from '@skein/coordinator'
 import { startEtcd, temporaryFolder } from '@skein/testkit'
 import { afterAll, describe, expect, it } from 'vitest'
-import { runSkein, type RunEvent, stepsOf } from '../skein-process.ts'
-import { constantRateJob, follow, SkeinProcess, token } from './elastic-run.ts'
+import { runSkein, type RunEvent, type SkeinRun, startSkein, stepsOf } from '../skein-process.ts'
+import { constantRateJob } from './constant-rate-job.ts'
+import { isStep, token } from './start-cluster.ts'
 
 const etcd = await startEtcd()
 afterAll(() => etcd?.[Symbol.asyncDispose]())
@@ -12,18 +13,18 @@ const ttlMs = 2_000
 /** Joining again, forming a generation and a step, beside whatever else this machine does. */
 const slackMs = 8_000
 
-const isStep = (event: RunEvent) => event.event === 'step'
+const start = (args: readonly string[]) => startSkein([...args, '--json'], 120_000, { SKEIN_TOKEN: token })
 
 /** A coordinator whose events are followed as soon as it leads. */
 class Contender {
-  readonly process: SkeinProcess
+  readonly run: SkeinRun
   readonly port: number
 
   constructor(job: string, runDir: string, port: number) {
     this.port = port
-    const run = ['--job', job, '--workers', '2', '--steps', '100000', '--run-dir', runDir, '--port', String(port)]
+    const args = ['--job', job, '--workers', '2', '--steps', '100000', '--run-dir', runDir, '--port', String(port)]
     const store = ['--store', 'etcd', '--etcd', etcd?.url ?? '', '--etcd-ttl', String(ttlMs / 1000)]
-    this.process = new SkeinProcess(['coordinator', ...run, ...store])
+    this.run = start(['coordinator', ...args, ...store])
   }
 
   get url(): string {
@@ -31,12 +32,12 @@ class Contender {
   }
 
   async leads(): Promise<void> {
-    await this.process.until(event => event.event === 'listening', 'leader')
-    void follow(`${this.url}/events`, event => this.process.add(event))
+    await this.run.until(event => event.event === 'listening', 'leader')
+    void follow(`${this.url}/events`, event => this.run.add(event))
   }
 
   async standsBy(): Promise<void> {
-    await this.process.until(event => event.event === 'standby', 'standby')
+    await this.run.until(event => event.event === 'standby', 'standby')
     const health = await fetch(`${this.url}/healthz`)
     expect(await health.json()).toMatchObject({ ok: true, phase: 'standby' })
     expect((await fetch(`${this.url}/status`, { headers: { authorization: `Bearer ${token}` } })).status).toBe(421)
@@ -50,9 +51,9 @@ describe.skipIf(etcd === undefined)('two coordinators on one etcd', () => {
     const runDir = path.join(folder.path, `run-${process.pid}`)
     const ports = [17_951, 17_952, 17_953].map(port => port + (process.pid % 500) * 3)
     const contender = (i: number) => new Contender(job, runDir, ports[i] ?? 0)
-    const processes: SkeinProcess[] = []
+    const processes: SkeinRun[] = []
     const own = <T extends Contender>(started: T): T => {
-      processes.push(started.process)
+      processes.push(started.run)
       return started
     }
     try {
@@ -61,36 +62,36 @@ describe.skipIf(etcd === undefined)('two coordinators on one etcd', () => {
       const second = own(contender(1))
       await second.standsBy()
       const join = ports.map(port => `http://127.0.0.1:${port}`).join(',')
-      const workers = ['w0', 'w1'].map(
-        name => new SkeinProcess(['worker', '--join', join, '--id', name, '--threads', '1', '--log-dir', runDir]),
+      const workers = ['w0', 'w1'].map(name =>
+        start(['worker', '--join', join, '--id', name, '--threads', '1', '--log-dir', runDir]),
       )
       processes.push(...workers)
-      await first.process.until(event => isStep(event) && Number(event['step']) >= 5, 'step 5')
+      await first.run.until(event => isStep(event) && Number(event['step']) >= 5, 'step 5')
 
       const killedMs = performance.now()
-      first.process.child.kill('SIGKILL')
+      first.run.process.kill('SIGKILL')
       await second.leads()
-      await second.process.until(isStep, 'step of the second leader')
+      await second.run.until(isStep, 'step of the second leader')
       expect(performance.now() - killedMs).toBeLessThan(ttlMs + slackMs)
-      const told = stepsOf(first.process.events).at(-1)?.step ?? 0
-      const next = stepsOf(second.process.events)[0]?.step ?? 0
+      const told = stepsOf(first.run.events).at(-1)?.step ?? 0
+      const next = stepsOf(second.run.events)[0]?.step ?? 0
       expect(next).toBeGreaterThan(told)
 
       const third = own(contender(2))
       await third.standsBy()
-      second.process.child.kill('SIGSTOP')
+      second.run.process.kill('SIGSTOP')
       await third.leads()
-      await third.process.until(event => isStep(event), 'step of the third leader')
-      second.process.child.kill('SIGCONT')
-      expect((await second.process.ended).code, 'it finds that it leads no more').toBe(1)
-      expect(second.process.events.at(-1)).toMatchObject({ event: 'error', code: 'SKEIN_COORDINATOR_LEADERSHIP_LOST' })
+      await third.run.until(event => isStep(event), 'step of the third leader')
+      second.run.process.kill('SIGCONT')
+      expect((await second.run.ended).code, 'it finds that it leads no more').toBe(1)
+      expect(second.run.events.at(-1)).toMatchObject({ event: 'error', code: 'SKEIN_COORDINATOR_LEADERSHIP_LOST' })
 
       const fourth = own(contender(0))
       await fourth.standsBy()
       await fetch(`${third.url}/stop`, { method: 'POST', headers: { authorization: `Bearer ${token}` } })
-      const done = await third.process.until(event => event.event === 'done', 'end')
-      for (const { ended } of [...workers, third.process]) expect((await ended).code).toBe(0)
-      expect((await fourth.process.ended).code, 'whoever stood by ends with the run').toBe(0)
+      const done = await third.run.until(event => event.event === 'done', 'end')
+      for (const { ended } of [...workers, third.run]) expect((await ended).code).toBe(0)
+      expect((await fourth.run.ended).code, 'whoever stood by ends with the run').toBe(0)
 
       const { commits } = await readEtcdHistory([etcd?.url ?? ''], path.basename(runDir))
       expect(commits.map(({ step }) => step)).toEqual(Array.from({ length: Number(done['steps']) }, (_, i) => i + 1))
@@ -99,8 +100,25 @@ describe.skipIf(etcd === undefined)('two coordinators on one etcd', () => {
       const whole = stepsOf(await runSkein(['train', job, '--workers', '2', ...args]))
       expect(commits.map(({ digest }) => digest)).toEqual(whole.map(({ digest }) => digest))
     } finally {
-      for (const { child } of processes) child.kill('SIGKILL')
+      for (const one of processes) one.process.kill('SIGKILL')
       await Promise.all(processes.map(({ ended }) => ended))
     }
   })
 })
+
+/** The events of a run as they come, until its coordinator is gone. */
+async function follow(url: string, onEvent: (event: RunEvent) => void): Promise<void> {
+  try {
+    const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } })
+    let text = ''
+    const decoder = new TextDecoder()
+    for await (const chunk of response.body ?? []) {
+      text += decoder.decode(chunk as Uint8Array, { stream: true })
+      const lines = text.split('\n')
+      text = lines.pop() ?? ''
+      for (const line of lines) if (line !== '') onEvent(JSON.parse(line) as RunEvent)
+    }
+  } catch {
+    // The coordinator was killed: its process tells more.
+  }
+}

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import { temporaryFolder } from '@skein/testkit'
 import { describe, expect, it } from 'vitest'
 import { runSkein, type RunEvent, startSkein, stepsOf, tinyJob } from '../skein-process.ts'
-import { ElasticRun } from './elastic-run.ts'
+import { isMember, isStep, startCluster, untilStep } from './start-cluster.ts'
 
 /** On top of a bound of docs/fault-matrix.md: one machine runs all the processes. */
 const slackMs = 3_000
@@ -22,8 +22,9 @@ function expectWhole(events: readonly RunEvent[], losses: readonly number[]): vo
   for (const [i, step] of steps.entries()) expect(Math.abs(step.loss - (losses[i] ?? Number.NaN))).toBeLessThan(1e-3)
 }
 
-const isLost = (workerId: string) => (event: RunEvent) =>
-  event.event === 'member' && event['workerId'] === workerId && event['change'] === 'lost'
+const isLost = (workerId: string) => isMember(workerId, 'lost')
+const isStepOf = (facts: Readonly<Record<string, number>>) => (event: RunEvent) =>
+  isStep(event) && Object.entries(facts).every(([fact, number]) => event[fact] === number)
 
 describe('a worker that dies', () => {
   it('costs the others the step under way and nothing else; skein train goes on with those that are left', async () => {
@@ -68,52 +69,43 @@ describe('a worker that dies', () => {
 
   it('comes back under its name, gets the state from the others, and takes part again', async () => {
     using folder = temporaryFolder('death')
-    await using run = await ElasticRun.start(folder.path, { workers: 2, steps: 100_000 })
-    await run.step(3)
+    await using cluster = await startCluster(folder.path, { workers: 2 })
+    await untilStep(cluster, 3)
     const killedMs = performance.now()
-    run.worker('w1').child.kill('SIGKILL')
-    await run.until(isLost('w1'), 'loss')
-    await run.until(event => event.event === 'step' && event['workers'] === 1, 'a step of those that are left')
+    cluster.workers.get('w1')?.killNow()
+    await cluster.until(isLost('w1'), 'loss')
+    await cluster.until(isStepOf({ workers: 1 }), 'a step of those that are left')
     expect(performance.now() - killedMs).toBeLessThan(5_000 + slackMs)
-    run.startWorker('w1')
-    const again = await run.until(
-      event => event.event === 'step' && Number(event['generation']) >= 3,
-      'third generation',
-    )
-    expect(again['workers']).toBe(2)
-    await run.stop()
-    const done = await run.until(event => event.event === 'done', 'end')
-    expect(stepsOf(run.coordinator.events).map(step => step.step)).toEqual(
+    await cluster.startWorker('w1')
+    expect(await cluster.until(isStepOf({ generation: 3 }), 'third generation')).toMatchObject({ workers: 2 })
+    await cluster.stop()
+    const done = await cluster.ended
+    expect(stepsOf(cluster.events).map(step => step.step)).toEqual(
       Array.from({ length: Number(done['steps']) }, (_, i) => i + 1),
     )
-    for (const { ended } of run.workers.values()) expect((await ended).code).toBe(0)
+    for (const { exited } of cluster.workers.values()) expect((await exited).code).toBe(0)
   })
 })
 
 describe('a worker that is stopped', () => {
   it('is named when nothing was heard of it for the time of the heartbeats, is fenced when it wakes, and comes back', async () => {
     using folder = temporaryFolder('stopped')
-    await using run = await ElasticRun.start(folder.path, { workers: 4, steps: 100_000 })
-    await run.step(3)
-    const { child } = run.worker('w1')
+    await using cluster = await startCluster(folder.path, { workers: 4 })
+    await untilStep(cluster, 3)
+    const worker = cluster.workers.get('w1')
     const stoppedMs = performance.now()
-    child.kill('SIGSTOP')
-    const lost = await run.until(isLost('w1'), 'loss')
+    worker?.signal('SIGSTOP')
+    const lost = await cluster.until(isLost('w1'), 'loss')
     // 5 s of silence, noticed within a heartbeat's interval of 1 s, on a busy machine.
     expect(performance.now() - stoppedMs).toBeLessThan(8_000)
     expect(String(lost['reason'])).toContain('nothing was heard')
-    const two = await run.until(event => event.event === 'step' && event['generation'] === 2, 'second generation')
-    expect(two['workers']).toBe(3)
+    expect(await cluster.until(isStepOf({ generation: 2 }), 'second generation')).toMatchObject({ workers: 3 })
     expect(performance.now() - stoppedMs, 'training again').toBeLessThan(10_000 + slackMs)
-    child.kill('SIGCONT')
-    const three = await run.until(
-      event => event.event === 'step' && Number(event['generation']) >= 3,
-      'third generation',
-    )
-    expect(three['workers']).toBe(4)
-    await run.stop()
-    await run.until(event => event.event === 'done', 'end')
-    for (const { ended } of run.workers.values()) expect((await ended).code).toBe(0)
+    worker?.signal('SIGCONT')
+    expect(await cluster.until(isStepOf({ generation: 3 }), 'third generation')).toMatchObject({ workers: 4 })
+    await cluster.stop()
+    await cluster.ended
+    for (const { exited } of cluster.workers.values()) expect((await exited).code).toBe(0)
   })
 })
 

@@ -1,21 +1,26 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { SqliteLog } from '@skein/coordinator'
+import { type RunHistory, SqliteLog } from '@skein/coordinator'
 import { sleep } from '@skein/core'
 import type { Cluster } from 'skein/chaos'
 import { expect } from 'vitest'
 
-/** The log of the run so far: each step once, each sample once. */
-export function expectWhole(cluster: Cluster, runDir: string, globalBatch: number): void {
+/** The commit log, read as any tool would. */
+export function commitsOf(runDir: string): RunHistory['commits'] {
   const log = new SqliteLog(path.join(runDir, 'coordinator.sqlite'))
   try {
-    const commits = log.read().commits
-    expect(commits.map(({ step }) => step)).toEqual(commits.map((_, i) => i + 1))
-    expect(commits.map(({ samplesTo }) => samplesTo)).toEqual(commits.map(({ step }) => globalBatch * step))
-    expect(commits.at(-1)?.step).toBeGreaterThan(3)
+    return log.read().commits
   } finally {
     log.close()
   }
+}
+
+/** The log of the run so far: each step once, each sample once. */
+export function expectWhole(cluster: Cluster, runDir: string, globalBatch: number): void {
+  const commits = commitsOf(runDir)
+  expect(commits.map(({ step }) => step)).toEqual(commits.map((_, i) => i + 1))
+  expect(commits.map(({ samplesTo }) => samplesTo)).toEqual(commits.map(({ step }) => globalBatch * step))
+  expect(commits.at(-1)?.step).toBeGreaterThan(3)
   expect(cluster.events.filter(event => event.event === 'error')).toEqual([])
 }
 

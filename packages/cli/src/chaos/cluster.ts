@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { deferred, SkeinError, within } from '@skein/core'
 import { CliErrors } from '../errors.ts'
-import { followEvents } from '../follow-events.ts'
+import { askCoordinator, followEvents } from '../follow-events.ts'
 import { Child, type ChildExit } from '../launch/child.ts'
 import { parseRunEvent, type RunEvent, textField } from '../run-event.ts'
 import { limitFiles } from './break-disk.ts'
@@ -148,6 +148,12 @@ export class Cluster implements AsyncDisposable {
     // A restarted one is looked for where it was.
     this.#port = Number(new URL(this.#url).port)
     this.own(this.#follow(child))
+  }
+
+  /** Asks for the end of the run, with a checkpoint. */
+  async stop(): Promise<void> {
+    const { token } = this.#options
+    await askCoordinator({ urls: [this.#url], token, method: 'POST', path: '/stop', timeoutMs: startMs })
   }
 
   /** A process of this name, beside one that there may be. */
