@@ -20,8 +20,10 @@ interface Case {
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x))
 const matrix: Shape = [7, 5]
 
-const unary = (op: 'square' | 'sigmoid' | 'softmax' | 'logSoftmax' | 'rowMean' | 'rowSum', oracle: Oracle): Case[] =>
-  [matrix, [2, 3, 4, 5]].map(shape => ({ op, shapes: [shape], call: (k, x) => k[op](x), oracle }))
+const unary = (
+  op: 'square' | 'exp' | 'rowMax' | 'sigmoid' | 'softmax' | 'logSoftmax' | 'rowMean' | 'rowSum',
+  oracle: Oracle,
+): Case[] => [matrix, [2, 3, 4, 5]].map(shape => ({ op, shapes: [shape], call: (k, x) => k[op](x), oracle }))
 
 const binary = (op: 'add' | 'sub' | 'mul', f: (a: number, b: number) => number): Case[] =>
   [
@@ -54,6 +56,8 @@ const cases: readonly Case[] = [
   ...products('matMul', []),
   ...products('batchMatMul', [2, 3]),
   ...unary('square', x => plain.elementwise(v => v * v, x)),
+  ...unary('exp', x => plain.elementwise(Math.exp, x)),
+  ...unary('rowMax', plain.rowMax),
   ...unary('sigmoid', x => plain.elementwise(sigmoid, x)),
   ...unary('softmax', x => plain.elementwise(Math.exp, plain.logSoftmax(x))),
   ...unary('logSoftmax', plain.logSoftmax),
@@ -138,6 +142,14 @@ const cases: readonly Case[] = [
     idsBelow: 5,
     call: (k, x, ids) => k.segmentSum(x, ids, 6),
     oracle: (x, ids) => plain.segmentSum(x, ids, 6),
+  },
+  {
+    op: 'oneHot',
+    shapes: [[9]],
+    idsAt: 0,
+    idsBelow: 6,
+    call: (k, ids) => k.oneHot(ids, 6),
+    oracle: ids => plain.build([9, 6], ([i, j]) => (ids.data[i as number] === j ? 1 : 0)),
   },
   {
     op: 'softmaxCrossEntropy loss',

@@ -57,6 +57,7 @@ export interface Kernels<T extends KernelTensor> {
   shift(x: T, value: number): T
   square(x: T): T
   rsqrt(x: T): T
+  exp(x: T): T
   sigmoid(x: T): T
   /** dy·s·(1−s), where s = sigmoid(x) was kept: the gradient with respect to x. */
   sigmoidGrad(s: T, dy: T): T
@@ -69,6 +70,8 @@ export interface Kernels<T extends KernelTensor> {
   rowMean(x: T): T
   /** […,D] → […,1]. */
   rowSum(x: T): T
+  /** […,D] → […,1]. */
+  rowMax(x: T): T
   /** [A,…] → […], summed over the first dim. */
   firstDimSum(x: T): T
 
@@ -89,6 +92,9 @@ export interface Kernels<T extends KernelTensor> {
   gatherRows(table: T, ids: T): T
   /** Sums rows of `x` [N,D] by `ids` int32 [N] → [numSegments,D]: the gradient of gatherRows. */
   segmentSum(x: T, ids: T, numSegments: number): T
+
+  /** `ids` int32 [N], each 0…depth-1 → [N,depth], with a 1 in each row. */
+  oneHot(ids: T, depth: number): T
 
   /** Over the last dim. */
   softmax(x: T): T

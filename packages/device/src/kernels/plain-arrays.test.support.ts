@@ -52,6 +52,7 @@ const row = (x: Plain, index: readonly number[]) =>
   range(x.shape.at(-1) as number).map(i => at(x, [...index.slice(0, -1), i]))
 
 export const rowSum = (x: Plain) => build([...x.shape.slice(0, -1), 1], index => sum(row(x, index)))
+export const rowMax = (x: Plain) => build([...x.shape.slice(0, -1), 1], index => Math.max(...row(x, index)))
 export const rowMean = (x: Plain) => elementwise(total => total / (x.shape.at(-1) as number), rowSum(x))
 export const firstDimSum = (x: Plain) =>
   build(x.shape.slice(1), index => sum(range(x.shape[0] as number).map(i => at(x, [i, ...index]))))

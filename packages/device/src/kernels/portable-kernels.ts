@@ -56,6 +56,7 @@ export function portableKernels(tf: Tfjs, constants: ConstantCache<PortableTenso
     shift: (x, value) => wrap(tf.add(x.tensor, value)),
     square: x => wrap(tf.square(x.tensor)),
     rsqrt: x => wrap(tf.rsqrt(x.tensor)),
+    exp: x => wrap(tf.exp(x.tensor)),
     sigmoid: x => wrap(tf.sigmoid(x.tensor)),
     sigmoidGrad: (s, dy) => wrap(tf.mul(dy.tensor, tf.mul(s.tensor, tf.sub(1, s.tensor)))),
 
@@ -66,6 +67,7 @@ export function portableKernels(tf: Tfjs, constants: ConstantCache<PortableTenso
     columnSum: x => wrap(tf.sum(x.tensor, 0)),
     rowMean: x => wrap(tf.mean(x.tensor, lastDim, true)),
     rowSum: x => wrap(tf.sum(x.tensor, lastDim, true)),
+    rowMax: x => wrap(tf.max(x.tensor, lastDim, true)),
     firstDimSum: x => wrap(tf.sum(x.tensor, 0)),
 
     reshape: (x, shape) => wrap(tf.reshape(x.tensor, [...reshaped(x.shape, shape)])),
@@ -101,6 +103,8 @@ export function portableKernels(tf: Tfjs, constants: ConstantCache<PortableTenso
       // wasm has no such kernel: one product with the ids as one-hot rows, [N,numSegments].
       return wrap(tf.matMul(oneHot(ids.tensor, numSegments) as Tensor2D, x.tensor, true, false))
     },
+
+    oneHot: (ids, depth) => wrap(oneHot(ids.tensor, depth)),
 
     softmax: x => wrap(tf.softmax(x.tensor)),
     logSoftmax: x => wrap(tf.logSoftmax(x.tensor)),

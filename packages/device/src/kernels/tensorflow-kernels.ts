@@ -41,6 +41,7 @@ const gatherAttributes = [
   int('batch_dims', 0),
 ]
 const segmentAttributes = [...f32, type('Tindices', tfDType.int32), type('Tnumsegments', tfDType.int32)]
+const oneHotAttributes = [...f32, type('TI', tfDType.int32), int('axis', -1)]
 const crossEntropyAttributes = [...f32, type('Tlabels', tfDType.int32)]
 const castAttributes = (from: number, to: number) => [type('SrcT', from), type('DstT', to), bool('Truncate', false)]
 const toBfloat16 = castAttributes(tfDType.float32, tfDType.bfloat16)
@@ -119,6 +120,7 @@ export function tensorflowKernels<T extends KernelTensor>(emit: OpEmitter<T>, pr
     shift: (x, value) => add(x, scalar(value)),
     square: unary('Square'),
     rsqrt: unary('Rsqrt'),
+    exp: unary('Exp'),
     sigmoid: unary('Sigmoid'),
     sigmoidGrad: (s, dy) => one('SigmoidGrad', [s, dy], f32, broadcastShape('sigmoidGrad', s.shape, dy.shape)),
 
@@ -126,6 +128,7 @@ export function tensorflowKernels<T extends KernelTensor>(emit: OpEmitter<T>, pr
     columnSum: x => one('BiasAddGrad', [x], f32, [columnsOf('columnSum', x.shape)]),
     rowMean: x => one('Mean', [x, ints(x.shape.length - 1)], keepDims, rowShape(x.shape)),
     rowSum: x => one('Sum', [x, ints(x.shape.length - 1)], keepDims, rowShape(x.shape)),
+    rowMax: x => one('Max', [x, ints(x.shape.length - 1)], keepDims, rowShape(x.shape)),
     firstDimSum: x => one('Sum', [x, ints(0)], dropDims, x.shape.slice(1)),
 
     reshape: (x, shape) => one('Reshape', [x, ints(...shape)], reshapeAttributes, reshaped(x.shape, shape)),
@@ -165,6 +168,9 @@ export function tensorflowKernels<T extends KernelTensor>(emit: OpEmitter<T>, pr
         numSegments,
         columnsOf('segmentSum', x.shape),
       ]),
+
+    oneHot: (ids, depth) =>
+      one('OneHot', [ids, scalarInt(depth), scalar(1), scalar(0)], oneHotAttributes, [...ids.shape, depth]),
 
     softmax: unary('Softmax'),
     logSoftmax: unary('LogSoftmax'),
