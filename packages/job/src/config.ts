@@ -101,6 +101,8 @@ const adamw = section({
   minLr: z.number().min(0).optional().describe('Where the cosine ends. Default: lr / 10.'),
 })
 
+const time = z.number().min(0)
+
 const schedule = section({
   name: z
     .string()
@@ -125,6 +127,17 @@ const schedule = section({
     .optional()
     .describe(
       'First unit of each stage after the first one; 0 is the embedding, then the blocks, then the head. Default: even.',
+    ),
+  cap: whole(1, 4096).optional().describe('Of auto: the most microbatches that a worker may hold. Default: pp.'),
+  costs: section({
+    stages: z.array(section({ forward: time, inputGrad: time, weightGrad: time, backward: time })),
+    hop: time.default(0),
+    linkBusy: time.default(0),
+    message: time.default(0),
+  })
+    .optional()
+    .describe(
+      'Of auto: the times in ms that it is searched for, as `skein plan` prints them. Default: all passes alike.',
     ),
 })
 

@@ -27,6 +27,7 @@ export type {
   JobSchedule,
   JsonlData,
   Precision,
+  ScheduleCosts,
   Shares,
   ResolvedJob,
   TextData,

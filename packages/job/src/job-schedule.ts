@@ -1,8 +1,13 @@
-import { type Costs, generateSchedule, offloadActivations, recompute, type Schedule } from '@skein/schedule'
-import type { ResolvedJob } from './job-types.ts'
-
-/** What an activation's way to the host and back is planned for, where nothing was measured: half a forward pass each way. */
-const plannedCosts: Costs = { forward: 1, inputGrad: 1, weightGrad: 1, copy: 0.5 }
+import {
+  type Costs,
+  generateSchedule,
+  offloadActivations,
+  type PassTimes,
+  recompute,
+  type Schedule,
+  usualCopyCosts,
+} from '@skein/schedule'
+import type { ResolvedJob, ScheduleCosts } from './job-types.ts'
 
 /**
  * The schedule of one replica of a job whose model is cut in parts, when there are `dp` replicas.
@@ -11,9 +16,28 @@ const plannedCosts: Costs = { forward: 1, inputGrad: 1, weightGrad: 1, copy: 0.5
 export function jobSchedule(job: ResolvedJob, dp: number): Schedule {
   const { batch, mesh, schedule } = job
   if (schedule === undefined) throw new Error(`the job ${job.name} has a model in one part, which needs no schedule`)
-  const { name, chunks, slices } = schedule
+  const { name, chunks, slices, cap, costs } = schedule
   const microbatches = batch.global / (dp * batch.micro)
-  const plain = generateSchedule(name, { ranks: mesh.pp, microbatches, chunks, slices })
+  const plain = generateSchedule(name, {
+    ranks: mesh.pp,
+    microbatches,
+    chunks,
+    slices,
+    ...(cap === undefined ? {} : { cap }),
+    ...(costs === undefined ? {} : { costs: asCosts(costs, mesh.pp) }),
+  })
   const dropped = schedule.recompute ? recompute(plain) : plain
-  return schedule.offload ? offloadActivations(dropped, plannedCosts) : dropped
+  return schedule.offload ? offloadActivations(dropped, usualCopyCosts) : dropped
+}
+
+/** With the means that a rank's times are where stages differ. */
+function asCosts({ stages, ...links }: ScheduleCosts, ranks: number): Costs {
+  const mean = (of: (times: PassTimes) => number) => stages.reduce((sum, times) => sum + of(times), 0) / ranks
+  return {
+    forward: mean(times => times.forward),
+    inputGrad: mean(times => times.inputGrad),
+    weightGrad: mean(times => times.weightGrad),
+    stages,
+    ...links,
+  }
 }

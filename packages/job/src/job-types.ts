@@ -92,6 +92,27 @@ export interface JobSchedule {
    * cuts itself evenly.
    */
   readonly cuts?: readonly number[]
+  /** Of `auto`: the most microbatches that a worker may hold; absent: pp. */
+  readonly cap?: number
+  /** Of `auto`: what it is searched for, as `skein plan` finds it; absent: all passes take as long, and messages nothing. */
+  readonly costs?: ScheduleCosts
+}
+
+/** Times in ms of one microbatch. */
+export interface ScheduleCosts {
+  /** By stage. */
+  readonly stages: readonly {
+    readonly forward: number
+    readonly inputGrad: number
+    readonly weightGrad: number
+    readonly backward: number
+  }[]
+  /** From the end of a pass until its result begins to arrive. */
+  readonly hop: number
+  /** How long a message holds its link. */
+  readonly linkBusy: number
+  /** Of the device, for a message at each of its ends. */
+  readonly message: number
 }
 
 /** A job with nothing left open: plain JSON, the same on every worker. */

@@ -102,7 +102,14 @@ function replicasOf(job: Readonly<Record<string, unknown>>, workers: number): nu
 function scheduleFrom(job: Readonly<Record<string, unknown>>, name: string): object {
   const former = job['schedule']
   if (typeof former !== 'object' || former === null) return { name }
-  const { chunks: _chunks, slices: _slices, cuts: _cuts, ...kept } = former as Readonly<Record<string, unknown>>
+  const {
+    chunks: _chunks,
+    slices: _slices,
+    cuts: _cuts,
+    cap: _cap,
+    costs: _costs,
+    ...kept
+  } = former as Readonly<Record<string, unknown>>
   return { ...(kept['name'] === name ? former : kept), name }
 }
 

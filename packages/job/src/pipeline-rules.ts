@@ -51,6 +51,25 @@ export const pipelineRules: readonly Rule[] = [
     }
   },
 
+  function costsForAuto({ schedule, mesh }) {
+    const { name, cap, costs } = schedule ?? {}
+    if (cap === undefined && costs === undefined) return undefined
+    const given = cap === undefined ? 'costs' : 'cap'
+    if (name !== 'auto') {
+      return {
+        fields: ['schedule.name', `schedule.${given}`],
+        what: `schedule.${given} is given with schedule.name ${name}`,
+        todo: 'only auto is searched for them: take it, or leave them out',
+      }
+    }
+    if (costs === undefined || costs.stages.length === mesh.pp) return undefined
+    return {
+      fields: ['schedule.costs.stages', 'mesh.pp'],
+      what: `schedule.costs has ${costs.stages.length} stages, and mesh.pp is ${mesh.pp}`,
+      todo: 'auto has one stage on each rank: give the times of as many',
+    }
+  },
+
   function slicesWithinContext({ schedule, model }) {
     if (schedule === undefined || model.kind !== 'gpt2' || schedule.slices <= model.context) return undefined
     return {

@@ -3,6 +3,7 @@ import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { gpt2 } from './helpers.ts'
+import { jobSchedule } from './job-schedule.ts'
 import type { JobInput, ResolvedJob } from './job-types.ts'
 import { layersModel } from './layers-model.ts'
 import { workersOf } from './mesh.ts'
@@ -38,6 +39,23 @@ describe('the schedule of a resolved job', () => {
     expect(resolve({ ...base, schedule: 'sppo' }).schedule).toMatchObject({ name: 'sppo', slices: 4 })
     const mine = { name: 'interleaved', chunks: 4, recompute: true, cuts: [1, 2, 3, 4, 5, 6, 7] }
     expect(resolve({ ...base, schedule: mine }).schedule).toEqual({ ...mine, slices: 1, offload: false })
+  })
+
+  test('is searched anew for the costs and the memory that the job gives, if it is auto', () => {
+    const stages = [1, 3].map(times => ({ forward: times, inputGrad: times, weightGrad: times, backward: 2 * times }))
+    const mine = { name: 'auto', cap: 5, costs: { stages, hop: 0.5, linkBusy: 0, message: 0.1 } }
+    const job = resolve({ ...base, schedule: mine })
+    expect(job.schedule).toMatchObject(mine)
+    const costs = { forward: 2, inputGrad: 2, weightGrad: 2, ...mine.costs }
+    const searched = { ranks: 2, microbatches: 8, cap: 5, costs }
+    expect(jobSchedule(job, 2)).toEqual(generateSchedule('auto', searched))
+    expect(jobSchedule(job, 2)).not.toEqual(generateSchedule('auto', { ranks: 2, microbatches: 8 }))
+    expect(() => resolve({ ...base, schedule: { ...mine, name: 'zb-h1' } })).toThrow(
+      refused('CONFLICT', /schedule\.cap is given with schedule\.name zb-h1/),
+    )
+    expect(() => resolve({ ...base, mesh: { pp: 4 }, schedule: mine })).toThrow(
+      refused('CONFLICT', /schedule\.costs has 2 stages, and mesh\.pp is 4/),
+    )
   })
 
   test('survives JSON, and resolves to itself', () => {

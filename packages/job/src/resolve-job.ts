@@ -86,6 +86,8 @@ function resolveSchedule({ mesh, schedule }: ParsedJob, flagged: ReadonlySet<str
     recompute = false,
     offload = false,
     cuts,
+    cap,
+    costs,
   } = schedule ?? {}
   const { chunks, slices } = withDefaultSizes(familyOf(name), {
     ranks: mesh.pp,
@@ -93,7 +95,16 @@ function resolveSchedule({ mesh, schedule }: ParsedJob, flagged: ReadonlySet<str
     ...(chunksGiven === undefined ? {} : { chunks: chunksGiven }),
     ...(slicesGiven === undefined ? {} : { slices: slicesGiven }),
   })
-  return { name, chunks, slices, recompute, offload, ...(cuts === undefined ? {} : { cuts }) }
+  return {
+    name,
+    chunks,
+    slices,
+    recompute,
+    offload,
+    ...(cuts === undefined ? {} : { cuts }),
+    ...(cap === undefined ? {} : { cap }),
+    ...(costs === undefined ? {} : { costs }),
+  }
 }
 
 /**

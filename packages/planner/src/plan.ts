@@ -7,6 +7,7 @@ import {
   type Schedule,
   simulate,
   steadyPeriod,
+  usualCopyCosts,
 } from '@skein/schedule'
 import { type Alternative, type AlternativeOptions, alternativesFor, type Refusal } from './alternatives.ts'
 import { PlannerErrors } from './errors.ts'
@@ -31,6 +32,8 @@ export interface PlanOptions extends AlternativeOptions {
 export interface Candidate extends Alternative {
   readonly recompute: boolean
   readonly offload: boolean
+  /** What it was searched for, where it has a cap. */
+  readonly costs?: Costs
   /** Units of each stage. */
   readonly stageUnits: readonly number[]
   readonly stepMs: number
@@ -90,8 +93,7 @@ export function planPipeline(options: PlanOptions): Plan {
 
 /** The schedule of a candidate, with what it changes. */
 export function scheduleOf(candidate: Candidate, options: PlanOptions): Schedule {
-  const { plain, costs } = prepared(candidate, options)
-  return changed(plain, candidate, costs)
+  return changed(prepared(candidate, options).plain, candidate)
 }
 
 /** The schedule as it is, and the stages that it runs; rules that go by costs are given none, as a job gives them none. */
@@ -116,9 +118,10 @@ interface Changes {
   readonly offload: boolean
 }
 
-function changed(schedule: Schedule, changes: Changes, costs: Costs): Schedule {
+/** Where copies stand is not planned for what was measured, as a job does not either. */
+function changed(schedule: Schedule, changes: Changes): Schedule {
   if (changes.recompute) return recompute(schedule)
-  return changes.offload ? offloadActivations(schedule, costs) : schedule
+  return changes.offload ? offloadActivations(schedule, usualCopyCosts) : schedule
 }
 
 /** The schedule as it is and with each change; or why it is none that a job would be given. */
@@ -134,12 +137,13 @@ function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidat
     ...(options.machine.copyBytesPerMs === undefined ? [] : [{ recompute: false, offload: true }]),
   ]
   const found = variants.map((changes): Candidate => {
-    const schedule = changed(plain, changes, costs)
+    const schedule = changed(plain, changes)
     const { ops } = simulate(schedule, costs)
     const memory = memoryOf(schedule, ops, stages, counts)
     return {
       ...one,
       ...changes,
+      ...(one.cap === undefined ? {} : { costs }),
       stageUnits: stages.counts,
       ...timesOf(schedule, costs, options),
       memory,

@@ -85,10 +85,10 @@ export function costsOf(stages: StageProfiles, machine: MachineProfile, ranks: n
   const sliced = passes.map(({ forward, inputGrad, weightGrad, backward = 0, copy = 0 }, stage): PassTimes => {
     const again = (slices - 1) * machine.dispatchMs * (counts[stage] as number)
     return {
-      forward: forward + again,
-      inputGrad: inputGrad + again,
-      weightGrad: weightGrad + again,
-      backward: backward + again,
+      forward: short(forward + again),
+      inputGrad: short(inputGrad + again),
+      weightGrad: short(weightGrad + again),
+      backward: short(backward + again),
       copy,
     }
   })
@@ -101,9 +101,12 @@ export function costsOf(stages: StageProfiles, machine: MachineProfile, ranks: n
     backward: mean(times => times.backward ?? 0),
     stages: sliced,
     hop: machine.hopMs,
-    linkBusy: messageBytes / machine.bytesPerMs,
-    message: machine.messageMs + messageBytes * machine.messageMsPerByte,
+    linkBusy: short(messageBytes / machine.bytesPerMs),
+    message: short(machine.messageMs + messageBytes * machine.messageMsPerByte),
     // The thread that dispatches kernels is the one that copies.
     copyHoldsDevice: true,
   }
 }
+
+/** Six digits: as a person can copy them into a job, which then gets the same schedule. */
+const short = (ms: number) => Number(ms.toPrecision(6))

@@ -30,7 +30,7 @@ export {
   type WeightOp,
 } from './schedule.ts'
 export { type WeightVersions, weightVersions } from './pipedream.ts'
-export { type OffloadOptions, offloadActivations } from './pipe-offload.ts'
+export { type OffloadOptions, offloadActivations, usualCopyCosts } from './pipe-offload.ts'
 export { withPostValidation } from './post-validation.ts'
 export { recompute } from './recompute.ts'
 export { peakHeld, type SimulateOptions, type Simulation, simulate, type TimedOp } from './simulate.ts'

@@ -2,6 +2,9 @@ import { type Costs, copyTimeOf, durationOf } from './costs.ts'
 import type { ComputeOp, CopyOp, Schedule, ScheduleOp } from './schedule.ts'
 import { simulate, type TimedOp } from './simulate.ts'
 
+/** What a copy's way to the host and back is planned for where nothing was measured: half a forward pass each way. */
+export const usualCopyCosts: Costs = { forward: 1, inputGrad: 1, weightGrad: 1, copy: 0.5 }
+
 export interface OffloadOptions {
   /** Which activations; default all. The first half of the stages lives longest, and frees more than half for half of the copies. */
   readonly which?: (op: ComputeOp) => boolean

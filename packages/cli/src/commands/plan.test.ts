@@ -2,7 +2,11 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { jobSchedule, resolveJob } from '@skein/job'
+import { planPipeline, scheduleOf } from '@skein/planner'
+import { usualMachine } from '../costs-file.ts'
 import { runCommandLine } from '../program.ts'
+import { scheduleKey } from './plan.ts'
 
 let out = ''
 let folder = ''
@@ -98,6 +102,23 @@ test('measures the costs of the units where none are given, and keeps them for o
   out = ''
   expect(await runCommandLine(['plan', job, '--json', '--costs', saved])).toBe(0)
   expect(JSON.parse(out)).toEqual(first)
+})
+
+test('what is planned is what a job with that schedule runs', () => {
+  const options = {
+    ranks: 4,
+    microbatches: 8,
+    units: Array.from({ length: 8 }, (_, i) => ({ ...unit, forward: 10 + i / 3 })),
+    machine: { ...usualMachine, copyBytesPerMs: 1e7 },
+  }
+  const { candidates } = planPipeline(options)
+  expect(candidates.some(({ cap }) => cap !== undefined)).toBe(true)
+  for (const candidate of candidates) {
+    const model = { kind: 'gpt2', layers: 6, width: 32, heads: 2, context: 16 }
+    const value = { model, data: folder, batch: { global: 8, micro: 1 }, mesh: { pp: 4 }, steps: 1 }
+    const job = resolveJob({ ...value, schedule: scheduleKey(candidate) }, { jobFile: '/jobs/a.job.json', cwd: folder })
+    expect(jobSchedule(job, 1)).toEqual(scheduleOf(candidate, options))
+  }
 })
 
 test('slow links cost time', async () => {

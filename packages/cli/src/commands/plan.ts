@@ -1,4 +1,5 @@
 import { loadJob, type ResolvedJob } from '@skein/job'
+import type { Costs } from '@skein/schedule'
 import { type Candidate, type Jitter, type Plan, type PlanOptions, planPipeline } from '@skein/planner'
 import { type MeasuredCosts, readCosts, writeCosts } from '../costs-file.ts'
 import { usage } from '../option-values.ts'
@@ -48,9 +49,9 @@ export async function plan(options: PlanCommandOptions): Promise<number> {
     ...(jitter === undefined ? {} : { jitter: jitterOf(jitter) }),
   }
   const found = planPipeline(given)
-  const best = found.candidates.find(canBeNamed)
+  const best = found.candidates[0] as Candidate
   const text = json
-    ? JSON.stringify({ ...sizes, ...costs, schedule: best && scheduleKey(best), ...found })
+    ? JSON.stringify({ ...sizes, ...costs, schedule: scheduleKey(best), ...found })
     : [...heading(job, given, device), '', ...table(found, top), ...ending(found, best, top)].join('\n')
   process.stdout.write(`${text}\n`)
   return 0
@@ -158,7 +159,7 @@ function changesOf({ recompute, offload, slices }: Candidate): string {
 }
 
 /** What was left out and why, and what to write into the job. */
-function ending({ candidates, tooLarge, refused }: Plan, best: Candidate | undefined, top: number): string[] {
+function ending({ candidates, tooLarge, refused }: Plan, best: Candidate, top: number): string[] {
   const more = candidates.length - top
   const nearest = tooLarge[0]
   const reasons = new Map<string, string[]>()
@@ -173,15 +174,13 @@ function ending({ candidates, tooLarge, refused }: Plan, best: Candidate | undef
       ? []
       : [`${tooLarge.length} need more memory, from ${formatBytes(nearest.peakBytes)} (${nearest.name})`]),
     ...[...reasons].map(([reason, names]) => `not there: ${[...new Set(names)].join(', ')}: ${reason}`),
-    ...(best === undefined ? [] : ['', `for the job: schedule: ${JSON.stringify(scheduleKey(best))}`]),
+    '',
+    `for the job: schedule: ${JSON.stringify(scheduleKey(best))}`,
   ]
 }
 
-/** A job names a rule; the automatic schedule is searched for costs that a job does not have. */
-const canBeNamed = ({ cap }: Candidate) => cap === undefined
-
-/** The key `schedule` of a job. */
-function scheduleKey({ name, chunks, slices, recompute, offload, stageUnits }: Candidate) {
+/** The key `schedule` of a job that runs what was planned. */
+export function scheduleKey({ name, chunks, slices, recompute, offload, stageUnits, cap, costs }: Candidate) {
   const starts = stageUnits
     .slice(1)
     .map((_, stage) => stageUnits.slice(0, stage + 1).reduce((sum, one) => sum + one, 0))
@@ -192,7 +191,16 @@ function scheduleKey({ name, chunks, slices, recompute, offload, stageUnits }: C
     ...(recompute ? { recompute } : {}),
     ...(offload ? { offload } : {}),
     cuts: starts,
+    ...(cap === undefined ? {} : { cap }),
+    ...(costs === undefined ? {} : { costs: searchedFor(costs) }),
   }
+}
+
+function searchedFor({ stages = [], hop = 0, linkBusy = 0, message = 0 }: Costs) {
+  const passes = stages.map(({ forward, inputGrad, weightGrad, backward = 0 }) => {
+    return { forward, inputGrad, weightGrad, backward }
+  })
+  return { stages: passes, hop, linkBusy, message }
 }
 
 const formatMs = (ms: number) => (ms < 100 ? `${ms.toPrecision(3)} ms` : `${Math.round(ms)} ms`)
