@@ -468,9 +468,11 @@ export class Group implements Collectives {
     const key = `${channel} ${peer}`
     const opSeq = numbers.get(key) ?? 0
     numbers.set(key, opSeq + 1)
-    const pieces =
-      region.elems === 0 ? ([[0, 0]] as const) : segmentsOf([0, region.elems], this.#choice.segmentElems(region))
-    const program = compileProgram(pieces.map(([from, to]): PlanOp => ({ op, peer, from, to })))
+    const program = this.#programs.ofOps(`${op} ${peer} ${region.elems} ${dtypeBytes[region.dtype]}`, () => {
+      const pieces =
+        region.elems === 0 ? ([[0, 0]] as const) : segmentsOf([0, region.elems], this.#choice.segmentElems(region))
+      return pieces.map(([from, to]): PlanOp => ({ op, peer, from, to }))
+    })
     const parts = this.#ops.inPlace({ kind: 'message', algorithm: 'direct', region, program, channel, tag, opSeq })
     return this.#start({ ...parts, reads, writes }, options)
   }

@@ -87,14 +87,25 @@ export class ProgramCache {
   }
 
   get(key: string, plan: () => CollectivePlan): RankProgram {
+    return this.#known(key, () => {
+      const { ops, spaces, layers } = plan()
+      return compileProgram(ops[this.#rank] ?? [], { space: spaces?.[this.#rank], layers })
+    })
+  }
+
+  /** Of this rank's ops alone, where it knows no more. */
+  ofOps(key: string, ops: () => readonly PlanOp[]): RankProgram {
+    return this.#known(key, () => compileProgram(ops()))
+  }
+
+  #known(key: string, compile: () => RankProgram): RankProgram {
     const known = this.#programs.get(key)
     if (known !== undefined) {
       this.#programs.delete(key)
       this.#programs.set(key, known)
       return known
     }
-    const { ops, spaces, layers } = plan()
-    const program = compileProgram(ops[this.#rank] ?? [], { space: spaces?.[this.#rank], layers })
+    const program = compile()
     this.#programs.set(key, program)
     if (this.#programs.size > this.#limit) {
       for (const oldest of this.#programs.keys()) {

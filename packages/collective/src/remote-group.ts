@@ -14,6 +14,8 @@ export type GroupRequest =
       /** The call's arguments before its options. */
       readonly args: readonly unknown[]
       readonly options: Omit<OpOptions, 'signal'>
+      /** Whether a `cancel` may follow. */
+      readonly isCancellable: boolean
     }
   | { readonly type: 'cancel'; readonly id: number; readonly error: ErrorRecord }
 
@@ -74,7 +76,7 @@ export class RemoteGroup implements Collectives {
     const id = this.#nextId++
     const waiting = deferred<OpResult>()
     this.#waiting.set(id, waiting)
-    this.#post({ type: 'op', id, call, args, options: plain })
+    this.#post({ type: 'op', id, call, args, options: plain, isCancellable: signal !== undefined })
     if (signal === undefined) return waiting.promise
     const cancel = () => this.#post({ type: 'cancel', id, error: asSkeinError(signal.reason).toJSON() })
     if (signal.aborted) cancel()
@@ -101,11 +103,15 @@ export class GroupServer {
       this.#cancels.get(id)?.abort(SkeinError.fromJSON(request.error))
       return
     }
-    const cancel = new AbortController()
-    this.#cancels.set(id, cancel)
+    let { options }: { options: OpOptions } = request
+    if (request.isCancellable) {
+      const cancel = new AbortController()
+      this.#cancels.set(id, cancel)
+      options = { ...options, signal: cancel.signal }
+    }
     try {
       const call = this.#group[request.call] as (...args: readonly unknown[]) => Promise<OpResult>
-      const result = await call.call(this.#group, ...request.args, { ...request.options, signal: cancel.signal })
+      const result = await call.call(this.#group, ...request.args, options)
       this.#post({ type: 'op-done', id, result })
     } catch (thrown) {
       this.#post({ type: 'op-failed', id, error: asSkeinError(thrown).toJSON() })
