@@ -18,7 +18,7 @@ const costsSchema = z.strictObject({
         weightGrad: ms,
         backward: ms,
         activationBytes: bytes,
-        gradientBytes: bytes.optional(),
+        gradientBytes: z.number().optional(),
         boundaryBytes: bytes,
         parameterBytes: bytes,
       }),

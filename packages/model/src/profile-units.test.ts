@@ -85,8 +85,8 @@ it('a tf.LayersModel is measured layer by layer', () => {
   // Kept is the input; the labels too, for the loss. After B only gradients of weights are.
   expect(bytes).toEqual([
     { activationBytes: 60, gradientBytes: 4, boundaryBytes: 80, parameterBytes: 64 },
-    { activationBytes: 80, gradientBytes: 0, boundaryBytes: 80, parameterBytes: 0 },
-    { activationBytes: 80 + 60 + 40, gradientBytes: 0, boundaryBytes: 0, parameterBytes: 40 },
+    { activationBytes: 80, gradientBytes: -80, boundaryBytes: 80, parameterBytes: 0 },
+    { activationBytes: 80 + 60 + 40, gradientBytes: 40 - (80 + 60 + 40), boundaryBytes: 0, parameterBytes: 40 },
   ])
 })
 

@@ -78,7 +78,7 @@ class UnitMeasures {
       weightGrad: median(weightGrad),
       backward: median(backward),
       activationBytes: this.#afterForward,
-      gradientBytes: Math.max(0, this.#afterInputGrad - this.#afterForward),
+      gradientBytes: this.#afterInputGrad - this.#afterForward,
     }
   }
 }

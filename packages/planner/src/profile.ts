@@ -12,7 +12,10 @@ export interface UnitProfile {
   readonly backward: number
   /** Kept from the forward until the weight gradient, what it takes from the unit before among it. */
   readonly activationBytes: number
-  /** Kept beside them between the input gradient and the weight gradient, where these are passes of their own; default 0. */
+  /**
+   * Kept beside them between the input gradient and the weight gradient, where these are passes of their own; below zero where the
+   * input gradient frees more than it adds. Default 0.
+   */
   readonly gradientBytes?: number
   /** Of what it hands on to the next unit, and gets the gradient of; 0 for the last. */
   readonly boundaryBytes: number

@@ -12,7 +12,10 @@ export interface Kept {
   readonly activations: readonly number[]
   /** What of that is its input. */
   readonly inputs: readonly number[]
-  /** Beside it from the input gradient until the weight gradient, where these are passes of their own; default none. */
+  /**
+   * Beside it from the input gradient until the weight gradient, where these are passes of their own; below zero where the input gradient
+   * frees more than it adds. Default none.
+   */
   readonly gradients?: readonly number[]
 }
 
@@ -37,7 +40,7 @@ export function holdingsOf(schedule: Schedule, kept?: Kept): (op: ScheduleOp) =>
       case 'R':
         return { takes: wholeOf(op.stage) - inputOf(op.stage), frees: 0 }
       case 'B':
-        return { takes: gradientOf(op.stage), frees: 0 }
+        return { takes: Math.max(0, gradientOf(op.stage)), frees: Math.max(0, -gradientOf(op.stage)) }
       case 'W':
         return { takes: 0, frees: wholeOf(op.stage) + gradientOf(op.stage) }
       case 'BW':
