@@ -104,6 +104,20 @@ describe('loss and every gradient equal the whole model', () => {
     expectEqualToWhole(pipe, expected)
   })
 
+  it('bit for bit on raw kernels, of several microbatches, but for the tied embedding, which is added in two parts', () => {
+    const device = openDevice('raw')
+    const expected = whole(device, [0, 1, 2])
+    const pipe = openPipe(device, [1, 1, 1, 1])
+    pipe.begin(microbatch)
+    for (const index of [0, 1, 2]) pipe.forward(index)
+    for (const index of [2, 0, 1]) pipe.backward(index)
+    for (const index of [0, 1, 2]) pipe.eachStage(stage => stage.weightGrad({ microbatch: index, slice: 0 }))
+    const { [wte]: _, ...found } = pipe.sumByName()
+    const { [wte]: __, ...others } = expected.gradients
+    expect(found).toEqual(others)
+    expect(pipe.loss().lossSum).toBe(expected.lossSum)
+  })
+
   it('with the first and the last stage on one rank, which has the tied embedding once', () => {
     const device = openDevice()
     const expected = whole(device, [0])
@@ -444,6 +458,26 @@ describe('slices of the sequence', () => {
     // With all else away, keys and values of a block, [B,H,T,K] each, stay for the slices behind.
     const perToken = 4 * 2 * config.layers * samples * config.width
     expect(again.bytes).toEqual([3 * perToken, 8 * perToken])
+  })
+
+  it('keep no more than the whole, each its part: its attention looks at what is before it only', () => {
+    const device = openDevice()
+    const held = (slices: readonly number[]) => {
+      const pipe = openPipe(device, [4], { slices })
+      pipe.begin(microbatch)
+      return slices.map((_, slice) => {
+        const before = pipe.heldBytes()
+        pipe.forward(0, slice)
+        return pipe.heldBytes() - before
+      })
+    }
+    const [all] = held([8]) as [number]
+    const parts = held([2, 2, 2, 2])
+    expect(parts.reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(all)
+    expect(parts).toEqual(parts.toSorted((a, b) => a - b))
+    // Of a block's attention weights [B,H,T,S] a slice has as many columns as the tokens up to its end.
+    const weights = (columns: number) => 4 * config.layers * samples * config.heads * 2 * columns
+    expect((parts[3] as number) - (parts[0] as number)).toBe(weights(8) - weights(2))
   })
 
   it('are evaluated, and leave nothing behind', () => {
