@@ -49,6 +49,27 @@ describe('the writer thread', () => {
     }
   })
 
+  test('writes the part of a checkpoint that another one publishes', async () => {
+    using folder = temporaryFolder('writer')
+    const writers = [new CheckpointWriter({ root: folder.path }), new CheckpointWriter({ root: folder.path })]
+    const part = (step: number, name: string): Snapshot => {
+      const snapshot = snapshotOf(step, step)
+      return { ...snapshot, tensors: snapshot.tensors.map(tensor => ({ ...tensor, name })) }
+    }
+    try {
+      await Promise.all(writers.map((writer, i) => writer.savePart(part(5, `w${i}`), { part: i, parts: 2 })))
+      const saved = await writers[0]?.publish({ step: 5, parts: 2, generation: 1 })
+      expect(saved?.path).toBe(path.join(folder.path, 'step-00000005'))
+      const checkpoint = await openCheckpoint(folder.path)
+      expect((await checkpoint.readParameters()).map(({ name }) => name)).toEqual(['w0', 'w1'])
+      await writers[0]?.savePart(part(6, 'w0'), { part: 0, parts: 2 })
+      await writers[0]?.discard(6)
+      expect(fs.readdirSync(folder.path).sort()).toEqual(['LATEST', 'step-00000005'])
+    } finally {
+      for (const writer of writers) await writer.close()
+    }
+  })
+
   test('that is closed tells who waits, and leaves the former checkpoint', async () => {
     using folder = temporaryFolder('writer')
     const writer = new CheckpointWriter({ root: folder.path })

@@ -2,6 +2,8 @@ import { Worker } from 'node:worker_threads'
 import { type Deferred, deferred, SkeinError } from '@skein/core'
 import { CheckpointErrors } from './errors.ts'
 import type { SavedCheckpoint } from './save-checkpoint.ts'
+import type { PartsToPublish } from './save-parts.ts'
+import type { PartOfCheckpoint } from './shards.ts'
 import type { FromWriter, Snapshot, ToWriter, WriterOptions } from './writer-messages.ts'
 
 export type { Snapshot, WriterOptions } from './writer-messages.ts'
@@ -17,7 +19,7 @@ export function snapshotBytes(totalElems: number): number {
  */
 export class CheckpointWriter {
   readonly #options: WriterOptions
-  readonly #waiting = new Map<number, Deferred<SavedCheckpoint>>()
+  readonly #waiting = new Map<number, Deferred<SavedCheckpoint | undefined>>()
   #thread: Worker | undefined
   #lastId = 0
 
@@ -26,12 +28,31 @@ export class CheckpointWriter {
   }
 
   /** Borrows the snapshot's buffer until it settles. @throws SKEIN_CHECKPOINT_WRITE, _TENSORS, _WRITER_DIED */
-  save(snapshot: Snapshot): Promise<SavedCheckpoint> {
+  async save(snapshot: Snapshot): Promise<SavedCheckpoint> {
+    return (await this.#ask(id => ({ id, snapshot }))) as SavedCheckpoint
+  }
+
+  /** Likewise one part of a checkpoint, which is there only when all parts are and it is published. @throws as `save` */
+  async savePart(snapshot: Snapshot, place: Omit<PartOfCheckpoint, 'generation'>): Promise<void> {
+    await this.#ask(id => ({ id, snapshot, place }))
+  }
+
+  /** Makes the checkpoint of parts that all are on disk. @throws as `save`, SKEIN_CHECKPOINT_PART_MISSING */
+  async publish(parts: PartsToPublish): Promise<SavedCheckpoint> {
+    return (await this.#ask(id => ({ id, publish: parts }))) as SavedCheckpoint
+  }
+
+  /** Not all parts of `step` are there, nor will they be. @throws as `save` */
+  async discard(step: number): Promise<void> {
+    await this.#ask(id => ({ id, discard: step }))
+  }
+
+  #ask(messageOf: (id: number) => ToWriter): Promise<SavedCheckpoint | undefined> {
     const id = ++this.#lastId
-    const saved = deferred<SavedCheckpoint>()
+    const saved = deferred<SavedCheckpoint | undefined>()
     this.#waiting.set(id, saved)
     this.#thread ??= this.#started()
-    this.#thread.postMessage({ id, snapshot } satisfies ToWriter)
+    this.#thread.postMessage(messageOf(id))
     return saved.promise
   }
 

@@ -26,6 +26,11 @@ export const CheckpointErrors = {
     retry: 'never',
     meaning: 'The SHA-256 of a checkpoint file differs from the manifest: bytes changed after it was written.',
   },
+  PART_MISSING: {
+    code: 'SKEIN_CHECKPOINT_PART_MISSING',
+    retry: 'never',
+    meaning: 'Workers that each write a part of a checkpoint do not write to the same place.',
+  },
   OTHER_MODEL: {
     code: 'SKEIN_CHECKPOINT_OTHER_MODEL',
     retry: 'never',

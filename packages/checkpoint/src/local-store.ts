@@ -1,7 +1,7 @@
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import { byStepDescending, checkpointFolderPattern, latestFileName, manifestFileName } from './manifest.ts'
-import type { CheckpointDraft, CheckpointStore } from './store.ts'
+import type { CheckpointDraft, CheckpointStore, SharedDraft } from './store.ts'
 import { writeFile } from './write-safetensors.ts'
 
 const temporaryPrefix = '.writing-'
@@ -23,14 +23,7 @@ export function localStore(root: string): CheckpointStore {
       const named = names.filter(name => name === latest.trim())
       return [...named, ...names.filter(name => !named.includes(name))]
     },
-    sizeOf: (name, file) =>
-      fs.stat(inFolder(name, file)).then(
-        stat => stat.size,
-        (error: unknown) => {
-          if (isMissing(error)) return undefined
-          throw error
-        },
-      ),
+    sizeOf: (name, file) => sizeOf(inFolder(name, file)),
     async *read(name, file, signal) {
       const handle = await fs.open(inFolder(name, file))
       const options = { highWaterMark: 1024 * 1024, autoClose: false, ...(signal && { signal }) }
@@ -41,6 +34,7 @@ export function localStore(root: string): CheckpointStore {
       }
     },
     begin: name => begin(root, name),
+    join: name => join(root, name),
     async remove(name) {
       await fs.rm(inFolder(name, manifestFileName), { force: true })
       await fs.rm(path.join(root, name), { recursive: true, force: true })
@@ -59,16 +53,51 @@ async function begin(root: string, name: string): Promise<CheckpointDraft> {
   await fs.mkdir(temporary)
   return {
     write: (file, parts, signal) => writeFile(path.join(temporary, file), parts, signal),
-    async publish(manifest) {
-      await writeFile(path.join(temporary, manifestFileName), [manifest])
-      await syncFolder(temporary)
-      const latest = temporaryLatest(root)
-      await writeFile(latest, [Buffer.from(`${name}\n`)])
-      await moveIntoPlace(root, temporary, name)
-      await fs.rename(latest, path.join(root, latestFileName))
-      await syncFolder(root)
-    },
+    publish: manifest => publish(root, name, manifest),
     discard,
+  }
+}
+
+async function join(root: string, name: string): Promise<SharedDraft> {
+  const temporary = path.join(root, `${temporaryPrefix}${name}`)
+  const inDraft = (file: string) => path.join(temporary, file)
+  await fs.mkdir(temporary, { recursive: true })
+  return {
+    write: (file, parts, signal) => writeFile(inDraft(file), parts, signal),
+    sizeOf: file => sizeOf(inDraft(file)),
+    read: file => fs.readFile(inDraft(file)),
+    async remove(files) {
+      for (const file of files) await fs.rm(inDraft(file), { force: true }).catch(() => undefined)
+      // The last one to fail takes the folder along.
+      await fs.rmdir(temporary).catch(() => undefined)
+    },
+    async publish(manifest, files) {
+      for (const file of await fs.readdir(temporary)) if (!files.includes(file)) await fs.rm(inDraft(file))
+      await publish(root, name, manifest)
+      await removeOlderLeftovers(root, name)
+    },
+    discard: () => fs.rm(temporary, { recursive: true, force: true }).catch(() => undefined),
+  }
+}
+
+/** The manifest goes into the draft, and the draft into its place. */
+async function publish(root: string, name: string, manifest: Uint8Array): Promise<void> {
+  const temporary = path.join(root, `${temporaryPrefix}${name}`)
+  await writeFile(path.join(temporary, manifestFileName), [manifest])
+  await syncFolder(temporary)
+  const latest = temporaryLatest(root)
+  await writeFile(latest, [Buffer.from(`${name}\n`)])
+  await moveIntoPlace(root, temporary, name)
+  await fs.rename(latest, path.join(root, latestFileName))
+  await syncFolder(root)
+}
+
+/** Nobody writes an older one any more: each writer writes one after the other. */
+async function removeOlderLeftovers(root: string, name: string): Promise<void> {
+  for (const other of await fs.readdir(root)) {
+    const step = other.startsWith(temporaryPrefix) ? other.slice(temporaryPrefix.length) : ''
+    if (checkpointFolderPattern.test(step) && byStepDescending(step, name) > 0)
+      await fs.rm(path.join(root, other), { recursive: true, force: true })
   }
 }
 
@@ -109,6 +138,16 @@ async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close()
   }
+}
+
+function sizeOf(file: string): Promise<number | undefined> {
+  return fs.stat(file).then(
+    stat => stat.size,
+    (error: unknown) => {
+      if (isMissing(error)) return undefined
+      throw error
+    },
+  )
 }
 
 function isMissing(error: unknown): boolean {

@@ -17,8 +17,10 @@ export const manifestSchema = z.object({
   /** Global sample numbers below this one are trained; the next step begins here. */
   samplesSeen: z.int().nonnegative(),
   seed: z.int(),
-  /** Of the parameters, 16 hex digits; compared with the commit record. */
+  /** Of the parameters, 16 hex digits; compared with the commit record. Where the model was cut, the combination of those of its parts. */
   digest: z.string(),
+  /** That the model was cut in, each of which has written its own tensors; absent: 1. */
+  parts: z.int().positive().optional(),
   generation: z.int().nonnegative(),
   /** Of the data set, to notice at resume that the text has changed. */
   dataFingerprint: z.string().optional(),

@@ -69,6 +69,24 @@ export function s3Store(location: string, environment: StoreEnvironment): Checkp
     await drop(keyOf(name, manifestFileName))
     for (const key of await list(`${name}/`)) await drop(`${prefix}${key}`)
   }
+  const write = async (name: string, file: string, parts: Iterable<Uint8Array>, signal?: AbortSignal) => {
+    const body = joined(parts)
+    const sha256 = sha256Of(body)
+    await put(keyOf(name, file), body, sha256, signal)
+    return { bytes: body.length, sha256 }
+  }
+  const publish = async (name: string, manifest: Uint8Array) => {
+    const body = joined([manifest])
+    await put(keyOf(name, manifestFileName), body, sha256Of(body))
+  }
+  const sizeOf = async (name: string, file: string) => {
+    const response = await request('HEAD', keyOf(name, file))
+    return response.status === 404 ? undefined : Number(response.headers.get('content-length'))
+  }
+  /** What is there of an attempt that came to nothing; not the checkpoint of an earlier one. */
+  const discardUnpublished = async (name: string) => {
+    if ((await sizeOf(name, manifestFileName)) === undefined) await remove(name)
+  }
   return {
     location,
     locationOf: name => `${location.split('?')[0]?.replace(/\/+$/u, '')}/${name}${query}`,
@@ -77,10 +95,7 @@ export function s3Store(location: string, environment: StoreEnvironment): Checkp
       const names = (await list('', '/')).map(name => name.replace(/\/$/u, ''))
       return names.filter(name => checkpointFolderPattern.test(name)).sort(byStepDescending)
     },
-    async sizeOf(name, file) {
-      const response = await request('HEAD', keyOf(name, file))
-      return response.status === 404 ? undefined : Number(response.headers.get('content-length'))
-    },
+    sizeOf,
     async *read(name, file, signal) {
       const response = await request('GET', keyOf(name, file), signal && { signal })
       if (response.status === 404) throw failed(`GET ${keyOf(name, file)}`, 'there is no such object')
@@ -95,17 +110,30 @@ export function s3Store(location: string, environment: StoreEnvironment): Checkp
       // Also where this step was saved before: its manifest would vouch for files that are about to change.
       await remove(name)
       return {
-        async write(file, parts, signal) {
-          const body = joined(parts)
-          const sha256 = sha256Of(body)
-          await put(keyOf(name, file), body, sha256, signal)
-          return { bytes: body.length, sha256 }
-        },
-        async publish(manifest) {
-          const body = joined([manifest])
-          await put(keyOf(name, manifestFileName), body, sha256Of(body))
-        },
+        write: (file, parts, signal) => write(name, file, parts, signal),
+        publish: manifest => publish(name, manifest),
         discard: () => remove(name).catch(() => undefined),
+      }
+    },
+    async join(name) {
+      return {
+        write: (file, parts, signal) => write(name, file, parts, signal),
+        sizeOf: file => sizeOf(name, file),
+        async read(file) {
+          const response = await request('GET', keyOf(name, file))
+          if (response.status === 404) throw failed(`GET ${keyOf(name, file)}`, 'there is no such object')
+          return new Uint8Array(await response.arrayBuffer())
+        },
+        async remove(files) {
+          for (const file of files) await drop(keyOf(name, file)).catch(() => undefined)
+        },
+        // A manifest of this step that is there already is of other files: those of its generation.
+        async publish(manifest, files) {
+          await publish(name, manifest)
+          const kept = new Set([manifestFileName, ...files].map(file => `${name}/${file}`))
+          for (const key of await list(`${name}/`)) if (!kept.has(key)) await drop(`${prefix}${key}`)
+        },
+        discard: () => discardUnpublished(name).catch(() => undefined),
       }
     },
     remove,

@@ -30,7 +30,19 @@ export function shardsOf(
   return shards.map((shard, i) => ({ name: nameOf(i), tensors: shard }))
 }
 
-/** Whether a file of a checkpoint is a shard of `stem`. */
+/** The stem of the shards that a part of a model writes. Each generation has its own: a writer that was given up touches no file of another. */
+export const partStem = (stem: string, { part, parts, generation }: PartOfCheckpoint): string =>
+  `${stem}-part-${part + 1}-of-${parts}-g${generation}`
+
+/** Which part of which attempt at a checkpoint. */
+export interface PartOfCheckpoint {
+  /** From 0. */
+  readonly part: number
+  readonly parts: number
+  readonly generation: number
+}
+
+/** Whether a file of a checkpoint is a shard of `stem`, of the whole model or of a part. */
 export function isShardOf(stem: string, file: string): boolean {
-  return file === `${stem}.safetensors` || new RegExp(`^${stem}-\\d+-of-\\d+\\.safetensors$`, 'u').test(file)
+  return new RegExp(`^${stem}(-part-\\d+-of-\\d+-g\\d+)?(-\\d+-of-\\d+)?\\.safetensors$`, 'u').test(file)
 }

@@ -1,4 +1,6 @@
 import type { ErrorRecord } from '@skein/core'
+import type { PartsToPublish } from './save-parts.ts'
+import type { PartOfCheckpoint } from './shards.ts'
 import type { CheckpointContents, SavedCheckpoint, SaveOptions } from './save-checkpoint.ts'
 
 /** What the writer thread is started with. */
@@ -27,11 +29,13 @@ export interface Snapshot {
   readonly facts: SnapshotFacts
 }
 
-export interface ToWriter {
-  readonly id: number
-  readonly snapshot: Snapshot
-}
+/** A checkpoint, or the part of one that is then published, or discarded, by one writer for all. */
+export type ToWriter = { readonly id: number } & (
+  | { readonly snapshot: Snapshot; readonly place?: Omit<PartOfCheckpoint, 'generation'> }
+  | { readonly publish: PartsToPublish }
+  | { readonly discard: number }
+)
 
 export type FromWriter =
-  | { readonly id: number; readonly saved: SavedCheckpoint }
+  | { readonly id: number; readonly saved: SavedCheckpoint | undefined }
   | { readonly id: number; readonly error: ErrorRecord }

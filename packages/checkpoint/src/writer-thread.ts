@@ -1,7 +1,8 @@
 import os from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { asSkeinError } from '@skein/core'
-import { saveCheckpoint } from './save-checkpoint.ts'
+import { type CheckpointContents, type SavedCheckpoint, saveCheckpoint } from './save-checkpoint.ts'
+import { discardParts, publishParts, savePart } from './save-parts.ts'
 import type { NamedTensor } from './tensor.ts'
 import type { FromWriter, Snapshot, ToWriter, WriterOptions } from './writer-messages.ts'
 
@@ -15,13 +16,34 @@ let last: Promise<void> = Promise.resolve()
 // On Linux, of this thread alone: where kernels use every core, hashing takes little from them, and is not starved. Elsewhere it would be the whole process.
 if (process.platform === 'linux') os.setPriority(0, os.constants.priority.PRIORITY_BELOW_NORMAL)
 
-parentPort?.on('message', ({ id, snapshot }: ToWriter) => {
+parentPort?.on('message', (message: ToWriter) => {
   last = last.then(async () => {
-    parentPort?.postMessage(await write(id, snapshot))
+    parentPort?.postMessage(await done(message))
   })
 })
 
-async function write(id: number, { buffer, totalElems, tensors, facts }: Snapshot): Promise<FromWriter> {
+async function done(message: ToWriter): Promise<FromWriter> {
+  const { id } = message
+  try {
+    return { id, saved: await write(message) }
+  } catch (error) {
+    return { id, error: asSkeinError(error).toJSON() }
+  }
+}
+
+async function write(message: ToWriter): Promise<SavedCheckpoint | undefined> {
+  if ('publish' in message) return publishParts(root, message.publish, options)
+  if ('discard' in message) {
+    await discardParts(root, message.discard, options)
+    return undefined
+  }
+  const contents = contentsOf(message.snapshot)
+  if (message.place === undefined) return saveCheckpoint(root, contents, options)
+  await savePart(root, contents, message.place, options)
+  return undefined
+}
+
+function contentsOf({ buffer, totalElems, tensors, facts }: Snapshot): CheckpointContents {
   const part = (index: number): NamedTensor[] => {
     const flat = new Float32Array(buffer, index * totalElems * Float32Array.BYTES_PER_ELEMENT, totalElems)
     return tensors.map(({ name, shape, offset, elems }) => ({
@@ -30,10 +52,5 @@ async function write(id: number, { buffer, totalElems, tensors, facts }: Snapsho
       data: flat.subarray(offset, offset + elems),
     }))
   }
-  try {
-    const contents = { ...facts, parameters: part(0), expAvg: part(1), expAvgSq: part(2) }
-    return { id, saved: await saveCheckpoint(root, contents, options) }
-  } catch (error) {
-    return { id, error: asSkeinError(error).toJSON() }
-  }
+  return { ...facts, parameters: part(0), expAvg: part(1), expAvgSq: part(2) }
 }

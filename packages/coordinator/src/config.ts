@@ -53,6 +53,13 @@ export const coordinatorConfig = z
       .min(1)
       .max(4_096)
       .describe('that the model is cut in, a worker each: only whole replicas train; default: job.mesh.pp, else 1'),
+    replicas: z
+      .array(z.number().int().min(1).max(4_096))
+      .min(1)
+      .max(4_096)
+      .readonly()
+      .exactOptional()
+      .describe('numbers of replicas that the batch can be divided among, rising from 1; default: any'),
     numWorkers: z.number().int().min(1).max(4_096).describe('the run begins when so many are here'),
     minWorkers: z.number().int().min(1).max(4_096).describe('fewer pause the run; default: job.elastic.min, else 1'),
     maxWorkers: z.number().int().min(1).max(4_096).describe('more stand by; default: job.elastic.max, else 64'),
@@ -100,8 +107,9 @@ export const coordinatorConfig = z
   .refine(({ numWorkers, parts }) => numWorkers % parts === 0, {
     error: 'numWorkers must be a multiple of parts: whole replicas',
   })
-  .refine(({ minWorkers, maxWorkers, parts }) => Math.ceil(minWorkers / parts) <= Math.floor(maxWorkers / parts), {
-    error: 'no whole number of replicas of `parts` workers is within minWorkers and maxWorkers',
+  .refine(({ replicas }) => replicas === undefined || replicas[0] === 1, { error: 'replicas must begin with 1' })
+  .refine(hasGenerations, {
+    error: 'no number of replicas (of `parts` workers each, one of `replicas`) is within minWorkers and maxWorkers',
   })
 
 export type CoordinatorConfig = z.output<typeof coordinatorConfig>
@@ -110,6 +118,18 @@ export type CoordinatorConfigInput = Omit<z.input<typeof coordinatorConfig>, Fro
   readonly [name in FromJob]?: z.input<typeof coordinatorConfig>[name]
 }
 type FromJob = 'totalSteps' | 'globalBatch' | 'shares' | 'parts' | 'minWorkers' | 'maxWorkers'
+
+function hasGenerations({
+  minWorkers,
+  maxWorkers,
+  parts,
+  replicas,
+}: Readonly<Record<'minWorkers' | 'maxWorkers' | 'parts', number>> & {
+  readonly replicas?: readonly number[]
+}): boolean {
+  const [least, most] = [Math.ceil(minWorkers / parts), Math.floor(maxWorkers / parts)]
+  return replicas === undefined ? least <= most : replicas.some(number => number >= least && number <= most)
+}
 
 /** Checks and completes the options. @throws SKEIN_COORDINATOR_BAD_OPTIONS naming each field */
 export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {

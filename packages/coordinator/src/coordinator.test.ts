@@ -55,6 +55,7 @@ async function start() {
       runDir: '/r',
       job: {},
       parts: 1,
+      replicas: undefined,
       numWorkers: 3,
       minWorkers: 1,
       maxWorkers: 3,

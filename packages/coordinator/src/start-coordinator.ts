@@ -340,12 +340,13 @@ async function recover(parts: {
   }
   const { path: resume, manifest, skipped } = await findCheckpoint(resolveLocation(config.resume), { environment })
   const logged = heldCommit(history, manifest.step)
+  const isWhole = config.parts === 1 && (manifest.parts ?? 1) === 1
   const recovered: RecoveredEvent = {
     type: 'recovered',
     generation: past.lastGeneration,
     step: manifest.step,
     // Parts are cut anew, maybe elsewhere: nothing can be said of theirs.
-    digests: config.parts === 1 ? (logged?.digests ?? [manifest.digest]) : undefined,
+    digests: isWhole ? (logged?.digests ?? [manifest.digest]) : undefined,
     samplesTo: logged?.samplesTo ?? manifest.samplesSeen,
     checkpoint: { step: manifest.step, path: resume },
     members: [],
@@ -374,12 +375,25 @@ async function firstWhole(
 }
 
 function membershipConfig(config: CoordinatorConfig, runId: string, runDir: string): MembershipConfig {
-  const { job, jobFile, parts, numWorkers, minWorkers, maxWorkers, globalBatch, shares, totalSteps, deadlines } = config
+  const {
+    job,
+    jobFile,
+    parts,
+    replicas,
+    numWorkers,
+    minWorkers,
+    maxWorkers,
+    globalBatch,
+    shares,
+    totalSteps,
+    deadlines,
+  } = config
   return {
     runId,
     runDir,
     job,
     parts,
+    replicas,
     numWorkers,
     minWorkers,
     maxWorkers,

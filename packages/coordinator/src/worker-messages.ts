@@ -30,6 +30,10 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
       const { generation, step, loss, phase } = message
       return { type: 'evaluated', link, generation, step, loss, phase }
     }
+    case 'checkpoint-part': {
+      const { generation, step } = message
+      return { type: 'checkpointPart', link, generation, step }
+    }
     case 'checkpointed': {
       const { generation, step, path } = message
       return { type: 'checkpointed', link, generation, step, path }

@@ -44,7 +44,7 @@ export {
 export { lrAt } from './learning-rate.ts'
 export { type LoadOptions, loadJob } from './load-job.ts'
 export { jobSchedule } from './job-schedule.ts'
-export { workersOf } from './mesh.ts'
+export { possibleReplicas, workersOf } from './mesh.ts'
 export { openDataset, openLayersModel } from './open-dataset.ts'
 export type { JobOverrides } from './overrides.ts'
 export { parseResolvedJob, type ResolveOptions, resolveJob } from './resolve-job.ts'

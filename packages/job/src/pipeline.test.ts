@@ -6,7 +6,7 @@ import { gpt2 } from './helpers.ts'
 import { jobSchedule } from './job-schedule.ts'
 import type { JobInput, ResolvedJob } from './job-types.ts'
 import { layersModel } from './layers-model.ts'
-import { workersOf } from './mesh.ts'
+import { possibleReplicas, workersOf } from './mesh.ts'
 import type { JobOverrides } from './overrides.ts'
 import { parseResolvedJob, resolveJob } from './resolve-job.ts'
 import { offeredSchedules } from './schedules.ts'
@@ -74,6 +74,21 @@ describe('the schedule of a resolved job', () => {
     expect([micro(32, 2, '1f1b'), micro(32, 4, '1f1b'), micro(32, 4, 'zb-h2'), micro(12, 4, 'gpipe')]).toEqual([
       8, 4, 2, 1,
     ])
+  })
+})
+
+describe('possible numbers of replicas', () => {
+  test('divide the batch in whole microbatches, of which there are as many as the schedule takes', () => {
+    const of = (schedule: string, pp: number) =>
+      possibleReplicas(resolve({ ...base, mesh: { dp: 1, pp }, schedule }), 20)
+    expect(of('1f1b', 2)).toEqual([1, 2, 4, 8, 16])
+    // At least three microbatches a replica.
+    expect(of('zb-h2', 2)).toEqual([1, 2, 4])
+    expect(of('bitpipe', 4)).toEqual([1, 2, 4])
+  })
+
+  test('a model that is not cut can have any', () => {
+    expect(possibleReplicas(resolve({ ...base, mesh: { dp: 2 } }), 20)).toBeUndefined()
   })
 })
 
@@ -161,6 +176,8 @@ describe('refusals', () => {
           try {
             const { ops } = generate(resolve(job))
             expect(ops).toHaveLength(pp)
+            // Whatever number of replicas there can be: one replica can be, too.
+            expect(possibleReplicas(resolve(job), 4)?.[0]).toBe(1)
           } catch (error) {
             expect(error).toMatchObject({ code: 'SKEIN_JOB_CONFLICT' })
             const advised = /batch\.global (\d+)/.exec((error as { todo: string }).todo)?.[1]

@@ -62,3 +62,10 @@ export function prepareAfterMs({ config, observed, isStateHeld }: MembershipStat
   if (!isStateHeld || observed.prepareMs === undefined) return prepareMs
   return Math.min(prepareMs, Math.max(prepareLeastMs, patience * observed.prepareMs))
 }
+
+/** Work that shows: it moves the deadline of the phase. */
+export function withProgress(state: MembershipState, nowMs: Ms): MembershipState {
+  if (state.phase === 'finishing') return { ...state, deadlineMs: nowMs + state.config.deadlines.finishMs }
+  const moved = withMove(state, nowMs)
+  return { ...moved, deadlineMs: nowMs + stallAfterMs(moved) }
+}

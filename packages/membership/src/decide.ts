@@ -3,14 +3,7 @@ import { onLinkStuck, onPeerLost, onSuspectsAlive } from './blaming.ts'
 import { type Decision, durableFirst, keep } from './effects.ts'
 import { endFailed } from './ending.ts'
 import type { MembershipEvent, SeenMoves } from './events.ts'
-import {
-  finishTimeout,
-  onCheckpointed,
-  onCheckpointFailed,
-  onEvaluated,
-  onFinished,
-  onStopRequested,
-} from './finishing.ts'
+import { finishTimeout, onEvaluated, onFinished, onStopRequested } from './finishing.ts'
 import { tryForm } from './forming.ts'
 import { onJoined, onRecovered } from './joining.ts'
 import { onFailed, onLeft, onLinkLost } from './leaving.ts'
@@ -18,6 +11,7 @@ import { onLoaded } from './loading.ts'
 import { onMeasured } from './measuring.ts'
 import { considerRegroup, onCatchUpFailed, onCaughtUp } from './newcomers.ts'
 import { onReady, prepareTimeout } from './preparing.ts'
+import { onCheckpointed, onCheckpointFailed, onCheckpointPart } from './saving.ts'
 import type { MembershipState } from './state.ts'
 import { stallTimeout } from './stalling.ts'
 import { onVoted } from './training.ts'
@@ -54,6 +48,8 @@ function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decis
       const { step, loss, phase } = event
       return onEvaluated(state, event.link, event.generation, { step, loss, phase }, nowMs)
     }
+    case 'checkpointPart':
+      return onCheckpointPart(state, event.link, event.generation, event.step, nowMs)
     case 'checkpointed':
       return onCheckpointed(state, event.link, event.generation, event.step, event.path, nowMs)
     case 'checkpointFailed':

@@ -56,6 +56,8 @@ export type MembershipEvent =
   | { readonly type: 'ready'; readonly link: LinkId; readonly generation: number; readonly digest: string }
   | { readonly type: 'voted'; readonly link: LinkId; readonly vote: Vote }
   | ({ readonly type: 'evaluated'; readonly link: LinkId; readonly generation: number } & Evaluation)
+  /** A member's part of a committed state is on disk; rank 0 makes a checkpoint of all parts. */
+  | { readonly type: 'checkpointPart'; readonly link: LinkId; readonly generation: number; readonly step: number }
   | {
       readonly type: 'checkpointed'
       readonly link: LinkId

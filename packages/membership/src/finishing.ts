@@ -1,6 +1,6 @@
-import type { ErrorRecord, Ms } from '@skein/core'
+import type { Ms } from '@skein/core'
 import { isSaved } from './candidates.ts'
-import { stallAfterMs, withMove } from './deadlines.ts'
+import { withProgress } from './deadlines.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { endFailed, endOf, memberEvent } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
@@ -8,8 +8,6 @@ import { evict } from './evicting.ts'
 import { tryForm } from './forming.ts'
 import { activeMembers, isActive, linksOf, listNames, memberOfLink, nameOf, withMember } from './members.ts'
 import { lastStepOf } from './newcomers.ts'
-import { isRegroupDue, nextGeneration } from './regrouping.ts'
-import type { CheckpointFailedEvent } from './run-events.ts'
 import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
 import type { Evaluation, FinishReport, LinkId, Member, MembershipState } from './state.ts'
 
@@ -79,86 +77,6 @@ export function onEvaluated(
   }
 }
 
-/** A member has a committed state on disk. It was written beside the training, so the generation it was begun in may be over. */
-export function onCheckpointed(
-  state: MembershipState,
-  link: LinkId,
-  generation: number,
-  step: number,
-  path: string,
-  nowMs: Ms,
-): Decision {
-  const checked = checkSaver(state, link, generation, step, `a checkpoint of step ${step}`)
-  if ('effects' in checked) return checked
-  const isNewest = step >= (state.checkpoint?.step ?? 0)
-  const moved = state.phase === 'training' || state.phase === 'finishing' ? withProgress(state, nowMs) : state
-  const next: MembershipState = isNewest ? { ...moved, checkpoint: { step, path }, unsaved: undefined } : moved
-  const effects: Effect[] = [
-    { type: 'append', record: { type: 'checkpoint', generation, step, path } },
-    { type: 'emit', event: { event: 'checkpoint', step, path } },
-  ]
-  if (isRegroupDue(next)) return nextGeneration(next, effects, nowMs)
-  return { state: next, effects, reason: `step ${step} is saved at ${path}` }
-}
-
-/**
- * A member could not take a committed state to disk. The run goes on without: who watches is alarmed, and the checkpoint before stays the newest.
- * Who was to leave only after this one leaves all the same; then the run may have to go back to that checkpoint.
- */
-export function onCheckpointFailed(
-  state: MembershipState,
-  link: LinkId,
-  generation: number,
-  step: number,
-  error: ErrorRecord,
-  nowMs: Ms,
-): Decision {
-  const checked = checkSaver(state, link, generation, step, `a checkpoint of step ${step} that failed`)
-  if ('effects' in checked) return checked
-  const { regroup, checkpoint, committed } = state
-  const isNewest = step >= (checkpoint?.step ?? 0)
-  const isAwaited = regroup !== undefined && regroup.saves && step === committed.step && step >= regroup.afterStep
-  const moved = state.phase === 'training' || state.phase === 'finishing' ? withProgress(state, nowMs) : state
-  const next: MembershipState = {
-    ...moved,
-    unsaved: isNewest ? { step, error } : state.unsaved,
-    regroup: isAwaited ? { ...regroup, saves: false } : regroup,
-  }
-  const { code, what, why, todo, details } = error
-  const alarm: CheckpointFailedEvent = {
-    event: 'checkpoint-failed',
-    step,
-    workerId: checked.workerId,
-    code,
-    what,
-    ...(why === undefined ? {} : { why }),
-    todo,
-    details,
-    checkpoint: checkpoint?.path ?? null,
-  }
-  const effects: Effect[] = [{ type: 'emit', event: alarm }]
-  if (isRegroupDue(next)) return nextGeneration(next, effects, nowMs)
-  return { state: next, effects, reason: `${nameOf(checked)} could not save step ${step}: ${what}` }
-}
-
-/** The member if what it says of the saving of `step` can be; else the decision that refuses it. */
-function checkSaver(
-  state: MembershipState,
-  link: LinkId,
-  generation: number,
-  step: number,
-  what: string,
-): Member | Decision {
-  const member = memberOfLink(state, link)
-  if (member === undefined) return refuseStranger(state, link, what)
-  if (state.phase === 'ended') return keep(state, `${what} after the end of the run`)
-  if (generation > state.generation) return refuseMessage(state, member, what, `this is generation ${state.generation}`)
-  if (step <= state.committed.step) return member
-  // The run has gone back to an earlier step since.
-  if (generation < state.generation) return keep(state, `${what}, which is not the run's any more`)
-  return refuseMessage(state, member, what, `the last committed step is ${state.committed.step}`)
-}
-
 /** The member if it is rank 0 of this generation and may speak of `step`; else the decision that refuses it. */
 function checkRankZero(
   state: MembershipState,
@@ -180,13 +98,6 @@ function checkRankZero(
     return refuseMessage(state, member, what, `the last committed step is ${state.committed.step}`)
   }
   return member
-}
-
-/** Work that shows: it moves the deadline of the phase. */
-function withProgress(state: MembershipState, nowMs: Ms): MembershipState {
-  if (state.phase === 'finishing') return { ...state, deadlineMs: nowMs + state.config.deadlines.finishMs }
-  const moved = withMove(state, nowMs)
-  return { ...moved, deadlineMs: nowMs + stallAfterMs(moved) }
 }
 
 /** A member has nothing more to do. When all have said so, the run is done. */

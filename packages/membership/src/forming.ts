@@ -11,7 +11,7 @@ import { activeMembers, counted, heldPart, linksOf, listNames, partOfRank } from
 import type { GenerationMember } from './messages.ts'
 import { errorRecord } from './refusing.ts'
 import { release } from './releasing.ts'
-import { choose, leastWorkers, mostWorkers } from './seating.ts'
+import { choose, leastWorkers, mostWorkers, replicasOf } from './seating.ts'
 import type { Member, MembershipState } from './state.ts'
 
 /**
@@ -169,11 +169,19 @@ function form(
   return { state: next, effects, reason }
 }
 
-/** Who is left over where there are more than whole replicas take. */
+/** Who is left over, of a model that is cut, and why; where all places are taken there is nothing to say. */
 function saidSpares({ config }: MembershipState, candidates: readonly Member[], chosen: readonly Member[]): string {
+  const { parts, replicas } = config
   const left = candidates.filter(member => !chosen.includes(member)).map(({ workerId }) => workerId)
-  if (config.parts === 1 || left.length === 0 || chosen.length === mostWorkers(config)) return ''
-  return `; ${listNames(left)} stand by: a replica has a worker for each of ${config.parts} parts`
+  if (parts === 1 || left.length === 0 || chosen.length === mostWorkers(config)) return ''
+  const [made, possible] = [chosen.length / parts, Math.floor(candidates.length / parts)]
+  const why =
+    made === possible
+      ? `as a replica has a worker for each of ${parts} parts`
+      : replicasOf(config, possible) === made
+        ? `as the batch can be divided among ${replicas?.join(', ')} replicas`
+        : 'until they have caught up with the parts that another replica lacks'
+  return `; standing by: ${listNames(left)}, ${why}`
 }
 
 export const generationMembers = (active: readonly Member[]): GenerationMember[] =>

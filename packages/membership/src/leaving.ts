@@ -107,6 +107,7 @@ export function endGeneration(
     gathering: { isFirst: false, suspects, expected: [], untilMs, stateUntilMs: nowMs + regatherMs },
     regroup: undefined,
     reshare: undefined,
+    saving: [],
     pendingEvaluations: [],
     deadlineMs: untilMs,
   }

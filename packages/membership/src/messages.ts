@@ -65,7 +65,7 @@ export type CoordinatorMessage =
   /** All are ready, those of a part with one digest: go on from `step`, the `startStep` of the generation. */
   | { readonly type: 'start'; readonly generation: number; readonly step: number }
   | { readonly type: 'commit'; readonly generation: number; readonly step: number; readonly digest: string }
-  /** Make no step after this one: the next generation goes on from it. `save`: rank 0 takes it to disk, nobody may be left to hold it. */
+  /** Make no step after this one: the next generation goes on from it. `save`: the first replica takes it to disk, nobody may be left to hold it. */
   | {
       readonly type: 'regroup'
       readonly generation: number
@@ -79,6 +79,13 @@ export type CoordinatorMessage =
       readonly generation: number
       readonly fromStep: number
       readonly shares: readonly number[]
+    }
+  /** To rank 0, of a model that is cut: all parts of the state after `step` are on disk, or not all will be. */
+  | {
+      readonly type: 'checkpoint-parts'
+      readonly generation: number
+      readonly step: number
+      readonly isWhole: boolean
     }
   | { readonly type: 'stop'; readonly generation: number; readonly afterStep: number; readonly reason: string }
   /** The generation is over; its uncommitted step is undone, and the worker waits for the next generation. */

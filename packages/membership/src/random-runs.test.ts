@@ -40,15 +40,19 @@ const aRun = (parts: number) =>
       least: fc.integer({ min: 1, max: 3 }),
       spares: fc.nat({ max: 2 }),
       more: fc.nat({ max: 2 }),
+      /** Numbers of replicas that the batch is said to be divisible among. */
+      possible: parts === 1 ? fc.constant(undefined) : fc.option(fc.subarray([1, 2, 3, 4]), { nil: undefined }),
       totalSteps: fc.constantFrom(1, 12, 40, 80),
       shares: parts === 1 ? fc.constantFrom('equal', 'measured') : fc.constant('equal'),
     })
-    .map(({ shares, replicas, least, spares, more, totalSteps }) => {
-      const numWorkers = replicas * parts
+    .map(({ shares, replicas: begun, least, spares, more, possible, totalSteps }) => {
+      const numWorkers = begun * parts
       const minWorkers = Math.min(least, numWorkers)
-      const fewest = leastWorkers({ parts, minWorkers, maxWorkers: numWorkers })
+      const fewest = leastWorkers({ parts, minWorkers, maxWorkers: numWorkers, replicas: undefined })
       const maxWorkers = Math.max(fewest, numWorkers - spares) + (parts === 1 ? 0 : more)
-      return { parts, shares, numWorkers, minWorkers, maxWorkers, totalSteps } as const
+      // One replica can always be, and one number within the limits there is.
+      const replicas = possible && [...new Set([1, ...possible, fewest / parts])].sort((a, b) => a - b)
+      return { parts, replicas, shares, numWorkers, minWorkers, maxWorkers, totalSteps } as const
     })
 
 describe('simulated runs', () => {

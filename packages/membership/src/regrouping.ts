@@ -18,6 +18,7 @@ export function nextGeneration(state: MembershipState, before: readonly Effect[]
     members: state.members.each(member => ({ ...member, rank: undefined, ready: undefined })),
     regroup: undefined,
     reshare: undefined,
+    saving: [],
     gathering: {
       isFirst: false,
       suspects: [],

@@ -7,14 +7,22 @@ import type { Member, MembershipConfig, MembershipState } from './state.ts'
  * holds a part of the last commit takes that part, and nobody is given another one while there is any other way.
  */
 
-type Limits = Pick<MembershipConfig, 'parts' | 'minWorkers' | 'maxWorkers'>
+type Limits = Pick<MembershipConfig, 'parts' | 'replicas' | 'minWorkers' | 'maxWorkers'>
 
-/** The fewest workers in whole replicas. */
-export const leastWorkers = ({ parts, minWorkers }: Limits): number => Math.ceil(minWorkers / parts) * parts
+/** The most replicas that `count` of them can be: no more than the maximum, and a number that the batch can be divided among. */
+export function replicasOf({ parts, maxWorkers, replicas }: Limits, count: number): number {
+  const most = Math.min(count, Math.floor(maxWorkers / parts))
+  return replicas?.findLast(number => number <= most) ?? most
+}
 
-/** The most replicas, and the most workers in them. */
-const mostReplicas = ({ parts, maxWorkers }: Limits): number => Math.floor(maxWorkers / parts)
-export const mostWorkers = (config: Limits): number => mostReplicas(config) * config.parts
+/** The fewest workers of a generation, in whole replicas. */
+export function leastWorkers({ parts, minWorkers, replicas }: Limits): number {
+  const least = Math.ceil(minWorkers / parts)
+  return (replicas?.find(number => number >= least) ?? least) * parts
+}
+
+/** The most. */
+export const mostWorkers = (config: Limits): number => replicasOf(config, config.maxWorkers) * config.parts
 
 /** The part whose state one that waits has, or is near to. */
 export const nearPart = ({ holds, part }: Member): number => holds[0]?.part ?? part ?? 0
@@ -40,8 +48,8 @@ export function choose(state: MembershipState, candidates: readonly Member[]): M
     else if (member.caughtUp) onPart[nearPart(member)]?.near.push(member)
   }
   const numNear = Math.min(...onPart.map(({ holding, near }) => holding.length + near.length))
-  const isEnough = isHeld && numNear * parts >= leastWorkers(config)
-  const replicas = Math.min(mostReplicas(config), isEnough ? numNear : Math.floor(candidates.length / parts))
+  const isEnough = isHeld && replicasOf(config, numNear) * parts >= leastWorkers(config)
+  const replicas = replicasOf(config, isEnough ? numNear : Math.floor(candidates.length / parts))
   const seats = onPart.map(({ holding, near }) => (isHeld ? [...holding, ...near].slice(0, replicas) : []))
   const seated = new Set(seats.flat())
   // Who has nothing to lose comes first.
@@ -70,9 +78,9 @@ export function completion(state: MembershipState, staying: readonly Member[], w
   const { config } = state
   const stayingOn = eachPart(config, part => staying.filter(({ rank }) => partOfRank(state, rank) === part).length)
   const waitingOn = eachPart(config, part => waiting.filter(member => nearPart(member) === part))
-  const replicas = Math.min(
-    mostReplicas(config),
-    ...stayingOn.map((count, part) => count + (waitingOn[part]?.length ?? 0)),
+  const replicas = replicasOf(
+    config,
+    Math.min(...stayingOn.map((count, part) => count + (waitingOn[part]?.length ?? 0))),
   )
   const coming = new Set(
     waitingOn.flatMap((members, part) => members.slice(0, Math.max(0, replicas - (stayingOn[part] ?? 0)))),

@@ -51,8 +51,10 @@ function checkLog(log: readonly LogRecord[], config: MembershipConfig): void {
 
 /** Whole replicas, whose members take the same samples. */
 function checkMembers(members: readonly { readonly rank: number; readonly share: number }[], config: MembershipConfig) {
-  const { parts, maxWorkers } = config
+  const { parts, replicas, maxWorkers } = config
   expect(members.length % parts, 'whole replicas').toBe(0)
+  if (replicas !== undefined)
+    expect(replicas, 'a number that the batch can be divided among').toContain(members.length / parts)
   expect(members.length).toBeGreaterThan(0)
   expect(members.length).toBeLessThanOrEqual(maxWorkers)
   expect(members.map(({ rank }) => rank)).toEqual(members.map((_, index) => index))

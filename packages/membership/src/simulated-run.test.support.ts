@@ -14,6 +14,7 @@ export const configOf = (given: Partial<MembershipConfig> = {}): MembershipConfi
   runDir: '/r',
   job: {},
   parts: 1,
+  replicas: undefined,
   numWorkers: 4,
   minWorkers: 1,
   maxWorkers: 8,

@@ -75,6 +75,8 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
   /** Its part of the step that it has begun: fixed then, whatever it hears later. */
   #share: readonly [number, number] = [0, 0]
   #reduced = 0
+  /** A checkpoint of which its own part is on disk. */
+  #whenAllSaved: { readonly step: number; readonly finish: () => void } | undefined
   #entered = 0
   #isStarted = false
   #hasEnded = false
@@ -303,6 +305,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       case 'commit':
       case 'regroup':
       case 'shares':
+      case 'checkpoint-parts':
       case 'stop':
         if (message.generation !== this.generation?.generation) return
         if (message.type === 'start') this.#isStarted = true
@@ -312,6 +315,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
           this.#assertReachable(message.fromStep - 1)
           this.#shares.push(message)
         }
+        if (message.type === 'checkpoint-parts') this.#partsSaved(message)
         if (message.type === 'stop') this.#stopAfter = message.afterStep
         if (message.type === 'regroup') this.#regroup = message
         this.#go()
@@ -361,12 +365,30 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     if (this.#hasEnded || !isCommitted) return
     this.#hasEnded = true
     const isRegroup = state.step < Math.min(totalSteps, this.#stopAfter)
-    const saves = this.rank === 0 && (!isRegroup || this.#regroup?.save === true)
+    const { parts } = this.#run.config
+    const saves = this.rank < parts && (!isRegroup || this.#regroup?.save === true)
     const { step } = state
+    const number = generation.generation
+    const finish = () => {
+      if (!isRegroup) this.say({ type: 'finished', generation: number, step, peakRssBytes: 1 })
+    }
     this.#after(saves ? 100 : 10, () => {
-      if (saves) this.say({ type: 'checkpointed', generation: generation.generation, step, path: `/c/${step}` })
-      if (!isRegroup) this.say({ type: 'finished', generation: generation.generation, step, peakRssBytes: 1 })
+      if (saves && parts > 1) this.say({ type: 'checkpointPart', generation: number, step })
+      if (!saves || (parts > 1 && this.rank > 0)) return finish()
+      if (parts > 1) this.#whenAllSaved = { step, finish }
+      else this.#checkpointed(number, step, finish)
     })
+  }
+
+  #partsSaved({ generation, step, isWhole }: Extract<CoordinatorMessage, { type: 'checkpoint-parts' }>): void {
+    if (this.rank !== 0 || this.#whenAllSaved?.step !== step || !isWhole)
+      this.#run.problem(`${this.workerId} is told of parts of step ${step} that it has not saved`)
+    else this.#checkpointed(generation, step, this.#whenAllSaved.finish)
+  }
+
+  #checkpointed(generation: number, step: number, finish: () => void): void {
+    this.say({ type: 'checkpointed', generation, step, path: `/c/${step}` })
+    finish()
   }
 
   #after(mostMs: number, act: () => void): void {
@@ -378,6 +400,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     this.#isStarted = false
     this.#hasEnded = false
     this.#regroup = undefined
+    this.#whenAllSaved = undefined
     this.#stopAfter = Number.POSITIVE_INFINITY
     this.#entered = 0
     this.#reduced = 0

@@ -59,6 +59,8 @@ export interface MembershipConfig {
    * hold all.
    */
   readonly parts: number
+  /** Numbers of replicas that the batch can be divided among, rising from 1; undefined: any. */
+  readonly replicas: readonly number[] | undefined
   /** The run begins when so many are here: whole replicas. */
   readonly numWorkers: number
   /** Fewer pause the run, as does less than a replica; more stand by as spares, as do those who make no whole replica. */
@@ -159,6 +161,12 @@ export interface Strikes {
   readonly lastMs: Ms
 }
 
+export interface PartsSaved {
+  readonly step: number
+  readonly saved: readonly number[]
+  readonly failed: readonly number[]
+}
+
 export interface Outcome {
   readonly status: 'finished' | 'stopped' | 'failed'
   readonly reason: string
@@ -214,6 +222,8 @@ export interface MembershipState {
   readonly untrainedLoss: number | undefined
   readonly valLoss: number | undefined
   readonly checkpoint: { readonly step: number; readonly path: string } | undefined
+  /** Checkpoints of this generation of which parts are on disk, of a model that is cut: by the ranks of the first replica. */
+  readonly saving: readonly PartsSaved[]
   /** The last try to take a state to disk, where it failed. */
   readonly unsaved: { readonly step: number; readonly error: ErrorRecord } | undefined
   readonly tokens: number
@@ -264,6 +274,7 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     untrainedLoss: undefined,
     valLoss: undefined,
     checkpoint: undefined,
+    saving: [],
     unsaved: undefined,
     tokens: 0,
     peakRssBytes: 0,

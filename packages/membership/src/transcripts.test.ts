@@ -30,6 +30,7 @@ class Machine {
         runDir: '/runs/r1',
         job: {},
         parts: number('parts', 1),
+        replicas: args.get('replicas')?.split(',').map(Number),
         numWorkers: number('workers', 2),
         minWorkers: number('min', 1),
         maxWorkers: number('max', 4),
@@ -141,6 +142,8 @@ class Machine {
         const phase = text('phase', 'during') as 'untrained' | 'during' | 'final'
         return this.#apply({ type: 'evaluated', link, generation, step, loss: number('loss', 2), phase })
       }
+      case 'checkpoint-part':
+        return this.#apply({ type: 'checkpointPart', link, generation, step })
       case 'checkpointed':
         return this.#apply({ type: 'checkpointed', link, generation, step, path: text('path', `/c/${step}`) })
       case 'checkpoint-failed':

@@ -2,6 +2,7 @@ import {
   CheckpointWriter,
   type NamedTensor,
   openCheckpoint,
+  type PartsToPublish,
   type Snapshot,
   snapshotBytes,
   type StoreEnvironment,
@@ -19,6 +20,21 @@ export type CheckpointFacts = Pick<
   'seed' | 'generation' | 'dataFingerprint' | 'job' | 'model' | 'createdBy'
 >
 
+/**
+ * How the checkpoint of a model that is cut comes about: each rank of the first replica writes the tensors that are its own; when all have, rank 0
+ * publishes them as one.
+ */
+export interface PartSaving {
+  readonly part: number
+  readonly parts: number
+  /** Whether this part writes the tensor: of those that hold it one does. */
+  owns(tensor: string): boolean
+  /** To be told when this part of `step` is on disk. */
+  partSaved(step: number): void
+  /** For part 0: whether all parts of `step` are on disk; false also where the generation is over before that is known. */
+  allPartsSaved(step: number): Promise<boolean>
+}
+
 export interface CheckpointSinkOptions {
   readonly state: TrainingState
   readonly simd: Simd
@@ -33,6 +49,8 @@ export interface CheckpointSinkOptions {
   /** Samples of one step, for the place in the data. */
   readonly globalBatch: number
   readonly facts: CheckpointFacts
+  /** Of the present generation; undefined: this worker holds the whole model. */
+  readonly partSaving?: () => PartSaving | undefined
   readonly onSaved: (step: number, path: string) => void
   readonly onFailed: (step: number, error: SkeinError) => void
 }
@@ -59,8 +77,18 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
   const { totalElems, tensors } = state.layout
   const writer = new CheckpointWriter({ root, keep, shardBytes, environment })
   const snapshots: { readonly buffer: SharedArrayBuffer; free: Promise<void> }[] = []
+  const publishing = new Set<Promise<void>>()
   let next = 0
   let lastStep: number | undefined
+  const publish = async (saving: PartSaving, parts: PartsToPublish) => {
+    const { step } = parts
+    if (await saving.allPartsSaved(step)) {
+      options.onSaved(step, (await writer.publish(parts)).path)
+    } else {
+      if (lastStep === step) lastStep = undefined
+      await writer.discard(step)
+    }
+  }
   return {
     async save(step) {
       if (step === lastStep) return
@@ -76,10 +104,12 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
         const part = new Float32Array(state.sharedBuffer, byteOffset, totalElems)
         new Float32Array(place.buffer, i * part.byteLength, totalElems).set(part)
       }
+      const saving = options.partSaving?.()
+      const own = saving === undefined ? tensors : tensors.filter(({ name }) => saving.owns(name))
       const snapshot: Snapshot = {
         buffer: place.buffer,
         totalElems,
-        tensors: tensors.map(({ name, shape, offset, elems }) => ({ name, shape, offset, elems })),
+        tensors: own.map(({ name, shape, offset, elems }) => ({ name, shape, offset, elems })),
         facts: {
           ...options.facts,
           step,
@@ -87,23 +117,37 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
           digest: formatHash(simd.hash(params.byteOffset, params.bytes)),
         },
       }
-      place.free = writer.save(snapshot).then(
-        saved => options.onSaved(step, saved.path),
-        (error: unknown) => {
-          if (lastStep === step) lastStep = undefined
-          options.onFailed(step, asSkeinError(error))
-        },
-      )
+      const failed = (error: unknown) => {
+        if (lastStep === step) lastStep = undefined
+        options.onFailed(step, asSkeinError(error))
+      }
+      if (saving === undefined) {
+        place.free = writer.save(snapshot).then(saved => options.onSaved(step, saved.path), failed)
+        return
+      }
+      const { part, parts } = saving
+      const { generation } = snapshot.facts
+      place.free = writer.savePart(snapshot, { part, parts }).then(() => {
+        saving.partSaved(step)
+        if (part !== 0) return
+        // The snapshot is free meanwhile.
+        const published = publish(saving, { step, parts, generation })
+          .catch(failed)
+          .finally(() => publishing.delete(published))
+        publishing.add(published)
+      }, failed)
     },
     async flush() {
       for (const { free } of snapshots) await free
+      await Promise.all(publishing)
     },
     [Symbol.asyncDispose]: () => writer.close(),
   }
 }
 
 /**
- * Fills the current slot from a checkpoint, checked byte for byte, and returns its step.
+ * Fills the current slot from a checkpoint, checked byte for byte, and returns its step: all tensors of the state's layout, by their names, so that what
+ * one mesh has saved any other one reads.
  * @throws SKEIN_CHECKPOINT_* for a damaged one, SKEIN_TRAINER_CHECKPOINT_DIGEST when the parameters are not what it says
  */
 export async function loadCheckpoint(
@@ -111,6 +155,7 @@ export async function loadCheckpoint(
   state: TrainingState,
   simd: Simd,
   environment: StoreEnvironment,
+  isWhole = true,
 ): Promise<{ readonly step: number }> {
   await using checkpoint = await openCheckpoint(given, { environment })
   const slot = state.current()
@@ -120,7 +165,9 @@ export async function loadCheckpoint(
   await checkpoint.readMomentsInto(tensorsAt(slot.expAvg.byteOffset), tensorsAt(slot.expAvgSq.byteOffset))
   const digest = formatHash(simd.hash(slot.params.byteOffset, slot.params.bytes))
   const { manifest } = checkpoint
-  if (digest !== manifest.digest) {
+  // A part, or a model that was cut when it was saved, has another digest; the files have been checked.
+  const isComparable = isWhole && (manifest.parts ?? 1) === 1
+  if (isComparable && digest !== manifest.digest) {
     throw new SkeinError(TrainerErrors.CHECKPOINT_DIGEST, {
       what: `the parameters of ${checkpoint.path} digest to ${digest}, the commit record of step ${manifest.step} says ${manifest.digest}`,
       why: 'the files are whole but were not written by this run, or another layout of the model',

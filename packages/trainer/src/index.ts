@@ -5,6 +5,7 @@ export { applyUpdate, type UpdateOptions } from './apply-update.ts'
 export {
   type CheckpointFacts,
   type CheckpointSinkOptions,
+  type PartSaving,
   checkpointSink,
   loadCheckpoint,
   namedTensors,

@@ -62,6 +62,7 @@ const fromWorker: readonly WorkerMessage[] = [
     liveTensors: 12,
   },
   { type: 'evaluated', generation: 1, step: 12, loss: Number.POSITIVE_INFINITY, phase: 'during' },
+  { type: 'checkpoint-part', generation: 1, step: 12 },
   { type: 'checkpointed', generation: 1, step: 12, path: '/runs/a/step-12' },
   {
     type: 'checkpoint-failed',
@@ -148,6 +149,7 @@ const fromCoordinator: readonly CoordinatorMessage[] = [
   { type: 'regroup', generation: 1, afterStep: 4, reason: 'w3 to leave', save: false },
   { type: 'start', generation: 1, step: 0 },
   { type: 'commit', generation: 1, step: 1, digest },
+  { type: 'checkpoint-parts', generation: 1, step: 12, isWhole: true },
   { type: 'stop', generation: 1, afterStep: 9, reason: 'asked' },
   { type: 'abort', generation: 1, error },
   { type: 'refuse', error },

@@ -63,7 +63,7 @@ export const coordinatorMessages = [
   z.strictObject({ type: z.literal('commit'), generation: uint32, step: count, digest }),
   /** Finish `afterStep`, write its checkpoint, report finished. */
   z.strictObject({ type: z.literal('stop'), generation: uint32, afterStep: count, reason: text }),
-  /** Make no step after this one, and wait for the next generation, which goes on from it; rank 0 takes it to disk where `save` says so. */
+  /** Make no step after this one, and wait for the next generation, which goes on from it; the first replica takes it to disk where `save` says so. */
   z.strictObject({
     type: z.literal('regroup'),
     generation: uint32,
@@ -78,6 +78,8 @@ export const coordinatorMessages = [
     fromStep: count,
     shares: z.array(count).min(1).max(4_096).readonly(),
   }),
+  /** To rank 0, where the model is cut: all parts of the state after `step` are on disk, or not all will be. */
+  z.strictObject({ type: z.literal('checkpoint-parts'), generation: uint32, step: count, isWhole: z.boolean() }),
   /** The generation is over; undo what is not committed and wait for the next one. */
   z.strictObject({ type: z.literal('abort'), generation: uint32, error: errorRecord }),
   /** This process may not take part; where the error's `retry` is "next-generation", it may as a new incarnation. */

@@ -67,9 +67,11 @@ export const workerMessages = [
     loss,
     phase: z.enum(['untrained', 'during', 'final']),
   }),
+  /** Where the model is cut, of each rank of the first replica: its part of the state after `step` is on disk. */
+  z.strictObject({ type: z.literal('checkpoint-part'), generation: uint32, step: count }),
   /** Rank 0 only: the checkpoint after `step` is complete on disk. */
   z.strictObject({ type: z.literal('checkpointed'), generation: uint32, step: count, path }),
-  /** Rank 0 only: the state after `step` could not be taken to disk; the worker goes on. */
+  /** The state after `step`, or this rank's part of it, could not be taken to disk; the worker goes on. */
   z.strictObject({ type: z.literal('checkpoint-failed'), generation: uint32, step: count, error: errorRecord }),
   /** The last step is made; the last message of a worker. */
   z.strictObject({

@@ -175,6 +175,7 @@ export class CommClient {
       case 'commit':
       case 'regroup':
       case 'shares':
+      case 'checkpoint-parts':
       case 'stop':
         if (message.generation === this.#entered?.generation) this.#entered.hear(message)
         break

@@ -279,6 +279,7 @@ export class CommSession {
         break
       case 'regroup':
       case 'shares':
+      case 'checkpoint-parts':
       case 'stop':
         break
     }

@@ -9,7 +9,10 @@ import type { GroupPlace, ToComm, ToDevice } from './thread-messages.ts'
 export type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation' }>
 
 /** What the coordinator says within a generation. */
-type WithinGeneration = Extract<CoordinatorMessage, { type: 'start' | 'commit' | 'regroup' | 'shares' | 'stop' }>
+type WithinGeneration = Extract<
+  CoordinatorMessage,
+  { type: 'start' | 'commit' | 'regroup' | 'shares' | 'checkpoint-parts' | 'stop' }
+>
 
 /**
  * One generation as the device thread sees it: turns messages of the comm thread into promises. One failure ends everything that
@@ -31,6 +34,7 @@ export class GenerationClient implements Peers {
   readonly #started = deferred<void>()
   readonly #over = deferred<never>()
   readonly #commits = new Map<number, Deferred<void>>()
+  readonly #saves = new Map<number, Deferred<boolean>>()
   /** Shares by rank, and the step from which they hold; the newest last. */
   readonly #shares: { readonly fromStep: number; readonly shares: readonly number[] }[]
   #committedStep: number
@@ -164,6 +168,26 @@ export class GenerationClient implements Peers {
     else this.#groups.get(message.group)?.receive(message)
   }
 
+  /** Tells that this rank's part of the state after `step` is on disk. */
+  partSaved(step: number): void {
+    this.#post({ type: 'tell', message: { type: 'checkpoint-part', generation: this.generation, step } })
+  }
+
+  /** For rank 0: whether all parts of the state after `step` are on disk; false also where the generation is over before that is known. */
+  allPartsSaved(step: number): Promise<boolean> {
+    if (this.#failure !== undefined) return Promise.resolve(false)
+    return this.#savedAt(step).promise
+  }
+
+  #savedAt(step: number): Deferred<boolean> {
+    let saved = this.#saves.get(step)
+    if (saved === undefined) {
+      saved = deferred<boolean>()
+      this.#saves.set(step, saved)
+    }
+    return saved
+  }
+
   hear(message: WithinGeneration): void {
     switch (message.type) {
       case 'start':
@@ -183,6 +207,10 @@ export class GenerationClient implements Peers {
       case 'shares':
         this.#shares.push({ fromStep: message.fromStep, shares: message.shares })
         break
+      case 'checkpoint-parts':
+        this.#savedAt(message.step).resolve(message.isWhole)
+        this.#saves.delete(message.step)
+        break
       case 'stop':
         this.#stopAfter = message.afterStep
         break
@@ -200,6 +228,8 @@ export class GenerationClient implements Peers {
     for (const group of this.#groups.values()) group.fail(error)
     for (const commit of this.#commits.values()) commit.reject(error)
     this.#commits.clear()
+    for (const saved of this.#saves.values()) saved.resolve(false)
+    this.#saves.clear()
   }
 
   #addGroup(number: number, rank: number, worldSize: number): void {

@@ -36,7 +36,7 @@ export async function restoreState(parts: {
       break
     case 'checkpoint':
       state.forget()
-      if (!isWhole || rank === 0) await loadCheckpoint(origin.path, state, simd, environment)
+      if (!isWhole || rank === 0) await loadCheckpoint(origin.path, state, simd, environment, isWhole)
       root = isWhole ? 0 : undefined
       break
     case 'members':

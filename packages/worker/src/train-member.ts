@@ -1,11 +1,11 @@
 import path from 'node:path'
 import { locationIn, type StoreEnvironment } from '@skein/checkpoint'
-import { asSkeinError, partOf, systemClock } from '@skein/core'
+import { asSkeinError, systemClock } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import type { DeviceChoice } from '@skein/device'
 import { openDataset, parseResolvedJob, type ResolvedJob } from '@skein/job'
 import type { Logger } from '@skein/telemetry'
-import { type CheckpointSink, checkpointSink, type TrainOutcome, trainLoop } from '@skein/trainer'
+import { type CheckpointSink, checkpointSink, type PartSaving, type TrainOutcome, trainLoop } from '@skein/trainer'
 import type { CommClient } from './comm-client.ts'
 import { createdBy } from './created-by.ts'
 import { type GenerationClient, GenerationIsOver, type GenerationMessage } from './generation-client.ts'
@@ -59,13 +59,15 @@ export async function trainMember(
 
   const member: Member = { comm, job, dataset, environment, logger }
   let generation = 0
+  let peers: GenerationClient | undefined
   const hold = (part: number): Holding => {
     const trainee = trainees.open(part)
-    comm.shareState(trainee.state.shared)
+    comm.shareState(trainee.state.shared, part)
     const checkpoints = sinkFor(member, trainee, {
       choice,
       root: checkpointsOf(job, welcome.runDir),
       generation: () => generation,
+      peers: () => peers,
     })
     const dispose = async () => {
       await checkpoints[Symbol.asyncDispose]()
@@ -75,25 +77,29 @@ export async function trainMember(
   }
   // A whole model is the same for every rank: it is there before the first generation.
   let holding = job.mesh.pp === 1 ? hold(0) : undefined
+  const holdPart = async (part: number): Promise<Holding> => {
+    if (holding?.trainee.part === part) return holding
+    // What is being written is of the part that it had.
+    await holding?.checkpoints.flush()
+    await holding?.[Symbol.asyncDispose]()
+    holding = undefined
+    return (holding = hold(part))
+  }
   let outcome: TrainOutcome = { lastStep: 0, end: 'stopped' }
   try {
     for (;;) {
-      const message = await comm.nextGeneration()
+      const message = await comm.nextGeneration(async part => void (await holdPart(part)))
       if (message === undefined) break
       generation = message.generation
-      const peers = comm.enter(message)
-      const part = partOf(peers.rank, job.mesh.pp)
-      if (holding?.trainee.part !== part) {
-        await holding?.[Symbol.asyncDispose]()
-        holding = hold(part)
-      }
+      peers = comm.enter(message)
+      const held = await holdPart(peers.part)
       try {
-        outcome = await trainGeneration(member, holding, message, peers)
+        outcome = await trainGeneration(member, held, message, peers)
       } catch (thrown) {
         if (!(thrown instanceof GenerationIsOver) && asSkeinError(thrown).retry !== 'next-generation') throw thrown
         // What ended it is known to the coordinator, or comes from there.
         const { code, message: reason } = await peers.over.catch(asSkeinError)
-        logger.warn({ generation, step: holding.trainee.state.step(), code, reason }, 'generation.over')
+        logger.warn({ generation, step: held.trainee.state.step(), code, reason }, 'generation.over')
       }
     }
     await holding?.checkpoints.flush()
@@ -105,10 +111,23 @@ export async function trainMember(
 
 function sinkFor(
   { comm, job, dataset, environment, logger }: Member,
-  { state, simd }: Trainee,
-  parts: { readonly choice: DeviceChoice; readonly root: string; readonly generation: () => number },
+  trainee: Trainee,
+  parts: {
+    readonly choice: DeviceChoice
+    readonly root: string
+    readonly generation: () => number
+    readonly peers: () => GenerationClient | undefined
+  },
 ) {
+  const { state, simd, part } = trainee
   const { choice, root, generation } = parts
+  const saving = (peers: GenerationClient): PartSaving => ({
+    part,
+    parts: peers.parts,
+    owns: tensor => trainee.owns(tensor),
+    partSaved: step => peers.partSaved(step),
+    allPartsSaved: step => peers.allPartsSaved(step),
+  })
   return checkpointSink({
     state,
     simd,
@@ -126,6 +145,10 @@ function sinkFor(
       job,
       model: job.model,
       createdBy: createdBy(choice),
+    },
+    partSaving: () => {
+      const peers = parts.peers()
+      return peers === undefined || peers.parts === 1 ? undefined : saving(peers)
     },
     onSaved: (step, folder) => comm.tell({ type: 'checkpointed', generation: generation(), step, path: folder }),
     onFailed: (step, error) => {
@@ -167,7 +190,7 @@ async function trainGeneration(
     clock: systemClock,
     startStep,
     history: () => comm.history,
-    ...(rank === 0 ? { checkpoints } : {}),
+    ...(peers.replica === 0 ? { checkpoints } : {}),
     onStep: result => {
       const { step, loss, gradNorm, stepMs, computeMs, waitMs } = result
       log.info({ step, loss, gradNorm, durMs: stepMs, computeMs, waitMs }, 'step.done')

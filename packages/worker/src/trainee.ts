@@ -4,7 +4,7 @@ import type { Dataset } from '@skein/data'
 import type { KernelDevice } from '@skein/device'
 import { jobSchedule, type ResolvedJob } from '@skein/job'
 import type { Gpt2, PipelineModel, TrainableModel } from '@skein/model'
-import { type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
+import { partsHolding, type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
 import { createSharedMemory, createSimd, type Region, SharedArena, type Simd } from '@skein/simd'
 import type { Logger } from '@skein/telemetry'
 import {
@@ -38,6 +38,8 @@ export interface Trainee extends Disposable {
   readonly memory: WebAssembly.Memory
   readonly state: TrainingState
   readonly simd: Simd
+  /** Whether this part takes the tensor to disk: of those that hold it the first one does. */
+  owns(tensor: string): boolean
   /** The groups that the strategy needs on this rank, that of all members first. */
   groups(worldSize: number, rank: number): readonly GroupPlace[]
   strategy(parts: StrategyParts): Strategy
@@ -63,6 +65,7 @@ export function wholeTrainee(
     memory: arena.memory,
     state,
     simd,
+    owns: () => true,
     groups: worldSize => [groupOfAll(worldSize, scratch)],
     strategy: ({ peers, dataset, logger }) =>
       new DataParallel({
@@ -116,6 +119,7 @@ export function partTrainee(parts: {
     memory: arena.memory,
     state,
     simd,
+    owns: tensor => partsHolding(placed, model.stagesOf(tensor))[0] === part,
     groups(worldSize) {
       const mesh = meshOf(worldSize)
       const byNumber = new Map<number, readonly number[]>()

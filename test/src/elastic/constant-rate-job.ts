@@ -3,7 +3,11 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 
 /** A job whose learning rate does not depend on its number of steps, so that a run that was ended can be compared with a shorter one. */
-export function constantRateJob(folder: string, checkpoint: { readonly every?: number } = {}): string {
+export function constantRateJob(
+  folder: string,
+  checkpoint: { readonly every?: number } = {},
+  more: object = {},
+): string {
   const text = path.dirname(createRequire(import.meta.url).resolve('@types/node/package.json'))
   const file = path.join(folder, 'constant.job.yaml')
   const job = {
@@ -15,6 +19,7 @@ export function constantRateJob(folder: string, checkpoint: { readonly every?: n
     steps: 100,
     eval: { every: 0, samples: 16 },
     checkpoint,
+    ...more,
   }
   // JSON is YAML.
   fs.writeFileSync(file, JSON.stringify(job))

@@ -1,5 +1,6 @@
 import type { Environment } from '../environment.ts'
 import { SkeinError } from '@skein/core'
+import { possibleReplicas } from '@skein/job'
 import { CliErrors } from '../errors.ts'
 import { endingOf } from '../launch/ending.ts'
 import { watchParent } from '../launch/parent.ts'
@@ -24,6 +25,9 @@ export interface CoordinatorCommandOptions extends JobOptions, TlsOptions {
   readonly environment: Environment
 }
 
+/** More workers than a coordinator takes. */
+const maxReplicas = 4_096
+
 /** Time to stop with a checkpoint before the process is ended hard; a container's grace is 10 s unless told. */
 const endGraceMs = 30_000
 
@@ -45,10 +49,12 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
       loadForRun(options.job, options, environment.store),
     ])
     tellSkipped(run.skipped, json)
+    const replicas = possibleReplicas(run.job, maxReplicas)
     const running = await startCoordinator({
       job: run.job,
       jobFile: run.jobFile,
       numWorkers: run.numWorkers,
+      ...(replicas === undefined ? {} : { replicas }),
       host: options.host,
       port: options.port,
       runDir: run.runDir,
