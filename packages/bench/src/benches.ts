@@ -9,6 +9,7 @@ import { overlap } from './overlap.ts'
 import { shapedLinksBench } from './shaped-links.ts'
 import { recoveryBench } from './recovery.ts'
 import { pipelineBench } from './pipeline.ts'
+import { plannerBench } from './planner.ts'
 import { startup } from './startup.ts'
 import { torchftPython, torchPython } from './torch-python.ts'
 import { trainStepBench } from './train-step.ts'
@@ -34,6 +35,7 @@ export const benches: Readonly<Record<string, (report: Report) => Promise<Opened
   'catch-up': alone(catchUp),
   checkpoint: alone(checkpoint),
   pipeline: besideGloo(pipelineBench),
+  planner: alone(plannerBench),
 }
 
 function alone(bench: Bench): () => Promise<OpenedBench> {

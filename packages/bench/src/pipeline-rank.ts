@@ -10,17 +10,17 @@ import { Worker } from 'node:worker_threads'
 import { type GroupAnswer, RemoteGroup } from '@skein/collective'
 import { systemClock } from '@skein/core'
 import { blockFor, Mailbox, mailboxBytes, PacedStage, runList, stagesOfPart } from '@skein/parallel'
-import { type Costs, generateSchedule, lower, type Schedule } from '@skein/schedule'
+import { lower, type PassTimes, type Schedule } from '@skein/schedule'
 import { createSharedMemory, SharedArena } from '@skein/simd'
 import { type Address, benchScratchBytes, type CommStart } from './collective-comm.ts'
 import type { RankOptions } from './collective-rank.ts'
 
 export interface PipelineRequest {
-  readonly schedule: string
-  readonly microbatches: number
+  /** Not lowered. */
+  readonly schedule: Schedule
   readonly steps: number
-  /** ms, of one microbatch on the stages of one rank. */
-  readonly costs: Pick<Costs, 'forward' | 'inputGrad' | 'weightGrad'>
+  /** By stage, ms of one microbatch. */
+  readonly passes: readonly PassTimes[]
   readonly boundaryBytes: number
 }
 
@@ -54,30 +54,33 @@ const group = new RemoteGroup({ rank, worldSize: ranks }, request => comm.postMe
 const [{ port }] = (await once(comm, 'message')) as [{ port: number }]
 const address: Address = { host: options.host, port, socketPath: options.socketPath }
 
-function stagesFor(schedule: Schedule, { costs, boundaryBytes }: PipelineRequest) {
-  const part = schedule.ranks / (schedule.stages * schedule.slices)
+function stagesFor({ schedule, passes, boundaryBytes }: PipelineRequest) {
+  const { ranks: parts, stages: numStages, slices } = schedule
   return new Map(
-    stagesOfPart(schedule, rank).map(stage => [
-      stage,
-      new PacedStage({
+    stagesOfPart(schedule, rank).map(stage => {
+      const { forward, inputGrad, weightGrad, backward = inputGrad + weightGrad } = passes[stage] as PassTimes
+      const costs = {
+        forward: forward / slices,
+        inputGrad: inputGrad / slices,
+        weightGrad: weightGrad / slices,
+        backward: backward / slices,
+      }
+      const paced = new PacedStage({
         stage,
-        numStages: schedule.stages,
-        costs: {
-          forward: costs.forward * part,
-          inputGrad: costs.inputGrad * part,
-          weightGrad: costs.weightGrad * part,
-        },
-        boundaryElems: boundaryBytes / 4 / schedule.slices,
-        activationBytes: activationBytes * part,
+        numStages,
+        costs,
+        boundaryElems: boundaryBytes / 4 / slices,
+        activationBytes: (activationBytes * parts) / (numStages * slices),
         block: blockFor,
-      }),
-    ]),
+      })
+      return [stage, paced]
+    }),
   )
 }
 
 async function run(request: PipelineRequest): Promise<PipelineMeasured> {
-  const schedule = lower(generateSchedule(request.schedule, { ranks, microbatches: request.microbatches }))
-  const stages = stagesFor(schedule, request)
+  const schedule = lower(request.schedule)
+  const stages = stagesFor(request)
   const region = { byteOffset: messages.byteOffset, bytes: mailboxBytes(schedule, rank, stages) }
   const mailbox = new Mailbox({
     schedule,

@@ -2,9 +2,8 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { families, generateSchedule, type ScheduleOptions, simulate } from '@skein/schedule'
 import { type Bench, type BenchCase, median, range } from './bench-case.ts'
-import type { PipelineMeasured, PipelineRequest } from './pipeline-rank.ts'
+import { pipelineWorld } from './pipeline-world.ts'
 import { places } from './places.ts'
-import { onLoopback, startRanks } from './rank-world.ts'
 import { torchPipeline } from './torch-pipeline.ts'
 
 const ranks = 4
@@ -46,29 +45,22 @@ const about =
   'A step of each schedule on 4 ranks (processes with two threads each, messages of 128 KiB over TCP), 8 microbatches, stages paced at 20 ms F, 20 ms B, 20 ms W per rank and microbatch; ours = time of the step from the first start to the last end; ratio = ideal / ours, so 0.98 is 1.02 of the ideal; floor = ideal (simulated, messages free); peer = the same schedule by torch.distributed.pipelining over Gloo with stages that sleep as long.'
 
 async function runPipeline({ python }: PipelineBenchOptions, report: (line: string) => void): Promise<BenchCase[]> {
-  const { processes, folder } = await startRanks('pipeline-rank.js', {
-    ranks,
-    lanes: 'raw',
-    maxBytes: 64 << 20,
-    place: onLoopback,
-  })
+  const world = await pipelineWorld(ranks)
   const torch = python === undefined ? undefined : await torchPipeline(python, ranks)
   const measured: MeasuredSchedule[] = []
   const cases: BenchCase[] = []
   try {
     for (const { name } of families) {
       const options: ScheduleOptions = { ranks, microbatches, costs }
-      const ideal = simulate(generateSchedule(name, options), costs).makespan
-      const request: PipelineRequest = { schedule: name, microbatches, steps, costs, boundaryBytes }
-      const answers = await Promise.all(
-        processes.map(process => process.ask<PipelineMeasured>(`run ${JSON.stringify(request)}`)),
-      )
-      // The first step opens what is opened once.
-      const samples = Array.from({ length: steps }, (_, step) => {
-        const starts = answers.map(answer => answer.steps[step]?.[0] as number)
-        const ends = answers.map(answer => answer.steps[step]?.[1] as number)
-        return Math.max(...ends) - Math.min(...starts)
-      }).slice(1)
+      const schedule = generateSchedule(name, options)
+      const ideal = simulate(schedule, costs).makespan
+      const part = ranks / schedule.stages
+      const passes = Array.from({ length: schedule.stages }, () => ({
+        forward: costs.forward * part,
+        inputGrad: costs.inputGrad * part,
+        weightGrad: costs.weightGrad * part,
+      }))
+      const { samples, ...found } = await world.run({ schedule, passes, steps, boundaryBytes })
       const peer =
         torch?.schedules.includes(name) === true
           ? median(await torch.run(name, steps - 1, { ...costs, microbatches, elems: boundaryBytes / 4 }))
@@ -79,8 +71,7 @@ async function runPipeline({ python }: PipelineBenchOptions, report: (line: stri
         spread: range(samples.map(ms => ms / ideal)),
         idealMs: ideal,
         medianMs: median(samples),
-        perOpMicros: Math.max(...answers.map(({ perOpMicros }) => perOpMicros)),
-        peakActivations: answers.map(({ peakActivations }) => peakActivations),
+        ...found,
         ...(peer === undefined ? {} : { torch: { ratio: peer / ideal, medianMs: peer } }),
       }
       measured.push(one)
@@ -102,8 +93,7 @@ async function runPipeline({ python }: PipelineBenchOptions, report: (line: stri
     }
   } finally {
     await torch?.end()
-    await Promise.all(processes.map(process => process.end()))
-    if (folder !== undefined) fs.rmSync(folder, { recursive: true, force: true })
+    await world.end()
   }
   const file = path.join(places.root, 'bench/results/pipeline.json')
   fs.mkdirSync(path.dirname(file), { recursive: true })

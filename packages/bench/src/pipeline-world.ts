@@ -1,0 +1,44 @@
+import fs from 'node:fs'
+import type { PipelineMeasured, PipelineRequest } from './pipeline-rank.ts'
+import { onLoopback, startRanks } from './rank-world.ts'
+
+/** Of one schedule: the times of its steps in ms, without the first, and what the ranks say of them. */
+export interface PipelineRun {
+  readonly samples: readonly number[]
+  /** Of the rank that takes longest. */
+  readonly perOpMicros: number
+  /** By rank. */
+  readonly peakActivations: readonly number[]
+}
+
+/** Ranks of a pipeline with paced stages, alive and connected over TCP: processes with two threads each. */
+export interface PipelineWorld {
+  run(request: PipelineRequest): Promise<PipelineRun>
+  end(): Promise<void>
+}
+
+export async function pipelineWorld(ranks: number): Promise<PipelineWorld> {
+  const place = onLoopback
+  const { processes, folder } = await startRanks('pipeline-rank.js', { ranks, lanes: 'raw', maxBytes: 64 << 20, place })
+  return {
+    async run(request) {
+      const line = `run ${JSON.stringify(request)}`
+      const answers = await Promise.all(processes.map(process => process.ask<PipelineMeasured>(line)))
+      // The first step opens what is opened once.
+      const samples = Array.from({ length: request.steps }, (_, step) => {
+        const starts = answers.map(answer => answer.steps[step]?.[0] as number)
+        const ends = answers.map(answer => answer.steps[step]?.[1] as number)
+        return Math.max(...ends) - Math.min(...starts)
+      }).slice(1)
+      return {
+        samples,
+        perOpMicros: Math.max(...answers.map(({ perOpMicros }) => perOpMicros)),
+        peakActivations: answers.map(({ peakActivations }) => peakActivations),
+      }
+    },
+    async end() {
+      await Promise.all(processes.map(process => process.end()))
+      fs.rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
