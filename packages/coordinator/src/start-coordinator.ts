@@ -1,17 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import fs from 'node:fs'
 import type http from 'node:http'
 import path from 'node:path'
-import {
-  findCheckpoint,
-  resolveLocation,
-  type SkippedCheckpoint,
-  type StoreEnvironment,
-  wholeOrSkipped,
-} from '@skein/checkpoint'
+import type { StoreEnvironment } from '@skein/checkpoint'
 import { type Clock, SkeinError, systemClock } from '@skein/core'
-import type { MembershipConfig, RecoveredEvent } from '@skein/membership'
-import { createLogger, type Logger } from '@skein/telemetry'
+import type { MembershipConfig } from '@skein/membership'
+import type { Logger } from '@skein/telemetry'
 import { checkTlsIdentity, ConnectionGuard, createHttpServer, Refusals } from '@skein/transport'
 import { encodeCoordinatorMessage } from '@skein/wire'
 import fastify from 'fastify'
@@ -23,14 +16,13 @@ import { CoordinatorErrors } from './errors.ts'
 import { EventFeed } from './event-feed.ts'
 import { addRoutes } from './http-routes.ts'
 import { keepWhy } from './keep-why.ts'
-import { leadByEtcd, type StandingBy } from './etcd/lead.ts'
-import type { Leadership } from './etcd/leadership.ts'
+import type { StandingBy } from './etcd/lead.ts'
 import { listenOn, urlOf } from './listen.ts'
-import { type CoordinatorFacts, lockRun, publishFacts } from './run-lock.ts'
-import type { RunLog } from './run-log.ts'
+import { openLog } from './open-log.ts'
+import { recover } from './recover.ts'
 import { Resources } from './resources.ts'
-import { heldCommit, type LoggedEnding, type LoggedStand, pastOf, type RunHistory, standOf } from './run-history.ts'
-import { SqliteLog } from './sqlite-log.ts'
+import { makeFolder, openLogger } from './run-folder.ts'
+import { type LoggedEnding, pastOf, type RunHistory } from './run-history.ts'
 
 export type CoordinatorOptions = CoordinatorConfigInput & {
   readonly clock?: Clock
@@ -104,7 +96,17 @@ async function open(parts: {
   makeFolder(runDir)
   const ownLogger = openLogger(parts, runDir).child({ pkg: 'coordinator' })
   const refusals = new Refusals(ownLogger, clock)
-  const { log, leadership, port: ownPort, publish } = await openLog(parts, { runDir, logger: ownLogger, refusals })
+  const {
+    log,
+    leadership,
+    port: ownPort,
+    publish,
+  } = await openLog({
+    ...parts,
+    runDir,
+    logger: ownLogger,
+    refusals,
+  })
   const history = await log.read()
   const runId = config.runId ?? history.runId ?? path.basename(runDir)
   // Who leads after another one goes on with its run.
@@ -204,35 +206,6 @@ async function open(parts: {
   }
 }
 
-/** Where the log is, and who sees to it that it has one writer: the folder's lock, or a lease in etcd. */
-async function openLog(
-  { config, clock, signal, onStandBy, resources }: Parameters<typeof open>[0],
-  { runDir, logger, refusals }: { readonly runDir: string; readonly logger: Logger; readonly refusals: Refusals },
-): Promise<{
-  readonly log: RunLog
-  readonly leadership: Leadership | undefined
-  readonly port: number
-  readonly publish: (facts: CoordinatorFacts) => void
-}> {
-  const { etcd, port } = config
-  if (etcd === undefined) {
-    const lock = resources.own(lockRun(runDir), held => held.release())
-    const log = resources.own(new SqliteLog(path.join(runDir, 'coordinator.sqlite')), opened => opened.close())
-    return { log, leadership: undefined, port, publish: facts => lock.publish(facts) }
-  }
-  const led = await leadByEtcd({
-    config: { ...config, etcd },
-    runId: config.runId ?? path.basename(runDir),
-    clock,
-    logger,
-    refusals,
-    resources,
-    signal: signal ?? new AbortController().signal,
-    onStandBy: facts => onStandBy?.(facts),
-  })
-  return { ...led, publish: facts => publishFacts(runDir, facts) }
-}
-
 /** The run was over before this coordinator came to lead it. */
 function endedBefore(
   history: RunHistory,
@@ -263,115 +236,9 @@ async function keepLastWhy(coordinator: Coordinator, runDir: string, logger: Log
   }
 }
 
-function openLogger(
-  parts: {
-    readonly config: CoordinatorConfig
-    readonly logger: Logger | undefined
-    readonly logLevel: string | undefined
-    readonly resources: Resources
-  },
-  runDir: string,
-): Logger {
-  if (parts.logger !== undefined) return parts.logger
-  // With etcd another one may write beside it.
-  const name = parts.config.etcd === undefined ? 'coordinator.log' : `coordinator-${process.pid}.log`
-  const file = path.join(runDir, 'logs', name)
-  return parts.resources.own(createLogger({ file, level: parts.logLevel ?? 'info' }), opened => opened.close())
-}
-
-function makeFolder(runDir: string): void {
-  try {
-    fs.mkdirSync(path.join(runDir, 'logs'), { recursive: true })
-  } catch (cause) {
-    throw new SkeinError(CoordinatorErrors.STORE_FAILED, {
-      what: `the run folder ${runDir} cannot be made: ${cause instanceof Error ? cause.message : String(cause)}`,
-      why: 'the path is not writable, or a file stands in its way',
-      todo: 'choose another run folder',
-      details: { runDir },
-      cause,
-    })
-  }
-}
-
 /** What JSON keeps of it: a job file in TypeScript may have functions, which workers load from the file themselves. */
 function asJson(job: unknown): unknown {
   return JSON.parse(JSON.stringify(job) ?? 'null')
-}
-
-interface Recovered {
-  readonly recovered: RecoveredEvent
-  /** Checkpoints that are newer than the one it names, and not whole. */
-  readonly skipped: readonly SkippedCheckpoint[]
-}
-
-/** Where this run begins: at nothing, or at a checkpoint and what the log says about its step. */
-async function recover(parts: {
-  readonly config: CoordinatorConfig
-  readonly history: RunHistory
-  readonly runDir: string
-  readonly environment: StoreEnvironment
-  readonly logger: Logger
-}): Promise<Recovered> {
-  const { config, history, runDir, environment, logger } = parts
-  const past = pastOf(history)
-  const stand = config.continueRun ? standOf(history) : undefined
-  if (stand !== undefined) {
-    const { checkpoints, ...known } = stand
-    const samplesTo = stand.samplesTo ?? stand.step * config.globalBatch
-    const { checkpoint, skipped } = await firstWhole(checkpoints, environment, logger)
-    return {
-      recovered: { type: 'recovered', ...known, samplesTo, checkpoint, untrainedLoss: past.untrainedLoss },
-      skipped,
-    }
-  }
-  if (config.resume === undefined) {
-    if (past.lastStep > 0) throw runExists(runDir, past.lastStep, past.lastCheckpoint?.path)
-    const recovered: RecoveredEvent = {
-      type: 'recovered',
-      generation: past.lastGeneration,
-      step: 0,
-      digests: undefined,
-      samplesTo: 0,
-      checkpoint: undefined,
-      members: [],
-      untrainedLoss: undefined,
-    }
-    return { recovered, skipped: [] }
-  }
-  const { path: resume, manifest, skipped } = await findCheckpoint(resolveLocation(config.resume), { environment })
-  const logged = heldCommit(history, manifest.step)
-  const isWhole = config.parts === 1 && (manifest.parts ?? 1) === 1
-  const recovered: RecoveredEvent = {
-    type: 'recovered',
-    generation: past.lastGeneration,
-    step: manifest.step,
-    // Parts are cut anew, maybe elsewhere: nothing can be said of theirs.
-    digests: isWhole ? (logged?.digests ?? [manifest.digest]) : undefined,
-    samplesTo: logged?.samplesTo ?? manifest.samplesSeen,
-    checkpoint: { step: manifest.step, path: resume },
-    members: [],
-    untrainedLoss: past.untrainedLoss,
-  }
-  return { recovered, skipped }
-}
-
-/** Of what the log names, the newest first: what retention has removed is passed over silently, what is damaged is said. */
-async function firstWhole(
-  logged: LoggedStand['checkpoints'],
-  environment: StoreEnvironment,
-  logger: Logger,
-): Promise<{ readonly checkpoint: RecoveredEvent['checkpoint']; readonly skipped: readonly SkippedCheckpoint[] }> {
-  const skipped: SkippedCheckpoint[] = []
-  for (const checkpoint of logged) {
-    try {
-      const looked = await wholeOrSkipped(checkpoint.path, { environment })
-      if ('manifest' in looked) return { checkpoint, skipped }
-      skipped.push(looked)
-    } catch (error) {
-      logger.debug({ err: error, path: checkpoint.path }, 'checkpoint.gone')
-    }
-  }
-  return { checkpoint: undefined, skipped }
 }
 
 function membershipConfig(config: CoordinatorConfig, runId: string, runDir: string): MembershipConfig {
@@ -418,15 +285,6 @@ function nameOf(job: unknown): string | undefined {
 function abortReason(signal: AbortSignal | undefined): string {
   const reason: unknown = signal?.reason
   return reason instanceof Error ? reason.message : String(reason)
-}
-
-function runExists(runDir: string, lastStep: number, checkpoint: string | undefined): SkeinError {
-  return new SkeinError(CoordinatorErrors.RUN_EXISTS, {
-    what: `${runDir} holds the log of a run with ${lastStep} committed steps`,
-    why: 'a new run would mix with it',
-    todo: `choose another run folder, or go on with it: --continue, or --resume ${checkpoint ?? 'CHECKPOINT'}`,
-    details: { runDir, lastStep },
-  })
 }
 
 const sharedTokenNeeded = (): SkeinError =>
