@@ -1,10 +1,14 @@
 /**
- * A job whose steps take 100 ms of wall time for each of two workers and hardly any of the processor, with 2.6 M parameters on real sockets: what
+ * A job whose steps take long and hardly any of the processor, two samples for each worker, with 2.6 M parameters (a state of 31 MB) on real sockets: what
  * others do on the same machine is seen in its steps only through the network and the comm threads.
+ *
+ * PACED_SAMPLE_MS is the time of a sample (50), PACED_WORKERS how many there are to begin with (2), PACED_MAX how many at most (as many).
  */
 import { adamw, customDataset, defineJob, layersModel } from '@skein/job'
 
-const sampleMs = 50
+const sampleMs = Number(process.env['PACED_SAMPLE_MS'] ?? 50)
+const workers = Number(process.env['PACED_WORKERS'] ?? 2)
+const maxWorkers = Number(process.env['PACED_MAX'] ?? workers)
 const numFeatures = 1600
 const sleeping = new Int32Array(new SharedArrayBuffer(4))
 
@@ -28,9 +32,9 @@ export default defineJob({
     },
   }),
   optimizer: adamw({ lr: 1e-4, schedule: 'constant', warmupSteps: 0 }),
-  batch: { global: 4, micro: 1 },
-  mesh: { dp: 2 },
-  elastic: { min: 2, max: 2 },
+  batch: { global: 2 * workers, micro: 1 },
+  mesh: { dp: workers },
+  elastic: { min: 2, max: maxWorkers },
   steps: 100_000,
   eval: { every: 0, samples: 4 },
   checkpoint: { every: 0 },

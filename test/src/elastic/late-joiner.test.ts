@@ -7,10 +7,17 @@ import type { RunEvent } from '../skein-process.ts'
 import { expectWhole, untilLogged } from './run-records.ts'
 import { isMember, isStep, startCluster, untilStep } from './start-cluster.ts'
 
-const jobFile = fileURLToPath(new URL('late-joiner.job.js', import.meta.url))
+const jobFile = fileURLToPath(new URL('../../../packages/bench/dist/paced.job.js', import.meta.url))
 const globalBatch = 6
+/** Three workers, and room for a fourth; a step takes two samples' time. */
+const pacedBy = (sampleMs: number) => ({
+  ...process.env,
+  PACED_SAMPLE_MS: String(sampleMs),
+  PACED_WORKERS: '3',
+  PACED_MAX: '4',
+})
 /** Parameters and two moments of the job's layer. */
-const stateBytes = 12 * 1414 * 1415
+const stateBytes = 12 * 1600 * 1601
 /** Of each connection of the newcomer. */
 const slowLink = { rateMbit: 20, delayMs: 5 }
 const bytesPerMs = (slowLink.rateMbit * 1e6) / 8 / 1000
@@ -37,7 +44,7 @@ describe('a newcomer on slow links, one of whose sources is killed', () => {
       jobFile,
       workers: 3,
       steps: 1000,
-      env: { ...process.env, PACED_SAMPLE_MS: '700' },
+      env: pacedBy(700),
       network: { seed: 1 },
       onEvent: event => atMs.set(event, performance.now()),
     })
@@ -91,7 +98,7 @@ describe('a newcomer to whom no member answers', () => {
       jobFile,
       workers: 3,
       steps: 10_000,
-      env: { ...process.env, PACED_SAMPLE_MS: '50' },
+      env: pacedBy(50),
       network: { seed: 1 },
       onEvent: event => atMs.set(event, performance.now()),
     })
