@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { CatchupErrors } from './errors.ts'
 import { Follower } from './follower.ts'
 import { type SharedState, SlotSteps } from './shared-state.ts'
-import type { ChunkAnswer, StateSource } from './source.ts'
+import type { ChunkAnswer, Standing, StateSource } from './source.ts'
 import { adamwSlabs } from '@skein/simd'
 import { allocateHistory, UpdateHistory } from './update-history.ts'
 import { chunksOf, type Chunk } from './chunks.ts'
@@ -247,6 +247,62 @@ describe('a follower', () => {
       code: 'SKEIN_ABORTED',
     })
     expect(other.answers).toBe(1 + numChunks - 5)
+  })
+
+  it('keeps the state it has told of while a source has not heard of that commit yet, and gets the next one from there', async () => {
+    const training = new Training(200, 6, 3)
+    training.train()
+    const mine = place(200)
+    const numChunks = chunksOf(200, chunkElems).length
+    const ahead = new TestSource('w0', training, { lives: 1 + numChunks, stepEvery: 1e9 })
+    let numStale = 0
+    const behind: StateSource = {
+      name: 'w1',
+      async standing() {
+        // What it has told of is here all the time.
+        expect(mine.steps.slotOf(1)).toBeDefined()
+        if (++numStale <= 20) return { step: 0, digest: 'of step 0' }
+        training.train()
+        return { step: training.step, digest: training.digest }
+      },
+      async chunk(chunk, have) {
+        if (numStale === 0) throw broken()
+        return new TestSource('w1', training, { lives: 1e9, stepEvery: 1e9 }).chunk(chunk, have)
+      },
+    }
+    const ending = new AbortController()
+    const held: number[] = []
+    const follower = new Follower({ state: mine.state, simd: mine.simd, chunkElems, retryMs: 0 })
+    const following = follower.follow([ahead, behind], ending.signal, ({ step }) => {
+      if (held.push(step) === 2) ending.abort()
+    })
+    await expect(following).rejects.toMatchObject({ code: 'SKEIN_ABORTED' })
+    // More than the passes after which it takes the others to be too fast.
+    expect(numStale).toBe(21)
+    expect(held).toEqual([1, 2])
+  })
+
+  it('begins anew where the run has gone back behind what it holds', async () => {
+    const gone = new Training(200, 7, 3)
+    for (let i = 0; i < 5; i++) gone.train()
+    const mine = place(200)
+    const follower = new Follower({ state: mine.state, simd: mine.simd, chunkElems, retryMs: 0 })
+    const first = new AbortController()
+    const before = new TestSource('w0', gone, { lives: 1e9, stepEvery: 1e9 })
+    await expect(follower.follow([before], first.signal, () => first.abort())).rejects.toMatchObject({
+      code: 'SKEIN_ABORTED',
+    })
+    const back = new Training(200, 8, 3)
+    back.train()
+    const second = new AbortController()
+    const after = new TestSource('w0', back, { lives: 1e9, stepEvery: 1e9 })
+    const held: Standing[] = []
+    const following = follower.follow([after], second.signal, standing => {
+      held.push(standing)
+      second.abort()
+    })
+    await expect(following).rejects.toMatchObject({ code: 'SKEIN_ABORTED' })
+    expect(held).toEqual([{ step: 1, digest: back.digest }])
   })
 
   it('a worker that holds the newest commit already fetches nothing', async () => {

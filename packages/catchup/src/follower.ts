@@ -61,7 +61,9 @@ export class Follower {
    * @throws SKEIN_CATCHUP_SOURCES_LOST, SKEIN_CATCHUP_TOO_SLOW, SKEIN_CATCHUP_STATE_DIFFERS, SKEIN_ABORTED
    */
   async follow(sources: readonly StateSource[], signal: AbortSignal, onHeld: (held: Standing) => void): Promise<never> {
-    while (!signal.aborted) onHeld(await this.#next(sources, this.#heldStep(), signal))
+    for (let isFirst = true; !signal.aborted; isFirst = false) {
+      onHeld(await this.#next(sources, this.#heldStep(), isFirst, signal))
+    }
     throw abortedError('catching up', signal)
   }
 
@@ -83,14 +85,16 @@ export class Follower {
     }
   }
 
-  /** The next commit after `had` at which all chunks are of one step. */
-  async #next(sources: readonly StateSource[], had: number | undefined, signal: AbortSignal): Promise<Standing> {
+  /** The next commit after `had` at which all chunks are of one step. `isFirst`: what is here may be of a run that has gone back since. */
+  async #next(
+    sources: readonly StateSource[],
+    had: number | undefined,
+    isFirst: boolean,
+    signal: AbortSignal,
+  ): Promise<Standing> {
     let wrong = 0
     for (let pass = 0; pass < maxPasses; pass++) {
-      let standing: Standing
-      do {
-        standing = await firstOf(sources, signal, this.#retryMs, source => source.standing(had, signal))
-      } while (standing.step === had)
+      const standing = await this.#newer(sources, had, isFirst && pass === 0, signal)
       if (this.#adopt(standing)) return standing
       await this.#advanceTo(standing.step, sources, signal)
       if (this.#heldStep() !== standing.step) continue
@@ -104,6 +108,23 @@ export class Follower {
       why: 'they make a step sooner than its gradients arrive here',
       todo: 'nothing: what is missing comes while they wait, when this worker is taken in',
     })
+  }
+
+  /** Where a source stands, other than at `had`. Who stands further back than a chunk of another source has not heard of that commit yet. */
+  async #newer(
+    sources: readonly StateSource[],
+    had: number | undefined,
+    mayBeBack: boolean,
+    signal: AbortSignal,
+  ): Promise<Standing> {
+    for (;;) {
+      const standing = await firstOf(sources, signal, this.#retryMs, source => source.standing(had, signal))
+      if (standing.step === had) continue
+      const isBack = this.#stepOf.some(step => step !== undefined && step > standing.step)
+      if (isBack && mayBeBack) this.#drop()
+      if (!isBack || mayBeBack) return standing
+      await sleep(this.#retryMs, signal)
+    }
   }
 
   /** The step that all chunks are of. */

@@ -71,7 +71,8 @@ export class SimulatedCatchUp {
       return
     }
     this.#numUnheard = 0
-    if (newest.step === this.#told && !this.#isTorn) {
+    if (!this.#isTorn && newest.step <= (this.#told ?? -1)) {
+      // Or one who has not heard of the last commit yet, when those who had are gone.
       this.#waiting.after(50, () => this.#follow(places))
     } else if (
       held.some(({ part, step, digest }) => part === newest.part && step === newest.step && digest === newest.digest)
