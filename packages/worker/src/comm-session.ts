@@ -1,44 +1,24 @@
-import { randomBytes, randomInt } from 'node:crypto'
 import os from 'node:os'
 import type { Standing } from '@skein/catchup'
 import type { GroupAnswer, GroupRequest } from '@skein/collective'
-import { asSkeinError, partOf, SkeinError, sleep, systemClock } from '@skein/core'
+import { asSkeinError, partOf, SkeinError, systemClock } from '@skein/core'
 import { formatHash, type Region, type Simd, createSimd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
-import {
-  attachLanes,
-  type ControlLink,
-  guardOf,
-  hostId,
-  type LaneServer,
-  type Listener,
-  listen,
-  wantUpgrade,
-} from '@skein/transport'
-import { type CoordinatorMessage, protocolVersion, type WorkerMessage } from '@skein/wire'
+import { attachLanes, guardOf, hostId, type LaneServer, type Listener, listen, wantUpgrade } from '@skein/transport'
+import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 import { CatchUp } from './catch-up.ts'
 import { CommGeneration } from './comm-generation.ts'
 import { WorkerErrors } from './errors.ts'
 import type { GenerationMessage } from './generation-client.ts'
-import { joinCoordinator } from './join-coordinator.ts'
+import { CoordinatorLink, type JoinFacts } from './coordinator-link.ts'
 import type { CommStart, OfGroup, ToComm, ToDevice } from './thread-messages.ts'
 
 type VoteRequest = Extract<ToComm, { type: 'vote' }>
 type Loaded = Extract<ToComm, { type: 'loaded' }>
 type HeldState = Standing & { readonly part: number }
 
-/** Not all workers come back in the same moment. */
-const reconnectJitterMs = 200
-/** Before another incarnation joins in place of one that was given up. */
-const rejoinJitterMs = 500
-/** Replaced so often, each time within this time of the last: two workers have one name, and this one gives way. */
-const maxReplaced = 3
-const replacedWithinMs = 60_000
-/** The coordinator's word for it. */
-const replacedCode = 'SKEIN_MEMBERSHIP_REPLACED'
-
 /**
- * The comm thread's work: the control link, the lanes, the group of the present generation, votes and heartbeats.
+ * The comm thread's work: the link to the coordinator, the lanes, the group of the present generation, votes and heartbeats.
  *
  * Messages of the device thread arrive through `receive`, all answers leave through `post`. A lost peer or a lost coordinator ends the
  * generation, not the worker: both sides are told at once, and the next generation finds the state as it was. What cannot be gone on
@@ -49,14 +29,10 @@ export class CommSession {
   readonly #post: (message: ToDevice) => void
   readonly #logger: Logger
   readonly #closing = new AbortController()
-  #incarnation = newIncarnation()
   #listener: Listener | undefined
   #lanes: LaneServer | undefined
-  #link: ControlLink | undefined
-  /** As they are tried: one that was lost is the last. */
-  #coordinatorUrls: readonly string[]
+  readonly #coordinator: CoordinatorLink
   #isWelcome = false
-  #replacedMs: number[] = []
   #loaded: Loaded | undefined
   #leaving: string | undefined
   #message: GenerationMessage | undefined
@@ -80,12 +56,21 @@ export class CommSession {
 
   constructor(start: CommStart, post: (message: ToDevice) => void) {
     this.#start = start
-    this.#coordinatorUrls = start.coordinatorUrls
     this.#post = post
     this.#logger = createLogger({
       level: start.log.level,
       bindings: { workerId: start.workerId, pkg: 'worker.comm' },
       ...(start.log.file === undefined ? {} : { file: start.log.file }),
+    })
+    this.#coordinator = new CoordinatorLink({
+      start,
+      logger: this.#logger,
+      closing: this.#closing.signal,
+      isWanted: () => !this.#isOver,
+      facts: () => this.#joinFacts(),
+      onMessage: message => this.#hear(message),
+      onLost: error => this.#endGeneration(error),
+      onFailed: thrown => this.fail(thrown),
     })
     this.#catchUp = new CatchUp({
       workerId: start.workerId,
@@ -117,7 +102,7 @@ export class CommSession {
     })
     this.#listener = listener
     this.#lanes = attachLanes(listener.server, { holdMs: start.timeouts.connectMs, logger: this.#logger })
-    await this.#join(start.timeouts.joinMs)
+    await this.#coordinator.join(start.timeouts.joinMs)
     this.#heartbeat = setInterval(() => {
       const opsEntered = this.#generation?.opsEntered ?? 0
       const progress = this.#progress + (Atomics.load(start.numPieces, 0) >>> 0)
@@ -192,40 +177,19 @@ export class CommSession {
     }
   }
 
-  /** Opens the control link and asks to be a member, with what is held. */
-  async #join(timeoutMs: number): Promise<void> {
+  /** Where peers find this worker, and what it has to bring. */
+  #joinFacts(): JoinFacts {
     const start = this.#start
-    const { link, url } = await joinCoordinator({
-      start,
-      urls: this.#coordinatorUrls,
-      timeoutMs,
-      signal: this.#closing.signal,
-      logger: this.#logger,
-    })
-    this.#logger.info({ url }, 'coordinator.found')
-    this.#link = link
-    link.onMessage(message => {
-      if (link === this.#link) this.#hear(message)
-    })
-    void link.closed.then(reason => {
-      if (link === this.#link) this.#linkLost(url, reason.error)
-    })
     const ownHost = ownHostOf(start)
     const localPath = this.#listener?.localPath
-    this.#tell({
-      type: 'join',
-      workerId: start.workerId,
-      incarnation: this.#incarnation,
-      protocol: protocolVersion,
+    return {
       lane: {
         host: start.laneHost,
         port: start.lanePort ?? this.#listener?.port ?? 0,
         ...(ownHost === undefined || localPath === undefined ? {} : { local: { hostId: ownHost, path: localPath } }),
       },
-      pid: process.pid,
-      device: start.device,
       holds: this.#wholeHolds,
-    })
+    }
   }
 
   /** Of the model, whose state lies here. */
@@ -263,7 +227,8 @@ export class CommSession {
       case 'fail': {
         const error = SkeinError.fromJSON(message.error)
         this.#logger.warn({ code: error.code, reason: error.message }, `run.${message.type}`)
-        if (message.type === 'refuse' && error.retry === 'next-generation') this.#rejoin(error)
+        const isForNow = message.type === 'refuse' && error.retry === 'next-generation'
+        if (isForNow && this.#coordinator.rejoin(error)) this.#endGeneration(error)
         else this.fail(error)
         return
       }
@@ -289,48 +254,6 @@ export class CommSession {
   /** The state after `step` is everybody's now: given to those who ask for it, where it is held here. */
   #committed(step: number): void {
     this.#catchUp.server.committed(this.#holds.find(held => held.step === step))
-  }
-
-  /**
-   * The coordinator is gone or leads no more, or this process was silent for too long: its state is kept, and it comes back to
-   * whichever leads now.
-   */
-  #linkLost(url: string, error: SkeinError): void {
-    if (this.#isOver || this.#closing.signal.aborted) return
-    this.#link = undefined
-    this.#coordinatorUrls = this.#coordinatorUrls.toSorted((a, b) => Number(a === url) - Number(b === url))
-    this.#logger.warn({ code: error.code, reason: error.message }, 'coordinator.lost')
-    this.#endGeneration(coordinatorLost(error))
-    this.#comeBack(randomInt(reconnectJitterMs))
-  }
-
-  /** This incarnation was given up; another one of the same worker takes over. What it holds counts only where the log says the same. */
-  #rejoin(error: SkeinError): void {
-    if (error.code === replacedCode && this.#isReplacedForGood()) {
-      this.fail(error)
-      return
-    }
-    const link = this.#link
-    this.#link = undefined
-    void link?.close('another incarnation takes over')
-    this.#endGeneration(error)
-    this.#incarnation = newIncarnation()
-    this.#logger.info({ incarnation: this.#incarnation }, 'worker.rejoins')
-    this.#comeBack(randomInt(rejoinJitterMs))
-  }
-
-  #isReplacedForGood(): boolean {
-    const nowMs = systemClock.now()
-    this.#replacedMs = [...this.#replacedMs.filter(ms => nowMs - ms < replacedWithinMs), nowMs]
-    return this.#replacedMs.length >= maxReplaced
-  }
-
-  #comeBack(afterMs: number): void {
-    const again = async () => {
-      await sleep(afterMs, this.#closing.signal)
-      await this.#join(this.#start.timeouts.reconnectMs)
-    }
-    again().catch((thrown: unknown) => this.fail(thrown))
   }
 
   #endGeneration(error: SkeinError): void {
@@ -462,8 +385,7 @@ export class CommSession {
   }
 
   #tell(message: WorkerMessage): void {
-    // A link that is gone is reported by its own end.
-    void this.#link?.send(message).catch(() => undefined)
+    this.#coordinator.tell(message)
   }
 
   async #close(): Promise<void> {
@@ -472,7 +394,7 @@ export class CommSession {
     this.#closing.abort()
     this.#catchUp.stop()
     this.#generation?.end(supersededError(0))
-    await this.#link?.close()
+    await this.#coordinator.close()
     this.#lanes?.close()
     await this.#listener?.close()
     await this.#logger.close()
@@ -486,19 +408,9 @@ const ownHostOf = (start: CommStart): string | undefined => (usesLocalLanes(star
 /** Whether peers of this host meet on Unix sockets. */
 const usesLocalLanes = (start: CommStart): boolean => start.laneKind === 'raw' && start.localLanes
 
-const newIncarnation = (): string => randomBytes(8).toString('hex')
-
 const supersededError = (generation: number): SkeinError =>
   new SkeinError(WorkerErrors.GENERATION_OVER, {
     what: `generation ${generation} takes over`,
     why: 'the membership has changed',
     todo: 'nothing; the last step that was committed is gone on from',
-  })
-
-const coordinatorLost = (cause: SkeinError): SkeinError =>
-  new SkeinError(WorkerErrors.COORDINATOR_LOST, {
-    what: `the coordinator is lost: ${cause.what}`,
-    ...(cause.why === undefined ? {} : { why: cause.why }),
-    todo: 'nothing, it is looked for; start it again if it has died',
-    cause,
   })
