@@ -7,11 +7,10 @@ import { describe, expect, it } from 'vitest'
 import { runSkein, startSkein, stepsOf } from '../skein-process.ts'
 import { constantRateJob } from './constant-rate-job.ts'
 
-/**
- * No step waits for a checkpoint that cannot be written: from one commit to the next it takes a step (10 ms), and what a machine adds that runs
- * everything, other tests too.
- */
-const longestGapMs = 1_000
+/** No step waits for a checkpoint that cannot be written: from one commit to the next it is a step's time, 10 ms; many times that on a busy machine. */
+const usualGapMs = 500
+/** What a machine adds to any one step that runs everything, other tests too. */
+const slackMs = 3_000
 
 /** Room for ten checkpoints of the job below (0.3 MB each): two runs keep three, and one is being written. */
 const diskBytes = 3_000_000
@@ -82,7 +81,8 @@ describe.skipIf(!mayMount)('a disk that runs full', () => {
       .map(({ elapsedMs }) => elapsedMs)
     const gapsMs = commitsMs.slice(1).map((ms, i) => ms - (commitsMs[i] ?? Number.NaN))
     expect(gapsMs.length).toBeGreaterThan(4)
-    expect(Math.max(...gapsMs)).toBeLessThan(longestGapMs)
+    expect(gapsMs.toSorted((a, b) => a - b)[gapsMs.length >> 1]).toBeLessThan(usualGapMs)
+    expect(Math.max(...gapsMs)).toBeLessThan(slackMs)
     const saved = run.events.findLast(event => event.event === 'checkpoint')
     const last = String(saved?.['path'])
     expect(alarms.at(-1)).toMatchObject({ step: 40, checkpoint: last })
