@@ -67,19 +67,23 @@ function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {
   }
   const disagreement = state.loaded === undefined ? loadDisagreement(candidates) : undefined
   if (disagreement !== undefined) return endFailed(state, disagreement)
-  return form(from, candidates, nowMs, why, isLost)
+  // Of several who have the same part and want to go, not all have a place: the others are needed no more.
+  const chosen = choose(from, candidates)
+  const names = new Set(chosen.map(({ workerId }) => workerId))
+  const spared = from.members.filter(({ leaving, workerId }) => leaving !== undefined && !names.has(workerId))
+  const { state: rest, effects } = release(from, spared)
+  return withEffects(form(rest, { candidates, chosen }, nowMs, why, isLost), effects)
 }
 
 function form(
   state: MembershipState,
-  candidates: readonly Member[],
+  { candidates, chosen }: { readonly candidates: readonly Member[]; readonly chosen: readonly Member[] },
   nowMs: Ms,
   why: string,
   isRewound: boolean,
 ): Decision {
   const { committed, config } = state
   const generation = state.generation + 1
-  const chosen = choose(state, candidates)
   const shares = sharesFor(state, chosen)
   const rankOf = new Map(chosen.map((member, rank) => [member.workerId, rank]))
   const isHeld = originOf(state, chosen) === 'members'
@@ -172,8 +176,12 @@ function form(
 /** Who is left over, of a model that is cut, and why; where all places are taken there is nothing to say. */
 function saidSpares({ config }: MembershipState, candidates: readonly Member[], chosen: readonly Member[]): string {
   const { parts, replicas } = config
-  const left = candidates.filter(member => !chosen.includes(member)).map(({ workerId }) => workerId)
-  if (parts === 1 || left.length === 0 || chosen.length === mostWorkers(config)) return ''
+  if (parts === 1 || chosen.length === mostWorkers(config)) return ''
+  const seated = new Set(chosen)
+  const left = candidates
+    .filter(member => !seated.has(member) && member.leaving === undefined)
+    .map(({ workerId }) => workerId)
+  if (left.length === 0) return ''
   const [made, possible] = [chosen.length / parts, Math.floor(candidates.length / parts)]
   const why =
     made === possible

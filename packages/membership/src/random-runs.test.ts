@@ -137,6 +137,16 @@ describe('simulated runs', () => {
   }, 120_000)
 })
 
+/** So many workers that are replaced or cut off, one after the other, that spares are sent from part to part and are taken in on the way. */
+const aChurn = fc.array(
+  fc.record({
+    afterMs: fc.integer({ min: 20, max: 700 }),
+    who: fc.nat(),
+    kind: fc.constantFrom('kill', 'cut-off', 'come'),
+  }),
+  { minLength: 20, maxLength: 40 },
+)
+
 describe.each([1, 2, 3])('simulated runs of a model in %i parts', parts => {
   test('whoever dies, fails, lies, stops, is cut off, comes or goes, and however often the coordinator restarts: every step once, one end', () => {
     fc.assert(
@@ -166,6 +176,37 @@ describe.each([1, 2, 3])('simulated runs of a model in %i parts', parts => {
         },
       ),
       { numRuns: fuzzRuns(parts === 1 ? 200 : 100) },
+    )
+  })
+
+  test('while workers come and go all the time nobody begins with what is not whole, or another part', () => {
+    fc.assert(
+      fc.property(fc.nat(), aChurn, (seed, churn) => {
+        const least = 2 * parts
+        const given = { parts, numWorkers: least, minWorkers: parts, maxWorkers: 3 * parts, totalSteps: 300 }
+        const run = new SimulatedRun(configOf(given), seed)
+        for (let i = 0; i < least; i++) run.start(`w${i}`)
+        let atMs = 800
+        for (const [i, { afterMs, who, kind }] of churn.entries()) {
+          atMs += afterMs
+          run.after(atMs, () => {
+            const living = run.workers.filter(worker => worker.isAlive)
+            const one = living[who % living.length] as SimulatedWorker
+            if (run.coordinator.hasEnded) return
+            if (kind === 'cut-off') run.cutOff(one, true)
+            // As many are left as there are without a spare.
+            else if (kind === 'kill' && living.length > least - 1) run.kill(one)
+            else run.start(`n${i}`)
+          })
+        }
+        run.after(atMs + 2_000, () => {
+          if (!run.coordinator.hasEnded) for (let i = 0; i < parts; i++) run.start(`late${i}`)
+        })
+        run.play(limitMs)
+        checkRun(run)
+        checkGoodEnd(run)
+      }),
+      { numRuns: fuzzRuns(parts === 1 ? 10 : 30) },
     )
   })
 })
