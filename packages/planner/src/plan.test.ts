@@ -210,7 +210,8 @@ test('a step without a barrier is shorter where the schedule is made for that', 
 })
 
 test('jitter ranks by the time that nine in ten steps do not exceed, the same for the same seed', () => {
-  const options = { ranks: 4, microbatches: 8, units: units(8), machine: { ...quietMachine, hopMs: 0.2 } }
+  const names = ['1f1b', 'interleaved', 'zb-h1', 'zb-v', 'v-half']
+  const options = { ranks: 4, microbatches: 8, units: units(8), machine: { ...quietMachine, hopMs: 0.2 }, names }
   const jitter = { spread: 0.3, samples: 12, seed: 5 }
   const plan = planPipeline({ ...options, jitter })
   const times = plan.candidates.map(({ p90Ms }) => p90Ms as number)

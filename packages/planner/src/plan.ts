@@ -5,6 +5,7 @@ import {
   offloadActivations,
   recompute,
   type Schedule,
+  type Simulation,
   simulate,
   steadyPeriod,
   usualCopyCosts,
@@ -138,14 +139,14 @@ function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidat
   ]
   const found = variants.map((changes): Candidate => {
     const schedule = changed(plain, changes)
-    const { ops } = simulate(schedule, costs)
-    const memory = memoryOf(schedule, ops, stages, counts)
+    const simulation = simulate(schedule, costs)
+    const memory = memoryOf(schedule, simulation.ops, stages, counts)
     return {
       ...one,
       ...changes,
       ...(one.cap === undefined ? {} : { costs }),
       stageUnits: stages.counts,
-      ...timesOf(schedule, costs, options),
+      ...timesOf(schedule, costs, simulation, options),
       memory,
       peakBytes: Math.max(...memory.map(({ total }) => total)),
     }
@@ -158,9 +159,9 @@ function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidat
 function timesOf(
   schedule: Schedule,
   costs: Costs,
+  { makespan, busy }: Simulation,
   { barrier = true, jitter }: PlanOptions,
 ): Pick<Candidate, 'stepMs' | 'p90Ms' | 'bubble'> {
-  const { makespan, busy } = simulate(schedule, costs)
   const stepMs = barrier ? makespan : steadyPeriod(schedule, costs)
   const work = busy.reduce((sum, time) => sum + time, 0) / schedule.ranks
   const times = { stepMs, bubble: 1 - work / stepMs }
