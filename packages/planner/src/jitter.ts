@@ -1,5 +1,5 @@
 import { mixKeys, seededRandom } from '@skein/core'
-import type { ScheduleOp } from '@skein/schedule'
+import { isVocabulary, type ScheduleOp } from '@skein/schedule'
 
 export interface Jitter {
   /** Standard deviation of the time of a pass, over its mean. */
@@ -8,7 +8,7 @@ export interface Jitter {
   readonly seed: number
 }
 
-const kinds = ['F', 'B', 'W', 'BW', 'R', 'offload', 'reload']
+const kinds = ['F', 'B', 'W', 'BW', 'R', 'offload', 'reload', 'E', 'S', 'T', 'G']
 
 /**
  * By how much more than its mean a pass takes in one sample: lognormal, of mean 1. The same pass takes the same in whatever schedule it
@@ -17,7 +17,8 @@ const kinds = ['F', 'B', 'W', 'BW', 'R', 'offload', 'reload']
 export function stretchOf({ spread, seed }: Jitter, sample: number): (op: ScheduleOp) => number {
   return op => {
     if (!('microbatch' in op)) return 1
-    const keys = [seed, sample, kinds.indexOf(op.op), op.stage, op.microbatch, op.slice ?? 0]
+    const place = isVocabulary(op) ? [0, op.microbatch, 0] : [op.stage, op.microbatch, op.slice ?? 0]
+    const keys = [seed, sample, kinds.indexOf(op.op), ...place]
     return Math.exp(spread * seededRandom(mixKeys(...keys)).nextNormal() - spread ** 2 / 2)
   }
 }

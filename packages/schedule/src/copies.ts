@@ -1,4 +1,4 @@
-import { describeOp, isCopy, type Schedule } from './schedule.ts'
+import { describeOp, isCopy, isVocabulary, type Schedule } from './schedule.ts'
 
 /** An activation that is used while it is on the host, comes back in part or never, or comes back and never went. */
 export function findAstray(schedule: Schedule): string | undefined {
@@ -6,7 +6,7 @@ export function findAstray(schedule: Schedule): string | undefined {
     /** By piece the share that is on the host. */
     const away = new Map<string, number>()
     for (const op of list) {
-      if (!('microbatch' in op)) continue
+      if (!('microbatch' in op) || isVocabulary(op)) continue
       const piece = `${op.stage} ${op.microbatch} ${op.slice ?? 0}`
       const gone = away.get(piece)
       if (isCopy(op)) {

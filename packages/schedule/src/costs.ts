@@ -2,10 +2,12 @@ import {
   type ComputeOp,
   type CopyOp,
   isCompute,
+  isVocabulary,
   rankOf,
   type Schedule,
   type ScheduleOp,
   stageAlong,
+  type VocabularyOp,
 } from './schedule.ts'
 
 /** Times of one microbatch. */
@@ -26,6 +28,18 @@ export interface LinkTimes {
   readonly linkBusy?: number
 }
 
+/** Times of a rank's part of the vocabulary, of one microbatch. */
+export interface VocabularyTimes {
+  /** E */
+  readonly lookup: number
+  /** S */
+  readonly logits: number
+  /** T */
+  readonly gradients: number
+  /** G */
+  readonly lookupGrad: number
+}
+
 /** What things take, in any one unit of time. Of one microbatch on the stages of one rank: a chunk or slice takes its part of it. */
 export interface Costs extends PassTimes, LinkTimes {
   /** Of each stage by itself, where they differ: the passes then take these, and none of the above. */
@@ -40,12 +54,19 @@ export interface Costs extends PassTimes, LinkTimes {
   readonly dispatch?: number
   /** Per stage how much more than the mean it takes; default 1 each. */
   readonly stageWeights?: readonly number[]
+  /** Where the vocabulary is dealt out over the ranks; default: its passes take no time. */
+  readonly vocabulary?: VocabularyTimes
   /** Per slice of the sequence its part of the compute time, 1 in all; default equal. */
   readonly sliceParts?: readonly number[]
 }
 
-/** All three passes alike, and nothing else costs anything: what the papers draw. */
-export const unitCosts: Costs = { forward: 1, inputGrad: 1, weightGrad: 1 }
+/** All three passes alike, and nothing else costs anything: what the papers draw. The two of a sharded vocabulary's head are alike too. */
+export const unitCosts: Costs = {
+  forward: 1,
+  inputGrad: 1,
+  weightGrad: 1,
+  vocabulary: { lookup: 0, logits: 1, gradients: 1, lookupGrad: 0 },
+}
 
 /** Whether each of the three passes takes one unit: what closed forms without costs in them assume. */
 export function isUnit({ forward, inputGrad, weightGrad }: Costs): boolean {
@@ -59,8 +80,9 @@ export function workOf({ forward, inputGrad, weightGrad }: Costs): number {
 
 /** How long an op holds the device. */
 export function durationOf(schedule: Schedule, op: ScheduleOp, costs: Costs): number {
-  if (!isCompute(op)) return 0
   const { dispatch = 0, message = 0 } = costs
+  if (isVocabulary(op)) return vocabularyTime(op, costs) + dispatch
+  if (!isCompute(op)) return 0
   const part = (costs.sliceParts?.[op.slice ?? 0] ?? 1 / schedule.slices) * (costs.stageWeights?.[op.stage] ?? 1)
   const own = costs.stages?.[op.stage]
   const pass = own === undefined ? (passTime(op, costs) * schedule.ranks) / schedule.stages : passTime(op, own)
@@ -87,6 +109,20 @@ function messagesOf(schedule: Schedule, { op, stage, microbatch }: ComputeOp): n
     return other !== undefined && rankOf(schedule, other, microbatch) !== rank
   }
   return Number(isAway(-1)) + Number(isAway(+1))
+}
+
+function vocabularyTime({ op }: VocabularyOp, { vocabulary }: Costs): number {
+  if (vocabulary === undefined) return 0
+  switch (op) {
+    case 'E':
+      return vocabulary.lookup
+    case 'S':
+      return vocabulary.logits
+    case 'T':
+      return vocabulary.gradients
+    case 'G':
+      return vocabulary.lookupGrad
+  }
 }
 
 function passTime({ op }: ComputeOp, costs: PassTimes): number {

@@ -1,6 +1,17 @@
 import { drawTimelineSvg } from '@skein/plan'
 import { type Costs, unitCosts } from './costs.ts'
-import { chunkOf, chunksPerRank, type ComputeOp, describeOp, isCompute, isCopy, type Schedule } from './schedule.ts'
+import {
+  chunkOf,
+  chunksPerRank,
+  type ComputeOp,
+  describeOp,
+  isCompute,
+  isCopy,
+  isVocabulary,
+  type Schedule,
+  type ScheduleOp,
+  type VocabularyOp,
+} from './schedule.ts'
 import { type Simulation, simulate } from './simulate.ts'
 
 export interface DrawOptions {
@@ -13,12 +24,15 @@ export interface DrawOptions {
 /**
  * A schedule as lines of text, one a rank, over simulated time: a pass is its letter and its microbatch (base 36), written as often
  * as it takes units; a unit is the shortest pass. BW is drawn as B. Where a rank holds two stages the letter is small for the second,
- * where more the number of the stage on its rank follows the letter; a slice is the last character. `.` is idle.
+ * where more the number of the stage on its rank follows the letter; a slice is the last character. E, S, T and G are
+ * passes of a sharded vocabulary. `.` is idle; a pass that takes no time is not drawn.
  */
 export function drawSchedule(schedule: Schedule, options: DrawOptions = {}): string {
   const simulation = simulate(schedule, options.costs ?? unitCosts)
   const passes = simulation.ops.map(list =>
-    list.flatMap(({ op, start, end }) => (isCompute(op) ? [{ label: labelOf(schedule, op), start, end }] : [])),
+    list.flatMap(({ op, start, end }) =>
+      isPass(op) && end > start ? [{ label: labelOf(schedule, op), start, end }] : [],
+    ),
   )
   const unit = Math.min(...passes.flat().map(({ start, end }) => end - start))
   const width = Math.max(...passes.flat().map(({ label }) => label.length))
@@ -46,7 +60,7 @@ export function drawScheduleSvg(schedule: Schedule, options: DrawOptions = {}): 
       groups: schedule.ops.map((_, rank) => (hasCopies ? [`rank ${rank}`, 'copies'] : [`rank ${rank}`])),
       boxes: simulation.ops.flatMap((list, group) =>
         list.flatMap(({ op, start, end }) => {
-          if (!isCompute(op) && !isCopy(op)) return []
+          if (!isPass(op) && !isCopy(op)) return []
           const box = {
             group,
             lane: isCopy(op) ? 1 : 0,
@@ -80,7 +94,10 @@ export function summaryOf(schedule: Schedule, { makespan, syncBubble, peakActiva
   return parts.join(', ')
 }
 
-function labelOf(schedule: Schedule, op: ComputeOp): string {
+const isPass = (op: ScheduleOp): op is ComputeOp | VocabularyOp => isCompute(op) || isVocabulary(op)
+
+function labelOf(schedule: Schedule, op: ComputeOp | VocabularyOp): string {
+  if (isVocabulary(op)) return op.op + (chunksPerRank(schedule) > 2 ? '_' : '') + (op.microbatch % 36).toString(36)
   const chunks = chunksPerRank(schedule) * schedule.pipes.length
   const chunk = chunkOf(schedule, op.stage, op.microbatch)
   const letter = op.op === 'BW' ? 'B' : op.op
@@ -100,10 +117,15 @@ const fills: Readonly<Record<string, string>> = {
   w: '#f9dcbb',
   R: '#b9a6dd',
   r: '#dcd2ee',
+  E: '#9fd8d4',
+  S: '#58b5ae',
+  T: '#d98cb3',
+  G: '#eec3d8',
   offload: '#b5b5b5',
   reload: '#8a8a8a',
 }
 
-function fillOf(schedule: Schedule, op: ComputeOp): string {
+function fillOf(schedule: Schedule, op: ComputeOp | VocabularyOp): string {
+  if (isVocabulary(op)) return op.op
   return chunkOf(schedule, op.stage, op.microbatch) % 2 === 0 ? op.op : op.op.toLowerCase()
 }

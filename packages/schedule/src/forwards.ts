@@ -1,9 +1,10 @@
 import { upTo } from './build.ts'
 import type { ComputeOp, Schedule } from './schedule.ts'
+import { withVocabularyForwards } from './vocabulary-shards.ts'
 
 /**
  * Any number of microbatches forwards through the stages as another schedule has placed them, stage by stage on each rank: for an evaluation.
- * Nothing is kept, copied, reduced or updated; microbatches take the first pipe, and every stage.
+ * With a sharded vocabulary, its passes up to the loss too. Nothing is kept, copied, reduced or updated; microbatches take the first pipe, and every stage.
  */
 export function forwardSchedule(placed: Schedule, microbatches: number): Schedule {
   const places = placed.pipes[0] ?? []
@@ -14,7 +15,7 @@ export function forwardSchedule(placed: Schedule, microbatches: number): Schedul
     microbatch,
     ...(slices > 1 ? { slice } : {}),
   })
-  return {
+  const forwards: Schedule = {
     name: `${placed.name} forwards`,
     ranks,
     stages,
@@ -30,4 +31,5 @@ export function forwardSchedule(placed: Schedule, microbatches: number): Schedul
         ),
     ),
   }
+  return placed.vocabulary === undefined ? forwards : withVocabularyForwards(forwards)
 }

@@ -4,9 +4,11 @@ import {
   isCompute,
   isCopy,
   isTransfer,
+  isVocabulary,
   type Schedule,
   type ScheduleOp,
   stageAlong,
+  type VocabularyOp,
 } from './schedule.ts'
 
 /** What an op leaves for others. */
@@ -36,6 +38,8 @@ type WorkOp = ComputeOp | CopyOp
 const resultKey = (result: Result, op: { stage: number; microbatch: number; slice?: number | undefined }) =>
   `${result} of stage ${op.stage}, microbatch ${op.microbatch}${op.slice === undefined ? '' : `, slice ${op.slice}`}`
 
+const shardKey = ({ op, microbatch }: VocabularyOp, rank: number) => `${op} of rank ${rank}, microbatch ${microbatch}`
+
 const stateKey = (op: 'update' | 'validate', rank: number, step: number) => `${op} of rank ${rank}, step ${step}`
 
 function resultsOf(op: WorkOp): readonly string[] {
@@ -62,6 +66,8 @@ function resultsOf(op: WorkOp): readonly string[] {
  * R ← F, B ← R; offload ← F, reload ← offload, B ← reload. s±1 is along the path of the microbatch. Transfers are left out: these
  * are the dependencies that they carry.
  *
+ * With a sharded vocabulary, over all ranks: F(0) ← every E; S ← F(last); T ← every S; B(last) ← every T; G ← B(0).
+ *
  * A validated update takes the partial state of the rank before it, and its validation the verdict of the rank after it.
  */
 export function graphOf(schedule: Schedule): Graph {
@@ -73,6 +79,7 @@ export function graphOf(schedule: Schedule): Graph {
     for (const [index, op] of ops.entries()) {
       if (isTransfer(op)) continue
       if (isCompute(op) || isCopy(op)) for (const result of resultsOf(op)) producers.set(result, id)
+      else if (isVocabulary(op)) producers.set(shardKey(op, rank), id)
       else if (op.op === 'update' || op.op === 'validate') producers.set(stateKey(op.op, rank, op.step ?? 0), id)
       list.push({ id: id++, rank, index, op, inputs: [] })
     }
@@ -88,7 +95,13 @@ export function graphOf(schedule: Schedule): Graph {
       else node.inputs.push(from)
     }
     const takeIfMade = (what: string) => producers.has(what) && take(what)
-    if (isCompute(op) || isCopy(op)) addInputs(schedule, op, take, takeIfMade)
+    const takeOfAll = (shard: VocabularyOp) => {
+      for (const rank of ranks.keys()) take(shardKey(shard, rank))
+    }
+    if (isCompute(op) || isCopy(op)) {
+      addInputs(schedule, op, take, takeIfMade)
+      if (schedule.vocabulary === 'sharded') addShardInputs(schedule, op, takeOfAll)
+    } else if (isVocabulary(op)) addInputsOfShard(schedule, op, take, takeOfAll)
     else if (schedule.updates === 'validated') addStateInputs(schedule, node, takeIfMade)
   }
   return { nodes, ranks, missing }
@@ -118,6 +131,34 @@ function addInputs(schedule: Schedule, op: WorkOp, take: (what: string) => void,
       return take(resultKey('activation', op))
     case 'reload':
       return take(resultKey('offloaded', op))
+  }
+}
+
+/** What the first and the last stage take of the passes of all ranks. */
+function addShardInputs(
+  schedule: Schedule,
+  { op, stage, microbatch }: WorkOp,
+  takeOfAll: (shard: VocabularyOp) => void,
+) {
+  if (op === 'F' && stage === 0) takeOfAll({ op: 'E', microbatch })
+  if ((op === 'B' || op === 'BW') && stage === schedule.stages - 1) takeOfAll({ op: 'T', microbatch })
+}
+
+function addInputsOfShard(
+  schedule: Schedule,
+  { op, microbatch }: VocabularyOp,
+  take: (what: string) => void,
+  takeOfAll: (shard: VocabularyOp) => void,
+) {
+  switch (op) {
+    case 'E':
+      return
+    case 'S':
+      return take(resultKey('activation', { stage: schedule.stages - 1, microbatch }))
+    case 'T':
+      return takeOfAll({ op: 'S', microbatch })
+    case 'G':
+      return take(resultKey('inputGrad', { stage: 0, microbatch }))
   }
 }
 

@@ -8,7 +8,15 @@
  */
 export { type Kept, peakActivations } from './activations.ts'
 export { messagesBetween } from './traffic.ts'
-export { type Costs, durationOf, type LinkTimes, type PassTimes, unitCosts, workOf } from './costs.ts'
+export {
+  type Costs,
+  durationOf,
+  type LinkTimes,
+  type PassTimes,
+  unitCosts,
+  type VocabularyTimes,
+  workOf,
+} from './costs.ts'
 export { type DrawOptions, drawSchedule, drawScheduleSvg, summaryOf } from './draw.ts'
 export { ScheduleErrors } from './errors.ts'
 export { families, familyOf, generateSchedule, scheduleNames } from './families.ts'
@@ -21,12 +29,15 @@ export {
   describeOp,
   isCompute,
   isCopy,
+  isVocabulary,
   rankOf,
   type Schedule,
   type ScheduleOp,
   stageAlong,
   type TransferOp,
   type UpdateOp,
+  type VocabularyKind,
+  type VocabularyOp,
   type WeightOp,
 } from './schedule.ts'
 export { type WeightVersions, weightVersions } from './pipedream.ts'
@@ -43,4 +54,5 @@ export { lower, receiveBuffers } from './transfers.ts'
 export { type Timelines, type Trace, type TraceEvent, traceOf } from './trace.ts'
 export { withWeightGradsLast } from './two-bp.ts'
 export { assertValidSchedule, checkSchedule, type ScheduleProblem } from './validate.ts'
+export { vocabularyDepth, withVocabularyShards } from './vocabulary-shards.ts'
 export { shardWeights } from './weights.ts'

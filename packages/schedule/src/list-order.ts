@@ -1,10 +1,15 @@
-import { type ComputeOp, describeOp, isCompute, type Schedule, type ScheduleOp } from './schedule.ts'
+import { findShardsOutOfOrder } from './vocabulary-checks.ts'
+import { type ComputeOp, describeOp, isCompute, isVocabulary, type Schedule, type ScheduleOp } from './schedule.ts'
 
 /** What is wrong with the order of one rank's list, whatever the others do. */
 export function findOutOfOrder(schedule: Schedule): string | undefined {
   for (const [rank, list] of schedule.ops.entries()) {
     const passes = list.filter(isCompute)
-    const wrong = findTooEarly(passes) ?? findUnsorted(schedule, passes) ?? findWrongUpdates(schedule, list)
+    const wrong =
+      findTooEarly(passes) ??
+      findUnsorted(schedule, passes) ??
+      findShardsOutOfOrder(schedule, list) ??
+      findWrongUpdates(schedule, list)
     if (wrong !== undefined) return `on rank ${rank} ${wrong}`
   }
   return undefined
@@ -47,7 +52,7 @@ function findWrongUpdates(schedule: Schedule, list: readonly ScheduleOp[]): stri
   let gradients = 0
   for (const op of list) {
     if (op.op === 'update') updates++
-    if (!isCompute(op)) continue
+    if (!isCompute(op) && !isVocabulary(op)) continue
     if (!isEach && updates > 0) return `"${describeOp(op)}" stands after the update`
     if (op.op === 'W' || op.op === 'BW') gradients++
     if (isEach && gradients > updates + 1) {
@@ -56,7 +61,8 @@ function findWrongUpdates(schedule: Schedule, list: readonly ScheduleOp[]): stri
   }
   const wanted = isEach ? gradients : 1
   if (updates !== wanted) return `there are ${updates} updates, not ${wanted}`
-  if (list.findLast(op => isCompute(op) || op.op === 'update')?.op !== 'update') return 'the last update is not the end'
+  if (list.findLast(op => isCompute(op) || isVocabulary(op) || op.op === 'update')?.op !== 'update')
+    return 'the last update is not the end'
 
   const verdicts = list.filter(({ op }) => op === 'validate').length
   if (verdicts !== (schedule.updates === 'validated' ? 1 : 0)) {

@@ -1,4 +1,5 @@
-import { describeOp, type Schedule, type ScheduleOp } from './schedule.ts'
+import { findUnshardable } from './vocabulary-checks.ts'
+import { describeOp, isVocabulary, type Schedule, type ScheduleOp } from './schedule.ts'
 
 const isCount = (n: number, least = 0) => Number.isSafeInteger(n) && n >= least
 
@@ -25,6 +26,8 @@ export function findMalformed(schedule: Schedule): string | undefined {
       return `microbatch ${microbatch} has the path ${JSON.stringify(path)}`
     }
   }
+  const unshardable = schedule.vocabulary === undefined ? undefined : findUnshardable(schedule)
+  if (unshardable !== undefined) return `the vocabulary is sharded, and ${unshardable}`
   for (const [rank, list] of ops.entries()) {
     for (const op of list) {
       if (isPossible(schedule, op)) continue
@@ -35,9 +38,10 @@ export function findMalformed(schedule: Schedule): string | undefined {
   return undefined
 }
 
-function isPossible({ stages, microbatches, slices, ranks }: Schedule, op: ScheduleOp): boolean {
+function isPossible({ stages, microbatches, slices, ranks, vocabulary }: Schedule, op: ScheduleOp): boolean {
   if ('stage' in op && !(isCount(op.stage) && op.stage < stages)) return false
   if (!('microbatch' in op)) return true
+  if (isVocabulary(op)) return vocabulary === 'sharded' && isCount(op.microbatch) && op.microbatch < microbatches
   if (!(isCount(op.microbatch) && op.microbatch < microbatches)) return false
   if ('peer' in op && !(isCount(op.peer) && op.peer < ranks)) return false
   return slices === 1 ? op.slice === undefined : op.slice !== undefined && isCount(op.slice) && op.slice < slices

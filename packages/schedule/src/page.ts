@@ -1,6 +1,6 @@
 import { unitCosts, workOf } from './costs.ts'
 import { drawSchedule } from './draw.ts'
-import { families, generateSchedule } from './families.ts'
+import { families, familyOf, generateSchedule } from './families.ts'
 import { type Family, sizesOf } from './family.ts'
 import { offloadActivations } from './pipe-offload.ts'
 import { withPostValidation } from './post-validation.ts'
@@ -11,6 +11,7 @@ import { leastSlots } from './slots.ts'
 import { steadyPeriod } from './steady.ts'
 import { messagesBetween } from './traffic.ts'
 import { withWeightGradsLast } from './two-bp.ts'
+import { vocabularyDepth, withVocabularyShards } from './vocabulary-shards.ts'
 import { shardWeights } from './weights.ts'
 
 const ranks = 4
@@ -97,6 +98,35 @@ function changesTable(): string[] {
     cells('ZB-H2 with updates validated afterwards', withPostValidation(of('zb-h2'))),
     cells('Breadth-first over sharded weights', shardWeights(of('breadth-first'))),
     cells('Interleaved over sharded weights', shardWeights(of('interleaved'))),
+    '',
+    ...vocabularyTable(),
+  ]
+}
+
+/** Rules that go on as they were, and one that waits more. */
+const shardable = ['gpipe', '1f1b', 'interleaved', 'breadth-first', 'zb-h1', 'zb-v']
+
+/** What becomes of a schedule whose vocabulary is dealt out over its ranks (Yeung et al. 2024). */
+function vocabularyTable(): string[] {
+  const rows = shardable.map(name => {
+    const schedule = generateSchedule(name, { ranks, microbatches })
+    const sharded = withVocabularyShards(schedule)
+    const extra = (one: Schedule, work: number) => figure(simulate(one, unitCosts).makespan - microbatches * work)
+    const held = (one: Schedule) => simulate(one, unitCosts).peakActivations.map(figure).join(' ')
+    const cells = [familyOf(name).title, extra(schedule, workOf(unitCosts)), extra(sharded, workOf(unitCosts) + 2)]
+    return `| ${[...cells, held(schedule), held(sharded), vocabularyDepth(sharded)].join(' | ')} |`
+  })
+  return [
+    '**With a sharded vocabulary**: logits (S) and their gradients (T) are passes of one unit on every rank, the look-up takes nothing. Extra is the time of a step beyond the work of a rank, 5 units a',
+    'microbatch instead of 3; exchanges hold as many microbatches as they must for no rank to wait for another for good.',
+    '',
+    '| | extra | extra, sharded | held by rank | held, sharded | exchanges hold |',
+    '|---|---|---|---|---|---|',
+    ...rows,
+    '',
+    '```',
+    drawSchedule(withVocabularyShards(generateSchedule('1f1b', { ranks, microbatches }))),
+    '```',
   ]
 }
 

@@ -13,6 +13,19 @@ export interface ComputeOp {
 }
 
 /**
+ * Passes of a vocabulary whose rows are dealt out over all ranks, each on every rank: E looks tokens up in the rank's rows, and the first
+ * stage takes the sum; S makes the logits of these rows from what the last stage gave, with their maxima and sums; T, once those of all ranks
+ * are known, makes the rank's part of the gradient of what the last stage gave, and the gradient of the rows; G adds that of the look-up.
+ * They hold the device like any other, and belong to no stage.
+ */
+export type VocabularyKind = 'E' | 'S' | 'T' | 'G'
+
+export interface VocabularyOp {
+  readonly op: VocabularyKind
+  readonly microbatch: number
+}
+
+/**
  * A tensor between this rank's `stage` and the stage before or after it on the microbatch's path. Generators never write these:
  * `lower` does. Matched by stage, microbatch and slice, never by order of arrival. A receive is posted; its consumer waits for it.
  */
@@ -48,7 +61,7 @@ export interface UpdateOp {
   readonly step?: number
 }
 
-export type ScheduleOp = ComputeOp | TransferOp | CopyOp | WeightOp | UpdateOp
+export type ScheduleOp = ComputeOp | VocabularyOp | TransferOp | CopyOp | WeightOp | UpdateOp
 
 /** A pipeline schedule: per rank the ordered list of what it does in one optimizer step. */
 export interface Schedule {
@@ -74,10 +87,16 @@ export interface Schedule {
   readonly promise?: readonly number[]
   /** 'step': one update, after all gradients. 'microbatch': after each (asynchronous). 'validated': before the global state is known. */
   readonly updates: 'step' | 'microbatch' | 'validated'
+  /** 'sharded': look-up and logits are passes of all ranks, beside the stages. Absent: the first and the last stage do them. */
+  readonly vocabulary?: 'sharded'
 }
 
 export function isCompute(op: ScheduleOp): op is ComputeOp {
   return op.op === 'F' || op.op === 'B' || op.op === 'W' || op.op === 'BW' || op.op === 'R'
+}
+
+export function isVocabulary(op: ScheduleOp): op is VocabularyOp {
+  return op.op === 'E' || op.op === 'S' || op.op === 'T' || op.op === 'G'
 }
 
 export function isTransfer(op: ScheduleOp): op is TransferOp {
@@ -121,6 +140,7 @@ export function stageAlong(schedule: Layout, stage: number, microbatch: number, 
 
 /** "F of stage 2, microbatch 5", for messages. */
 export function describeOp(op: ScheduleOp): string {
+  if (isVocabulary(op)) return `${op.op} of microbatch ${op.microbatch}`
   if ('microbatch' in op) {
     const slice = op.slice === undefined ? '' : `, slice ${op.slice}`
     const peer = !isTransfer(op) ? '' : op.op.startsWith('send') ? ` to rank ${op.peer}` : ` from rank ${op.peer}`

@@ -5,8 +5,9 @@ import { ScheduleErrors } from './errors.ts'
 import { type Graph, type GraphNode, graphOf, inOrder } from './graph.ts'
 import { findOutOfOrder } from './list-order.ts'
 import { findMalformed } from './malformed.ts'
-import { type ComputeOp, describeOp, rankOf, type Schedule } from './schedule.ts'
+import { type ComputeOp, describeOp, isVocabulary, rankOf, type Schedule } from './schedule.ts'
 import { findUnmatched } from './transfers.ts'
+import { findShardsMissing } from './vocabulary-checks.ts'
 import { findWeightsAway } from './weights.ts'
 
 /** Why a schedule is wrong. */
@@ -65,6 +66,7 @@ function problem(kind: ScheduleProblem['kind'], message: string | undefined): Fo
 function findMisplaced(schedule: Schedule): Found {
   for (const [rank, ops] of schedule.ops.entries()) {
     for (const op of ops) {
+      if (isVocabulary(op)) continue
       if ('microbatch' in op) {
         const holder = rankOf(schedule, op.stage, op.microbatch)
         if (holder !== rank)
@@ -82,8 +84,8 @@ function findMissingOrDoubled(schedule: Schedule): Found {
   const counts = new Map<string, number>()
   for (const [rank, op] of schedule.ops.flatMap((list, on) => list.map(one => [on, one] as const))) {
     if (op.op === 'update' || op.op === 'validate' || op.op === 'gather' || op.op === 'release') continue
-    // Copies of a stage on several ranks are reduced on each.
-    const key = op.op === 'reduce' ? `${describeOp(op)} on rank ${rank}` : describeOp(op)
+    // Copies of a stage on several ranks are reduced on each; each rank has its passes of the vocabulary.
+    const key = op.op === 'reduce' || isVocabulary(op) ? `${describeOp(op)} on rank ${rank}` : describeOp(op)
     if (counts.has(key)) return problem('doubled', `"${key}" is there twice`)
     counts.set(key, 1)
   }
@@ -111,6 +113,8 @@ function findMissingOrDoubled(schedule: Schedule): Found {
       }
     }
   }
+  const shard = findShardsMissing(schedule)
+  if (shard !== undefined) return problem('missing', shard)
   const forwards = schedule.ops.flat().filter(op => op.op === 'F').length
   return forwards === pieces
     ? undefined

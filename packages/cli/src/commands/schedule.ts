@@ -9,6 +9,7 @@ import {
   generateSchedule,
   lower,
   messagesBetween,
+  isVocabulary,
   offloadActivations,
   recompute,
   type Schedule,
@@ -189,7 +190,7 @@ function comparedOf(schedule: Schedule, costs: Costs): Compared {
 }
 
 function withChunk(schedule: Schedule, op: ScheduleOp): ScheduleOp & { readonly chunk?: number } {
-  return 'microbatch' in op ? { ...op, chunk: chunkOf(schedule, op.stage, op.microbatch) } : op
+  return 'microbatch' in op && !isVocabulary(op) ? { ...op, chunk: chunkOf(schedule, op.stage, op.microbatch) } : op
 }
 
 /** "F0.3", "sendActivation0.3>1": stage, microbatch, slice, peer. */

@@ -114,6 +114,10 @@ class ListRun {
       case 'gather':
       case 'release':
       case 'validate':
+      case 'E':
+      case 'S':
+      case 'T':
+      case 'G':
         throw notExecuted(this.#context.schedule, op)
       default:
         assertNever(op, 'op of a schedule')
