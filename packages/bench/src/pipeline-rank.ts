@@ -87,7 +87,7 @@ async function run(request: PipelineRequest): Promise<PipelineMeasured> {
     rank,
     stages,
     groupRankOf: part => part,
-    group,
+    messages: group.messages,
     memory: arena.memory,
     region,
   })

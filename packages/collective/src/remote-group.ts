@@ -1,6 +1,9 @@
 import { asSkeinError, type Deferred, deferred, type ErrorRecord, SkeinError } from '@skein/core'
 import type { Collectives, OpOptions } from './collectives.ts'
 import type { OpResult } from './op-run.ts'
+import type { Messages } from './messages.ts'
+import type { TensorRegion } from './region.ts'
+import { messageWord, RemoteMessages } from './remote-messages.ts'
 
 /** The calls of a group that another thread may ask for. */
 export type GroupCall = Exclude<keyof Collectives, 'rank' | 'worldSize'>
@@ -18,11 +21,24 @@ export type GroupRequest =
       readonly isCancellable: boolean
     }
   | { readonly type: 'cancel'; readonly id: number; readonly error: ErrorRecord }
+  /** Where the ends of messages are told, before the first of them. See `RemoteMessages`. */
+  | { readonly type: 'words'; readonly words: Int32Array }
+  | { readonly type: 'messages'; readonly messages: readonly MessageRequest[] }
+
+export interface MessageRequest {
+  readonly call: 'send' | 'recv'
+  readonly region: TensorRegion
+  readonly peer: number
+  readonly tag: number
+  readonly word: number
+}
 
 /** The group's thread → the asking one. */
 export type GroupAnswer =
   | { readonly type: 'op-done'; readonly id: number; readonly result: OpResult }
   | { readonly type: 'op-failed'; readonly id: number; readonly error: ErrorRecord }
+  /** One of the messages could not be sent or received: the group has ended, or the request was wrong. */
+  | { readonly type: 'message-failed'; readonly error: ErrorRecord }
 
 /**
  * A group that lives in another thread, where its sockets are: turns calls into messages and answers into handles. All that is
@@ -33,13 +49,22 @@ export class RemoteGroup implements Collectives {
   readonly worldSize: number
   readonly #post: (request: GroupRequest) => void
   readonly #waiting = new Map<number, Deferred<OpResult>>()
+  readonly #failed = deferred<never>()
   #nextId = 0
   #failure: SkeinError | undefined
+  #messages: RemoteMessages | undefined
 
   constructor(place: { readonly rank: number; readonly worldSize: number }, post: (request: GroupRequest) => void) {
     this.rank = place.rank
     this.worldSize = place.worldSize
     this.#post = post
+    this.#failed.promise.catch(() => undefined)
+  }
+
+  /** For many messages: cheaper than `send` and `recv`. */
+  get messages(): Messages {
+    this.#messages ??= new RemoteMessages(this.#post, this.#failed.promise)
+    return this.#messages
   }
 
   allReduce: Collectives['allReduce'] = (region, options) => this.#call('allReduce', [region], options)
@@ -56,6 +81,10 @@ export class RemoteGroup implements Collectives {
 
   /** An answer from the group's thread. */
   receive(answer: GroupAnswer): void {
+    if (answer.type === 'message-failed') {
+      this.#failed.reject(SkeinError.fromJSON(answer.error))
+      return
+    }
     const waiting = this.#waiting.get(answer.id)
     this.#waiting.delete(answer.id)
     if (answer.type === 'op-done') waiting?.resolve(answer.result)
@@ -66,6 +95,7 @@ export class RemoteGroup implements Collectives {
   fail(error: SkeinError): void {
     if (this.#failure !== undefined) return
     this.#failure = error
+    this.#failed.reject(error)
     for (const waiting of this.#waiting.values()) waiting.reject(error)
     this.#waiting.clear()
   }
@@ -90,6 +120,7 @@ export class GroupServer {
   readonly #group: Collectives
   readonly #post: (answer: GroupAnswer) => void
   readonly #cancels = new Map<number, AbortController>()
+  #words: Int32Array | undefined
 
   constructor(group: Collectives, post: (answer: GroupAnswer) => void) {
     this.#group = group
@@ -98,6 +129,14 @@ export class GroupServer {
 
   /** Starts what is asked for, and answers when it is done; resolves then, and never rejects. */
   async receive(request: GroupRequest): Promise<void> {
+    if (request.type === 'words') {
+      this.#words = request.words
+      return
+    }
+    if (request.type === 'messages') {
+      await Promise.all(request.messages.map(message => this.#pass(message)))
+      return
+    }
     const { id } = request
     if (request.type === 'cancel') {
       this.#cancels.get(id)?.abort(SkeinError.fromJSON(request.error))
@@ -117,6 +156,21 @@ export class GroupServer {
       this.#post({ type: 'op-failed', id, error: asSkeinError(thrown).toJSON() })
     } finally {
       this.#cancels.delete(id)
+    }
+  }
+
+  async #pass({ call, region, peer, tag, word }: MessageRequest): Promise<void> {
+    const tell = (end: number) => {
+      if (this.#words === undefined) return
+      Atomics.store(this.#words, word, end)
+      Atomics.notify(this.#words, word)
+    }
+    try {
+      await this.#group[call](region, peer, tag)
+      tell(messageWord.done)
+    } catch (thrown) {
+      tell(messageWord.failed)
+      this.#post({ type: 'message-failed', error: asSkeinError(thrown).toJSON() })
     }
   }
 }

@@ -15,7 +15,7 @@ import {
  * order of its sends, and what is not posted holds up all behind it. The order of the other ops stays. A tensor between two stages of
  * one rank is no message.
  */
-export function lower(schedule: Schedule, ahead = 2): Schedule {
+export function lower(schedule: Schedule, ahead = 4): Schedule {
   const lists = schedule.ops.map(list => list.filter(op => !isTransfer(op)))
   const sends = lists.map((list, rank) => list.map(op => sendsOf(schedule, op, rank)))
   const ops = lists.map((own, rank) => {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { type Group, messagesOf } from '@skein/collective'
 import { partOf, seededRandom, systemClock } from '@skein/core'
 import { customDataset, type Dataset, openCustomDataset } from '@skein/data'
 import { type KernelDevice, openKernelDevice } from '@skein/device'
@@ -121,10 +122,11 @@ describe('a pipeline trains what one process trains', () => {
             rank,
             model,
             schedule,
-            world: own?.get(0) as NonNullable<ReturnType<NonNullable<typeof own>['get']>>,
+            world: own?.get(0) as Group,
             groups: own ?? new Map(),
+            messages: messagesOf(own?.get(0) as Group),
             memory: arena.memory,
-            messages,
+            messageMemory: messages,
             batch: { global: globalBatch, micro },
             check: () => undefined,
             liveTensors: () => device.ledger().liveTensors,

@@ -1,4 +1,4 @@
-import type { Collectives, TensorRegion } from '@skein/collective'
+import type { Collectives, Messages, TensorRegion } from '@skein/collective'
 import { type Clock, partOf, replicaOf, SkeinError } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import type { Batch, PipelineModel } from '@skein/model'
@@ -33,12 +33,14 @@ export interface PipelineParallelOptions {
   readonly state: TrainingState
   readonly simd: Simd
   /** All ranks of the mesh. */
-  readonly world: Pick<Collectives, 'send' | 'recv' | 'allReduce'>
+  readonly world: Pick<Collectives, 'allReduce'>
+  /** Among the same. */
+  readonly messages: Messages
   /** By number, as `sharedBuckets` has them. */
   readonly groups: ReadonlyMap<number, Pick<Collectives, 'allReduce'>>
   readonly memory: WebAssembly.Memory
   /** For messages: at least `PipelineParallel.messageBytes`. */
-  readonly messages: Region
+  readonly messageMemory: Region
   readonly clock: Clock
   readonly batch: { readonly global: number; readonly micro: number }
   /** @throws what ended the generation */
@@ -150,15 +152,15 @@ export class PipelineParallel implements Strategy {
 
   /** Only one is in use at a time, so they may share the memory. */
   #mailboxFor(schedule: Schedule): Mailbox {
-    const { mesh, model, world, memory, messages } = this.#options
+    const { mesh, model, messages, memory, messageMemory } = this.#options
     return new Mailbox({
       schedule,
       rank: this.#part,
       stages: model.stages,
       groupRankOf: part => rankAt(mesh, this.#replica, part),
-      group: world,
+      messages,
       memory,
-      region: messages,
+      region: messageMemory,
     })
   }
 

@@ -142,6 +142,7 @@ export class CommClient {
         break
       case 'op-done':
       case 'op-failed':
+      case 'message-failed':
         this.#entered?.receive(message)
         break
       case 'over':

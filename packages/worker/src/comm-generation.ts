@@ -86,7 +86,7 @@ export class CommGeneration {
     if (request.type === 'op') {
       this.#busy.enter()
       this.#opsEntered++
-    }
+    } else if (request.type === 'messages') this.#opsEntered += request.messages.length
     const open = this.#groups.get(group)
     if (open === undefined) throw new Error(`generation ${this.number} has no group ${group}`)
     this.#eager.during(open.server.receive(request))
@@ -149,7 +149,7 @@ export class CommGeneration {
   }
 
   #answer(group: number, answer: GroupAnswer): void {
-    this.#busy.leave()
+    if (answer.type !== 'message-failed') this.#busy.leave()
     if (answer.type === 'op-done') {
       const { opSeq, kind: op, elems, durMs, waitMs, bytesSent: bytes } = answer.result
       this.#options.logger.debug({ group, opSeq, op, elems, durMs, waitMs, bytes }, 'op.done')

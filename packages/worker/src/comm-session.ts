@@ -1,7 +1,7 @@
 import os from 'node:os'
 import type { Standing } from '@skein/catchup'
 import type { GroupAnswer, GroupRequest } from '@skein/collective'
-import { asSkeinError, partOf, SkeinError, systemClock } from '@skein/core'
+import { assertNever, asSkeinError, partOf, SkeinError, systemClock } from '@skein/core'
 import { formatHash, type Region, type Simd, createSimd } from '@skein/simd'
 import { createLogger, type Logger } from '@skein/telemetry'
 import { attachLanes, guardOf, hostId, type LaneServer, type Listener, listen, wantUpgrade } from '@skein/transport'
@@ -159,6 +159,8 @@ export class CommSession {
         break
       case 'op':
       case 'cancel':
+      case 'words':
+      case 'messages':
         this.#serve(message)
         break
       case 'vote':
@@ -174,6 +176,8 @@ export class CommSession {
       case 'close':
         this.#close().catch((error: unknown) => this.#logger.error({ err: error }, 'comm.close-failed'))
         break
+      default:
+        assertNever(message, 'message of the device thread')
     }
   }
 
@@ -339,7 +343,7 @@ export class CommSession {
   }
 
   #serve(request: OfGroup<GroupRequest>): void {
-    if (request.type === 'op') this.#progress++
+    if (request.type === 'op' || request.type === 'messages') this.#progress++
     // Without a generation the op's promise has been rejected, or is about to be.
     this.#generation?.serve(request)
   }

@@ -1,5 +1,5 @@
 import { type Deferred, deferred, partOf, replicaOf, type SkeinError } from '@skein/core'
-import { RemoteGroup, type TensorRegion } from '@skein/collective'
+import { type GroupAnswer, RemoteGroup, type TensorRegion } from '@skein/collective'
 import type { Region } from '@skein/simd'
 import { type EvaluationReport, type Peers, shareOf, type StepReport } from '@skein/trainer'
 import { isCompute, isCopy, type TimedOp } from '@skein/schedule'
@@ -162,7 +162,7 @@ export class GenerationClient implements Peers {
   }
 
   /** What came from the comm thread for this generation. */
-  receive(message: Extract<ToDevice, { type: 'connected' | 'restored' | 'op-done' | 'op-failed' }>): void {
+  receive(message: Extract<ToDevice, { type: 'connected' | 'restored' | GroupAnswer['type'] }>): void {
     if (message.type === 'connected') this.#connected.resolve()
     else if (message.type === 'restored') this.#restored.resolve()
     else this.#groups.get(message.group)?.receive(message)

@@ -1,3 +1,4 @@
+import { messagesOf } from '@skein/collective'
 import { seededRandom, systemClock } from '@skein/core'
 import { type KernelDevice, openKernelDevice } from '@skein/device'
 import { type Batch, Gpt2Pipeline, type PipelineModel, type StageTensor } from '@skein/model'
@@ -67,7 +68,7 @@ describe('schedules that are no plain gradient descent', () => {
             rank,
             stages,
             groupRankOf: part => part,
-            group,
+            messages: messagesOf(group),
             memory: arena.memory,
             region,
           })

@@ -1,4 +1,4 @@
-import type { Collectives, TensorRegion } from '@skein/collective'
+import type { Messages, TensorRegion, Transfer } from '@skein/collective'
 import { SkeinError } from '@skein/core'
 import type { PipelineStage, StageTensor } from '@skein/model'
 import { leastSlots, receiveBuffers, type Schedule, type ScheduleOp, type TransferOp } from '@skein/schedule'
@@ -14,9 +14,9 @@ export interface MailboxOptions {
   /** In the schedule. */
   readonly rank: number
   readonly stages: Stages
-  /** The rank in `group` of a rank in the schedule. */
+  /** The rank in the group of a rank in the schedule. */
   readonly groupRankOf: (rank: number) => number
-  readonly group: Pick<Collectives, 'send' | 'recv'>
+  readonly messages: Messages
   readonly memory: WebAssembly.Memory
   /** At least `mailboxBytes`; the mailbox's alone. */
   readonly region: Region
@@ -40,7 +40,13 @@ interface Slot {
 interface Coming {
   readonly slot: Slot
   readonly elems: number
-  readonly arrived: Promise<unknown>
+  readonly arrival: Transfer
+}
+
+/** Buffers to one rank: those that are free, and those on their way, the oldest first. */
+interface Outbox {
+  readonly free: Slot[]
+  readonly underWay: { readonly slot: Slot; readonly transfer: Transfer }[]
 }
 
 /** How many bytes of shared memory the messages of a schedule need on one rank. */
@@ -58,11 +64,9 @@ export function mailboxBytes(schedule: Schedule, rank: number, stages: Stages): 
  */
 export class Mailbox {
   readonly #options: MailboxOptions
-  readonly #free = new Map<string, Slot[]>()
-  readonly #waiting = new Map<string, (() => void)[]>()
+  readonly #free = new Map<number, Slot[]>()
+  readonly #outboxes = new Map<number, Outbox>()
   readonly #coming = new Map<number, Coming>()
-  readonly #sends = new Set<Promise<unknown>>()
-  #failure: unknown
 
   /** @throws SKEIN_PARALLEL_MESSAGE_MEMORY, SKEIN_PARALLEL_SCHEDULE_SIZE */
   constructor(options: MailboxOptions) {
@@ -87,23 +91,21 @@ export class Mailbox {
         return { region: { byteOffset, elems, dtype: 'float32' }, view }
       })
     for (const { peer, sends, receives, elems } of planLinks(schedule, rank, stages)) {
-      this.#free.set(`to ${peer}`, slots(sends, elems))
-      this.#free.set(`from ${peer}`, slots(receives, elems))
+      this.#outboxes.set(peer, { free: slots(sends, elems), underWay: [] })
+      this.#free.set(peer, slots(receives, elems))
     }
   }
 
   /** Posts a receive: from now on the message has a buffer. */
   post(op: TransferOp, step: number): void {
-    const { schedule, group, groupRankOf, stages } = this.#options
-    const slot = this.#free.get(`from ${op.peer}`)?.pop()
+    const { schedule, messages, groupRankOf, stages } = this.#options
+    const slot = this.#free.get(op.peer)?.pop()
     if (slot === undefined)
       throw new Error(`no buffer is left for a message from rank ${op.peer}: the list is not lowered`)
     const elems = elemsOf(op, stages)
     const tag = messageTag(schedule, op, step)
-    const arrived = group.recv({ ...slot.region, elems }, groupRankOf(op.peer), tag)
-    // Awaited by the op that takes it; until then a failure must not count as unhandled.
-    arrived.catch(() => undefined)
-    this.#coming.set(tag, { slot, elems, arrived })
+    const arrival = messages.recv({ ...slot.region, elems }, groupRankOf(op.peer), tag)
+    this.#coming.set(tag, { slot, elems, arrival })
   }
 
   /** Waits for what was posted, and gives its values to `take`, which must not keep them. */
@@ -111,57 +113,44 @@ export class Mailbox {
     const tag = messageTag(this.#options.schedule, op, step)
     const coming = this.#coming.get(tag)
     if (coming === undefined) throw new Error(`a message from rank ${op.peer} is not posted: the list is not lowered`)
-    await coming.arrived
+    if (!coming.arrival.isDone) await coming.arrival.done()
     this.#coming.delete(tag)
     const taken = take(coming.slot.view.subarray(0, coming.elems))
-    this.#giveBack(`from ${op.peer}`, coming.slot)
+    this.#free.get(op.peer)?.push(coming.slot)
     return taken
   }
 
   /** Takes the tensor over and sends its values; resolves when it is copied, not when it is sent. */
   async send(op: TransferOp, step: number, tensor: StageTensor): Promise<void> {
-    const { schedule, group, groupRankOf } = this.#options
-    const key = `to ${op.peer}`
-    let slot: Slot | undefined
+    const { schedule, messages, groupRankOf } = this.#options
+    const outbox = this.#outboxes.get(op.peer) as Outbox
+    const { elems } = tensor
     try {
-      while ((slot = this.#free.get(key)?.pop()) === undefined) await this.#oneGivenBack(key)
-      if (this.#failure !== undefined) throw this.#failure
-      tensor.copyTo(slot.view.subarray(0, tensor.elems))
+      while (takeBack(outbox) === 0) await outbox.underWay[0]?.transfer.done()
+      const slot = outbox.free.pop() as Slot
+      tensor.copyTo(slot.view.subarray(0, elems))
+      const tag = messageTag(schedule, op, step)
+      const transfer = messages.send({ ...slot.region, elems }, groupRankOf(op.peer), tag)
+      messages.flush()
+      outbox.underWay.push({ slot, transfer })
     } finally {
       tensor.release()
     }
-    const used = slot
-    const sent = group
-      .send({ ...used.region, elems: tensor.elems }, groupRankOf(op.peer), messageTag(schedule, op, step))
-      .then(() => this.#giveBack(key, used))
-      .catch((error: unknown) => this.#fail(error))
-      .finally(() => this.#sends.delete(sent))
-    this.#sends.add(sent)
   }
 
   /** Settles when everything sent has left its buffer. @throws what a send failed with */
   async flushed(): Promise<void> {
-    await Promise.all(this.#sends)
-    if (this.#failure !== undefined) throw this.#failure
+    for (const outbox of this.#outboxes.values()) {
+      for (const { transfer } of outbox.underWay) if (!transfer.isDone) await transfer.done()
+      takeBack(outbox)
+    }
   }
+}
 
-  #fail(error: unknown): void {
-    this.#failure ??= error
-    for (const waiting of this.#waiting.values()) for (const wake of waiting.splice(0)) wake()
-  }
-
-  #giveBack(key: string, slot: Slot): void {
-    this.#free.get(key)?.push(slot)
-    this.#waiting.get(key)?.shift()?.()
-  }
-
-  async #oneGivenBack(key: string): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
-    const waiting = this.#waiting.get(key) ?? []
-    this.#waiting.set(key, waiting)
-    await new Promise<void>(resolve => waiting.push(resolve))
-    if (this.#failure !== undefined) throw this.#failure
-  }
+/** Frees the buffers whose messages have left; how many are free then. */
+function takeBack({ free, underWay }: Outbox): number {
+  while (underWay[0]?.transfer.isDone === true) free.push(underWay.shift()?.slot as Slot)
+  return free.length
 }
 
 function planLinks(schedule: Schedule, rank: number, stages: Stages): LinkPlan[] {
@@ -173,8 +162,8 @@ function planLinks(schedule: Schedule, rank: number, stages: Stages): LinkPlan[]
     elemsByPeer.set(op.peer, Math.max(elemsByPeer.get(op.peer) ?? 0, elemsOf(op, stages)))
     if (op.op === 'sendActivation' || op.op === 'sendGradient') sendsTo.add(op.peer)
   }
-  // One more than a deadlock could come of with fewer: one is filled while others are on their way.
-  const slots = leastSlots(schedule) + 1
+  // With fewer than these a send could wait for good; with some more it hardly ever waits at all.
+  const slots = leastSlots(schedule) + 3
   return [...elemsByPeer].map(([peer, elems]) => ({
     peer,
     elems,

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import { messagesOf } from '@skein/collective'
 import type { OpenedGroup } from '@skein/collective/node'
 import { CoreErrors, SkeinError, systemClock } from '@skein/core'
 import {
@@ -206,5 +207,13 @@ function mailboxOf(
   { group, arena }: OpenedGroup,
   region: Region = arena.alloc('messages', mailboxBytes(schedule, rank, stages)),
 ) {
-  return new Mailbox({ schedule, rank, stages, groupRankOf: part => part, group, memory: arena.memory, region })
+  return new Mailbox({
+    schedule,
+    rank,
+    stages,
+    groupRankOf: part => part,
+    messages: messagesOf(group),
+    memory: arena.memory,
+    region,
+  })
 }

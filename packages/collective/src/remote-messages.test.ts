@@ -1,0 +1,91 @@
+import { deferred, SkeinError } from '@skein/core'
+import { describe, expect, it } from 'vitest'
+import type { Collectives } from './collectives.ts'
+import { CollectiveErrors } from './errors.ts'
+import { type GroupAnswer, type GroupRequest, GroupServer, RemoteGroup } from './remote-group.ts'
+
+const region = { byteOffset: 0, elems: 4, dtype: 'float32' } as const
+
+/** A group whose messages end when the test says so, and the two ends of the way to it. */
+function rig() {
+  const handles: {
+    readonly call: string
+    readonly peer: number
+    readonly tag: number
+    readonly end: ReturnType<typeof deferred<never>>
+  }[] = []
+  const pass = (call: string) => (_region: unknown, peer: number, tag: number) => {
+    const end = deferred<never>()
+    handles.push({ call, peer, tag, end })
+    return end.promise
+  }
+  const group = { send: pass('send'), recv: pass('recv') } as unknown as Collectives
+  const requests: GroupRequest[] = []
+  const answers: GroupAnswer[] = []
+  const remote = new RemoteGroup({ rank: 0, worldSize: 2 }, request => {
+    requests.push(request)
+    void server.receive(request)
+  })
+  const server = new GroupServer(group, answer => {
+    answers.push(answer)
+    remote.receive(answer)
+  })
+  return { remote, handles, requests, answers }
+}
+
+describe('messages of a group in another thread', () => {
+  it('are asked for together, and end without a word to the thread that asked', async () => {
+    const { remote, handles, requests, answers } = rig()
+    const { messages } = remote
+    const receive = messages.recv(region, 1, 7)
+    const send = messages.send(region, 1, 8)
+    expect(handles).toEqual([])
+    messages.flush()
+    messages.flush()
+    expect(requests.map(({ type }) => type)).toEqual(['words', 'messages'])
+    expect(handles.map(({ call, peer, tag }) => [call, peer, tag])).toEqual([
+      ['recv', 1, 7],
+      ['send', 1, 8],
+    ])
+    expect([receive.isDone, send.isDone]).toEqual([false, false])
+    handles[1]?.end.resolve(undefined as never)
+    await send.done()
+    expect([receive.isDone, send.isDone]).toEqual([false, true])
+    handles[0]?.end.resolve(undefined as never)
+    await receive.done()
+    expect(answers).toEqual([])
+  })
+
+  it('go over at once where one is waited for', async () => {
+    const { remote, handles } = rig()
+    const receive = remote.messages.recv(region, 1, 7)
+    const done = receive.done()
+    handles[0]?.end.resolve(undefined as never)
+    await done
+    expect(receive.isDone).toBe(true)
+  })
+
+  it('reject with the error of the one that failed, and all others with it', async () => {
+    const { remote, handles } = rig()
+    const { messages } = remote
+    const [first, second] = [messages.recv(region, 1, 7), messages.send(region, 1, 8)]
+    messages.flush()
+    const error = new SkeinError(CollectiveErrors.CLOSED, { what: 'it is over', todo: 'nothing' })
+    for (const { end } of handles) end.reject(error)
+    await expect(first.done()).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_CLOSED' })
+    await expect(second.done()).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_CLOSED' })
+  })
+
+  it('use their words again, and refuse more under way than there are words', async () => {
+    const { remote, handles } = rig()
+    const { messages } = remote
+    for (let i = 0; i < 10_000; i++) {
+      const one = messages.send(region, 1, i)
+      messages.flush()
+      handles.pop()?.end.resolve(undefined as never)
+      await one.done()
+    }
+    for (let i = 0; i < 4096; i++) messages.send(region, 1, i)
+    expect(() => messages.send(region, 1, 5000)).toThrow(expect.objectContaining({ code: 'SKEIN_COLLECTIVE_BUSY' }))
+  })
+})
