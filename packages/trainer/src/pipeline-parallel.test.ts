@@ -26,6 +26,8 @@ import { createTrainingState, trainingStateBytes } from './training-state.ts'
 
 const config = { layers: 6, width: 8, heads: 2, context: 6, vocab: 24 }
 const steps = 10
+/** More microbatches than a step has. */
+const numHeldOut = 11 * 2
 const micro = 2
 const seed = 11
 const update = { lr: 0.01, beta1: 0.9, beta2: 0.99, eps: 1e-6, weightDecay: 0.1, clipNorm: 0.5 }
@@ -235,7 +237,7 @@ function textLike(globalBatch: number): Promise<Dataset> {
   return openCustomDataset(
     customDataset({
       numSamples: globalBatch * 3,
-      numValSamples: 3 * micro,
+      numValSamples: numHeldOut,
       sample(split, index) {
         const random = seededRandom(seed, split === 'train' ? 0 : 1, index)
         const inputs = Int32Array.from({ length: config.context }, () => random.nextInt(config.vocab))
@@ -260,7 +262,7 @@ async function train(
     losses.push(loss)
     norms.push(gradNorm)
   }
-  const heldOut = await context.strategy.evaluate(3 * micro)
+  const heldOut = await context.strategy.evaluate(numHeldOut)
   return { losses, norms, heldOut, params: params() }
 }
 

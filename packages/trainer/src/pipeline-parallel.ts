@@ -1,7 +1,7 @@
 import type { Collectives, Messages, TensorRegion } from '@skein/collective'
 import { type Clock, partOf, replicaOf, SkeinError } from '@skein/core'
 import type { Dataset } from '@skein/data'
-import type { Batch, PipelineModel } from '@skein/model'
+import type { Batch, LossSum, PipelineModel } from '@skein/model'
 import {
   BucketReducer,
   type ListReport,
@@ -78,7 +78,6 @@ export class PipelineParallel implements Strategy {
   /** Shared memory for the messages of training and evaluation on one rank. */
   static messageBytes(schedule: Schedule, part: number, model: PipelineModel): number {
     const bytes = (lowered: Schedule) => mailboxBytes(lowered, part, model.stages)
-    // More microbatches need no more buffers than they wait in.
     return Math.max(bytes(lower(schedule)), bytes(lower(forwardSchedule(schedule, schedule.microbatches))))
   }
 
@@ -94,7 +93,7 @@ export class PipelineParallel implements Strategy {
     this.#options.onTimeline?.(step, report)
     const listedMs = clock.now()
     await reducer.settled()
-    const [lossSum, samples, sumSquares] = await this.#summed(this.#ownSumSquares())
+    const [lossSum, samples, sumSquares] = await this.#summed(lossOf(this.#options.model), this.#ownSumSquares())
     const computeMs = report.ops.reduce((sum, op) => sum + op.end - op.start, 0)
     return {
       lossSum,
@@ -106,18 +105,26 @@ export class PipelineParallel implements Strategy {
     }
   }
 
-  /** Whole microbatches, shared among the replicas one by one. @throws SKEIN_TRAINER_FEW_HELD_OUT where there is not even one */
+  /**
+   * Whole microbatches, shared among the replicas one by one; as many at a time as a step has, for which there are buffers.
+   * @throws SKEIN_TRAINER_FEW_HELD_OUT where there is not even one
+   */
   async evaluate(wanted: number): Promise<number> {
     const { mesh, dataset, batch, model } = this.#options
     const count = evaluationSamples(wanted, dataset.numValSamples, batch.micro)
     if (count < batch.micro) throw fewHeldOut(count, batch.micro)
     const runs = runsOf(0, count, batch.micro).filter((_, index) => index % mesh.dp === this.#replica)
-    this.#begin(microbatch => dataset.batch('val', runs[microbatch] as number[]))
-    if (runs.length > 0) {
-      const forwards = lower(forwardSchedule(this.#schedule, runs.length))
+    const own = { lossSum: 0, samples: 0 }
+    for (let from = 0; from < runs.length; from += this.#schedule.microbatches) {
+      const round = runs.slice(from, from + this.#schedule.microbatches)
+      this.#begin(microbatch => dataset.batch('val', round[microbatch] as number[]))
+      const forwards = lower(forwardSchedule(this.#schedule, round.length))
       await this.#run(forwards, this.#mailboxFor(forwards), 0, { isEvaluation: true })
+      const { lossSum, samples } = lossOf(model)
+      own.lossSum += lossSum
+      own.samples += samples
     }
-    const [lossSum, samples] = await this.#summed(0)
+    const [lossSum, samples] = await this.#summed(own, 0)
     for (const stage of model.stages.values()) stage.reset()
     return lossSum / samples
   }
@@ -182,20 +189,25 @@ export class PipelineParallel implements Strategy {
   }
 
   /** Loss, samples and squares of all ranks. */
-  async #summed(squares: number): Promise<readonly [lossSum: number, samples: number, squares: number]> {
-    const { model, state, world } = this.#options
-    let lossSum = 0
-    let samples = 0
-    for (const stage of model.stages.values()) {
-      const loss = stage.loss()
-      lossSum += loss.lossSum
-      samples += loss.samples
-    }
+  async #summed(
+    { lossSum, samples }: LossSum,
+    squares: number,
+  ): Promise<readonly [lossSum: number, samples: number, squares: number]> {
+    const { state, world } = this.#options
     const region: TensorRegion = { byteOffset: state.scalars.byteOffset, elems: 3, dtype: 'float32' }
     const scalars = new Float32Array(state.sharedBuffer, region.byteOffset, region.elems)
     scalars.set([lossSum, samples, squares])
     await world.allReduce(region)
     return [scalars[0] as number, scalars[1] as number, scalars[2] as number]
+  }
+}
+
+/** Of the last stages, where they are here. */
+function lossOf(model: PipelineModel): LossSum {
+  const losses = Array.from(model.stages.values(), stage => stage.loss())
+  return {
+    lossSum: losses.reduce((sum, loss) => sum + loss.lossSum, 0),
+    samples: losses.reduce((sum, loss) => sum + loss.samples, 0),
   }
 }
 
