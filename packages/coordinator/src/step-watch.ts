@@ -14,9 +14,13 @@ import {
 } from '@skein/diagnosis'
 import type { Effect, RunEvent, StepEvent } from '@skein/membership'
 
-/** What committed steps tell about the workers: how long a step takes, who is slow, how fast each is. */
+/**
+ * What committed steps tell about the workers: how long a step takes, who is slow, how fast each is. Parts of a model are not alike: who has one is
+ * compared with the others who have the same.
+ */
 export class StepWatch {
-  #state: StragglerState = noSteps
+  /** By part. */
+  readonly #states = new Map<number, StragglerState>()
   #stepMs: readonly Ms[] = []
 
   /** The effects, with an event after each step that shows a new straggler or the end of one. */
@@ -33,25 +37,36 @@ export class StepWatch {
   }
 
   usualComputeMs(workerId: string): Ms | undefined {
-    return usualComputeMs(this.#state, workerId)
+    for (const state of this.#states.values()) {
+      const usual = usualComputeMs(state, workerId)
+      if (usual !== undefined) return usual
+    }
+    return undefined
   }
 
   stragglerOf(workerId: string): Straggler | undefined {
-    return stragglers(this.#state).find(straggler => straggler.workerId === workerId)
+    return this.#all(stragglers).find(straggler => straggler.workerId === workerId)
   }
 
   /** Samples a second of each worker, and the shares with which all would take equally long. */
   get speeds(): readonly MemberSpeed[] {
-    return relativeSpeeds(this.#state)
+    return this.#all(relativeSpeeds)
+  }
+
+  #all<T>(of: (state: StragglerState) => readonly T[]): readonly T[] {
+    return [...this.#states.values()].flatMap(of)
   }
 
   #observe(event: StepEvent): Effect[] {
     this.#stepMs = [...this.#stepMs, event.stepMs].slice(-windowSteps)
     if (event.members === undefined) return []
-    const members = event.members.map(({ workerId, share, computeMs }) => ({ workerId, computeMs, samples: share }))
-    const { state, changes } = observeStep(this.#state, { step: event.step, members })
-    this.#state = state
-    return changes.map((change): Effect => ({ type: 'emit', event: eventOf(change) }))
+    return [...Map.groupBy(event.members, ({ part = 0 }) => part)].flatMap(([part, ofPart]) => {
+      const members = ofPart.map(({ workerId, share, computeMs }) => ({ workerId, computeMs, samples: share }))
+      const before = this.#states.get(part) ?? noSteps
+      const { state, changes } = observeStep(before, { step: event.step, members })
+      this.#states.set(part, state)
+      return changes.map((change): Effect => ({ type: 'emit', event: eventOf(change) }))
+    })
   }
 }
 

@@ -5,7 +5,7 @@ import { endFailed } from './ending.ts'
 import { MembershipErrors } from './errors.ts'
 import type { SeenMoves } from './events.ts'
 import { evict } from './evicting.ts'
-import { activeMembers, listNames, nameOf } from './members.ts'
+import { activeMembers, listNames, nameOf, partOfRank } from './members.ts'
 import { errorRecord } from './refusing.ts'
 import type { MembershipState } from './state.ts'
 
@@ -26,8 +26,16 @@ export function stallTimeout(state: MembershipState, seen: SeenMoves, nowMs: Ms)
   const isLastLook = waitedMs >= stallMs
   const limitMs = isLastLook ? stallMs : stallAfterMs(state)
   const missing = active.filter(member => member.vote === undefined)
-  const furthest = active.reduce((most, { workerId }) => Math.max(most, seen[workerId]?.opsEntered ?? 0), 0)
-  const behind = missing.filter(({ workerId }) => (seen[workerId]?.opsEntered ?? furthest) < furthest)
+  // Parts of a model do different work: who has one is compared with the others who have the same.
+  const furthest = new Map<number, number>()
+  for (const { workerId, rank } of active) {
+    const part = partOfRank(state, rank)
+    furthest.set(part, Math.max(furthest.get(part) ?? 0, seen[workerId]?.opsEntered ?? 0))
+  }
+  const behind = missing.filter(({ workerId, rank }) => {
+    const most = furthest.get(partOfRank(state, rank)) ?? 0
+    return (seen[workerId]?.opsEntered ?? most) < most
+  })
   const suspects = missing.length < active.length ? missing : behind
   const guilty = suspects.filter(({ workerId }) => isLastLook || (seen[workerId]?.stillMs ?? waitedMs) >= limitMs)
   const standsOut = guilty.length > 0 && guilty.length < active.length
