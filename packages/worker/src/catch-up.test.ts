@@ -143,3 +143,22 @@ test("a state that is not the log's is told of at once, and not asked for again 
   expect(held).toEqual([])
   expect(steps.slotOf(7)).toBeUndefined()
 })
+
+test('of a model that is cut it asks those of its part only, and not before there is a place for that part', async () => {
+  const [port, otherPort] = [await freePort(), await freePort()]
+  const { catchUp, held, first } = waiting(await freePort())
+  const asked = await startMember(port)
+  const askedOther = await startMember(otherPort)
+  const members = [otherPort, port].map((port, rank) => {
+    return { workerId: `w${rank}`, rank, share: 1, lane: { host: '127.0.0.1', port } }
+  })
+  catchUp.begin({ generation: 1, parts: 2, part: 1, members, laneToken: 't' })
+  await new Promise(resolve => setTimeout(resolve, 200))
+  expect([asked(), askedOther()], 'its state is of part 0').toEqual([0, 0])
+  catchUp.share(stateAfter(3).state, 1)
+  expect(catchUp.part).toBe(1)
+  await first
+  expect(held[0]).toMatchObject({ step: 7 })
+  expect(asked()).toBeGreaterThan(0)
+  expect(askedOther()).toBe(0)
+})

@@ -3,7 +3,7 @@ import type { Cluster } from 'skein/chaos'
 import { describe, expect, it } from 'vitest'
 import { runSkein, type StepEvent, stepsOf } from '../skein-process.ts'
 import { constantRateJob } from './constant-rate-job.ts'
-import { isStep, startCluster, token, untilStep } from './start-cluster.ts'
+import { isMember, isStep, startCluster, token, untilStep } from './start-cluster.ts'
 
 const cut = (dp: number) => ({
   model: { kind: 'gpt2', layers: 2, width: 32, heads: 2, context: 32 },
@@ -51,6 +51,8 @@ describe('two replicas of a model in two parts', () => {
     const again = await cluster.until(event => isStep(event) && event['workers'] === 4, 'two replicas', {
       from: cluster.events.indexOf(one),
     })
+    // It has put its part together while they trained.
+    expect(cluster.events.some(isMember('w4', 'caught-up'))).toBe(true)
     await untilStep(cluster, Number(again['step']) + 3)
     await cluster.stop()
     const done = await cluster.ended
