@@ -13,12 +13,12 @@ export const pipelineRules: readonly Rule[] = [
     }
   },
 
-  function modelCanBeCut({ model, mesh }) {
-    if (mesh.pp === 1 || model.kind === 'gpt2') return undefined
+  function sequenceCanBeCut({ model, schedule }) {
+    if (schedule === undefined || schedule.slices === 1 || model.kind === 'gpt2') return undefined
     return {
-      fields: ['mesh.pp', 'model'],
-      what: `mesh.pp ${mesh.pp} with a model of kind "${model.kind}"`,
-      todo: 'where such a model can be cut is not known: take mesh.pp 1, with as many replicas (mesh.dp) as there are workers',
+      fields: ['schedule.slices', 'model'],
+      what: `schedule.slices ${schedule.slices} with a model of kind "${model.kind}"`,
+      todo: 'what its layers do along a sequence is not known: take schedule.slices 1, or a schedule that cuts no sequences',
     }
   },
 

@@ -153,8 +153,8 @@ describe('refusals', () => {
       /mesh\.dp 2 × mesh\.pp 2 = 4 workers is outside elastic\.min 2 … elastic\.max 3/,
     ],
     [
-      { ...base, model: layersModel({ build: tf => tf.sequential(), loss: ({ output }) => output }) },
-      /mesh\.pp 2 with a model of kind "layers"/,
+      { ...base, model: layersModel({ build: tf => tf.sequential(), loss: ({ output }) => output }), schedule: 'sppo' },
+      /schedule\.slices 4 with a model of kind "layers"/,
     ],
   ])('values that do not go together are named, with what would do (%#)', (value, message) => {
     expect(() => resolve(value)).toThrow(refused('CONFLICT', message))

@@ -49,8 +49,6 @@ export interface Peers {
   check(): void
   /** Sums float32 `region` over all ranks, in place; the same bits everywhere. */
   allReduce(region: Region): Promise<OpReport>
-  /** Copies float32 `region` of rank `root` to all. */
-  broadcast(region: Region, root: number): Promise<OpReport>
   vote(report: StepReport): void
   /** Settles when the coordinator has the commit record of `step` on disk. */
   committed(step: number): Promise<void>

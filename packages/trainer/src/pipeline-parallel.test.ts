@@ -279,7 +279,6 @@ function alone(globalBatch: number): Peers {
     shareAt: () => [0, globalBatch],
     check: () => undefined,
     allReduce: notUsed,
-    broadcast: notUsed,
     vote: () => undefined,
     committed: () => Promise.resolve(),
     stopAfter: () => undefined,

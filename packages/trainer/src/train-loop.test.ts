@@ -134,7 +134,6 @@ function meetingPoint(
         await op.done.promise
         return { durMs: 0, bytesSent: 0 }
       },
-      broadcast: () => Promise.reject(new Error('not used here')),
       vote(report) {
         const me = ranks[rank] as Rank
         me.votes.push(report)

@@ -31,9 +31,4 @@ export const WorkerErrors = {
     retry: 'never',
     meaning: 'The thread that owns the sockets ended unexpectedly.',
   },
-  NOT_CUT: {
-    code: 'SKEIN_WORKER_NOT_CUT',
-    retry: 'never',
-    meaning: 'The job wants its model in several parts, and models of this kind cannot be cut.',
-  },
 } as const satisfies Record<string, ErrorCode>

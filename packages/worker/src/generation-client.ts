@@ -118,10 +118,6 @@ export class GenerationClient implements Peers {
     return this.world.allReduce(float32Of(region))
   }
 
-  broadcast(region: Region, root: number) {
-    return this.world.broadcast(float32Of(region), root)
-  }
-
   vote(report: StepReport): void {
     this.#post({ type: 'vote', generation: this.generation, report })
   }

@@ -1,18 +1,20 @@
-import { SkeinError } from '@skein/core'
-import { type DeviceChoice, openKernelDevice } from '@skein/device'
-import type { ResolvedJob } from '@skein/job'
+import { type DeviceChoice, openKernelDevice, openTfjs } from '@skein/device'
+import { type Gpt2Model, type JobSchedule, openLayersModel, type ResolvedJob } from '@skein/job'
 import {
+  attentionPart,
   cutsAt,
   flatLayout,
   Gpt2Pipeline,
   gpt2Cuts,
   gpt2Params,
   gpt2Units,
+  LayersPipeline,
+  layersUnits,
   segmentRanges,
   sliceLengths,
 } from '@skein/model'
-import { equalLengthCuts } from '@skein/schedule'
-import { WorkerErrors } from './errors.ts'
+import { partition } from '@skein/planner'
+import { equalCostCuts } from '@skein/schedule'
 import { openModel } from './open-model.ts'
 import { partTrainee, type Trainee, wholeTrainee } from './trainee.ts'
 
@@ -29,7 +31,7 @@ export interface Trainees extends Disposable {
   /** Of the whole model. */
   readonly numParams: number
   /** To be disposed before the next. */
-  open(part: number): Trainee
+  open(part: number): Promise<Trainee>
 }
 
 export async function openTrainees(options: OpenTraineesOptions): Promise<Trainees> {
@@ -38,37 +40,75 @@ export async function openTrainees(options: OpenTraineesOptions): Promise<Traine
     const opened = await openModel({ job, choice, threads })
     return {
       numParams: opened.model.layout.numParams,
-      open: () => wholeTrainee(job, opened.model, opened.gpt2, maxWorkers),
+      open: async () => wholeTrainee(job, opened.model, opened.gpt2, maxWorkers),
       [Symbol.dispose]: () => opened[Symbol.dispose](),
     }
   }
-  if (job.model.kind !== 'gpt2') throw notCut(job)
-  const { model: config, schedule } = job
+  return job.model.kind === 'gpt2'
+    ? openGpt2Parts(options, job.model, job.schedule)
+    : openLayersParts(options, job.schedule)
+}
+
+async function openGpt2Parts(
+  { job, choice, threads, maxWorkers }: OpenTraineesOptions,
+  config: Gpt2Model,
+  schedule: JobSchedule,
+): Promise<Trainees> {
   const device = await openKernelDevice(choice.kind, {
     precision: job.precision,
     threads: { intraOp: threads, interOp: threads },
   })
-  const openPart = (stages: readonly number[], numStages: number) =>
+  // Later tokens look at more: slices that take as long as one another are not as long as one another.
+  const slices = sliceLengths(config.context, equalCostCuts(schedule.slices, attentionPart(config)))
+  const openPart = async (stages: readonly number[], numStages: number) =>
     new Gpt2Pipeline({
       config,
       device,
       samples: job.batch.micro,
       stages,
       cuts: schedule.cuts === undefined ? gpt2Cuts(config, numStages) : cutsAt(gpt2Units(config), schedule.cuts),
-      slices: sliceLengths(config.context, equalLengthCuts(schedule.slices)),
+      slices,
     })
   return {
     numParams: flatLayout(gpt2Params(config, segmentRanges(config.layers, 1))).numParams,
-    open: part => partTrainee({ job, device, part, maxWorkers, open: openPart }),
+    open: part =>
+      partTrainee({ job, part, maxWorkers, open: openPart, liveTensors: () => device.ledger().liveTensors }),
     [Symbol.dispose]: () => device.dispose(),
   }
 }
 
-function notCut(job: ResolvedJob): SkeinError {
-  return new SkeinError(WorkerErrors.NOT_CUT, {
-    what: `the model of the job ${job.name} was to be cut in ${job.mesh.pp} parts`,
-    why: 'only models of kind gpt2 can be cut yet',
-    todo: 'take mesh.pp 1',
-    details: { kind: job.model.kind, pp: job.mesh.pp },
-  })
+/** The user's code builds the model anew for each part that is opened; what is not of the part is freed at once. */
+async function openLayersParts(
+  { job, choice, threads, maxWorkers }: OpenTraineesOptions,
+  schedule: JobSchedule,
+): Promise<Trainees> {
+  const tf = await openTfjs(choice.kind, { threads: { intraOp: threads, interOp: threads } })
+  const spec = await openLayersModel(job)
+  const { loss, inputs } = spec
+  const whole = await spec.build(tf)
+  const units = layersUnits({ tf, model: whole })
+  const numParams = whole.countParams()
+  whole.dispose()
+  const openPart = async (stages: readonly number[], numStages: number) =>
+    new LayersPipeline({
+      tf,
+      model: await spec.build(tf),
+      loss,
+      ...(inputs === undefined ? {} : { inputs }),
+      samples: job.batch.micro,
+      stages,
+      cuts: schedule.cuts === undefined ? evenCuts(units.length, numStages) : cutsAt(units, schedule.cuts),
+    })
+  return {
+    numParams,
+    open: part => partTrainee({ job, part, maxWorkers, open: openPart, liveTensors: () => tf.memory().numTensors }),
+    [Symbol.dispose]: () => undefined,
+  }
 }
+
+/** @throws SKEIN_PLANNER_TOO_MANY_STAGES */
+const evenCuts = (numUnits: number, numStages: number) =>
+  partition(
+    Array.from({ length: numUnits }, () => 1),
+    numStages,
+  )

@@ -16,28 +16,31 @@ export async function restoreState(parts: {
   /** Settles when the lanes are open. */
   readonly connected: Promise<void>
   readonly model: Pick<TrainableModel, 'initialise' | 'initialIsRandom'>
+  /** The group of those that hold the same parameters, where there are several. */
+  readonly copies: number | undefined
   readonly state: TrainingState
   readonly simd: Simd
   readonly seed: number
   /** Needed for a checkpoint on S3. */
   readonly environment: StoreEnvironment
 }): Promise<void> {
-  const { message, peers, connected, model, state, simd, seed, environment } = parts
+  const { message, peers, connected, model, copies, state, simd, seed, environment } = parts
   const { origin, startStep } = message
   const { rank } = peers
   const isWhole = message.parts === 1
-  let root: number | undefined
+  /** What others have to send, the first of the group to all of it. */
+  let group: number | undefined
   switch (origin.kind) {
     case 'initial':
-      // Same seed, same bits on every machine; a user's own model draws its first weights itself, so rank 0's are taken.
+      // Same seed, same bits on every machine; a user's own model draws its first weights itself, so those of one are taken.
       state.clear()
       model.initialise(state.params(), seed)
-      root = isWhole && model.initialIsRandom ? 0 : undefined
+      if (model.initialIsRandom) group = copies
       break
     case 'checkpoint':
       state.forget()
       if (!isWhole || rank === 0) await loadCheckpoint(origin.path, state, simd, environment, isWhole)
-      root = isWhole ? 0 : undefined
+      if (isWhole) group = copies
       break
     case 'members':
       if (origin.ranks.includes(rank) && state.goBackTo(startStep)) break
@@ -46,9 +49,11 @@ export async function restoreState(parts: {
       break
   }
   await connected
-  if (root !== undefined) {
-    const slot = state.current()
-    for (const region of [slot.params, slot.expAvg, slot.expAvgSq]) await peers.broadcast(region, root)
+  if (group !== undefined) {
+    const { params, expAvg, expAvgSq } = state.current()
+    for (const { byteOffset, bytes } of [params, expAvg, expAvgSq]) {
+      await peers.groups.get(group)?.broadcast({ byteOffset, elems: bytes / 4, dtype: 'float32' }, 0)
+    }
   }
   state.filled(startStep)
 }

@@ -60,8 +60,8 @@ export async function trainMember(
   const member: Member = { comm, job, dataset, environment, logger }
   let generation = 0
   let peers: GenerationClient | undefined
-  const hold = (part: number): Holding => {
-    const trainee = trainees.open(part)
+  const hold = async (part: number): Promise<Holding> => {
+    const trainee = await trainees.open(part)
     comm.shareState(trainee.state.shared, part)
     const checkpoints = sinkFor(member, trainee, {
       choice,
@@ -76,14 +76,14 @@ export async function trainMember(
     return { trainee, checkpoints, [Symbol.asyncDispose]: dispose }
   }
   // A whole model is the same for every rank: it is there before the first generation.
-  let holding = job.mesh.pp === 1 ? hold(0) : undefined
+  let holding = job.mesh.pp === 1 ? await hold(0) : undefined
   const holdPart = async (part: number): Promise<Holding> => {
     if (holding?.trainee.part === part) return holding
     // What is being written is of the part that it had.
     await holding?.checkpoints.flush()
     await holding?.[Symbol.asyncDispose]()
     holding = undefined
-    return (holding = hold(part))
+    return (holding = await hold(part))
   }
   let outcome: TrainOutcome = { lastStep: 0, end: 'stopped' }
   try {
@@ -177,7 +177,8 @@ async function trainGeneration(
   const log = member.logger.child({ generation, rank, worldSize })
   const connected = peers.connect(memory, trainee.groups(worldSize, rank))
   connected.catch(() => undefined)
-  await restoreState({ message, peers, connected, model, state, simd, seed: job.seed, environment })
+  const copies = trainee.copies(worldSize)
+  await restoreState({ message, peers, connected, model, copies, state, simd, seed: job.seed, environment })
   await peers.ready(state.current().params, startStep)
   log.info({ step: startStep }, 'training.start')
   const outcome = await trainLoop({

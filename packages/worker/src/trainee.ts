@@ -1,7 +1,6 @@
 import { scratchBytesFor } from '@skein/collective'
 import { asSkeinError, systemClock } from '@skein/core'
 import type { Dataset } from '@skein/data'
-import type { KernelDevice } from '@skein/device'
 import { jobSchedule, type ResolvedJob } from '@skein/job'
 import type { Gpt2, PipelineModel, TrainableModel } from '@skein/model'
 import { partsHolding, type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
@@ -40,6 +39,8 @@ export interface Trainee extends Disposable {
   readonly simd: Simd
   /** Whether this part takes the tensor to disk: of those that hold it the first one does. */
   owns(tensor: string): boolean
+  /** The group of all who hold the same parameters, where these are several; of a part whose parameters differ in who holds them, none. */
+  copies(worldSize: number): number | undefined
   /** The groups that the strategy needs on this rank, that of all members first. */
   groups(worldSize: number, rank: number): readonly GroupPlace[]
   strategy(parts: StrategyParts): Strategy
@@ -66,6 +67,7 @@ export function wholeTrainee(
     state,
     simd,
     owns: () => true,
+    copies: worldSize => (worldSize > 1 ? 0 : undefined),
     groups: worldSize => [groupOfAll(worldSize, scratch)],
     strategy: ({ peers, dataset, logger }) =>
       new DataParallel({
@@ -82,20 +84,20 @@ export function wholeTrainee(
   }
 }
 
-/** Stages of the model, as the job's schedule places them. `device` stays with the caller; the model that `open` makes is the trainee's. */
-export function partTrainee(parts: {
+/** Stages of the model, as the job's schedule places them. The model that `open` makes is the trainee's. */
+export async function partTrainee(parts: {
   readonly job: ResolvedJob
-  readonly device: KernelDevice
   readonly part: number
   readonly maxWorkers: number
-  readonly open: (stages: readonly number[], numStages: number) => PipelineModel
-}): Trainee {
-  const { job, device, part, maxWorkers } = parts
+  readonly open: (stages: readonly number[], numStages: number) => Promise<PipelineModel>
+  readonly liveTensors: () => number
+}): Promise<Trainee> {
+  const { job, part, maxWorkers, liveTensors } = parts
   const { pp } = job.mesh
   const schedules = possibleSchedules(job, Math.max(1, Math.floor(maxWorkers / pp)))
   const [placed] = schedules
   if (placed === undefined) throw new Error(`no number of replicas suits the job ${job.name}`)
-  const model = parts.open(stagesOfPart(placed, part), placed.stages)
+  const model = await parts.open(stagesOfPart(placed, part), placed.stages)
   const messageBytes = Math.max(...schedules.map(one => PipelineParallel.messageBytes(one, part, model)))
   const worldBytes = scratchBytesFor(maxWorkers, { poolBytes })
   const sharingBytes = scratchBytesFor(Math.max(2, maxWorkers), { poolBytes })
@@ -120,6 +122,11 @@ export function partTrainee(parts: {
     state,
     simd,
     owns: tensor => partsHolding(placed, model.stagesOf(tensor))[0] === part,
+    copies(worldSize) {
+      const shared = sharedBuckets(model, meshOf(worldSize), placed)
+      const numbers = new Set(shared.map(({ groupNumber, ranks }) => (ranks.length > 1 ? groupNumber : undefined)))
+      return numbers.size === 1 ? [...numbers][0] : undefined
+    },
     groups(worldSize) {
       const mesh = meshOf(worldSize)
       const byNumber = new Map<number, readonly number[]>()
@@ -150,7 +157,7 @@ export function partTrainee(parts: {
         clock: systemClock,
         batch: job.batch,
         check: () => peers.check(),
-        liveTensors: () => device.ledger().liveTensors,
+        liveTensors,
         onTimeline: (step, { ops, waitMs, peakHeldBytes }) => {
           logger.debug({ step, ops: ops.length, waitMs, peakHeldBytes }, 'schedule.done')
           if (isTraced(step)) peers.tellTimeline(step, ops)

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { temporaryFolder } from '@skein/testkit'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { runSkein, startSkein, stepsOf, tinyJob } from '../skein-process.ts'
+import { root, runSkein, startSkein, stepsOf, tinyJob } from '../skein-process.ts'
 
 const steps = 8
 
@@ -49,6 +49,21 @@ describe('pipelines in real processes', () => {
   it('gives the same bits when the same run is made twice', async () => {
     const [first, second] = [await run('--pp', '2', '--workers', '4'), await run('--pp', '2', '--workers', '4')]
     expect(second.steps.map(({ digest }) => digest)).toEqual(first.steps.map(({ digest }) => digest))
+  })
+
+  it("cuts a model of the user's own, and goes on from what one worker has learned as that does", async () => {
+    using folder = temporaryFolder('pipeline-layers-')
+    const convnet = path.join(root, 'packages/examples/convnet.job.ts')
+    const train = async (name: string, ...flags: string[]) => {
+      const common = ['train', convnet, '--run-dir', path.join(folder.path, name), '--json']
+      return stepsOf(await runSkein([...common, ...flags]))
+    }
+    await train('begun', '--pp', '1', '--workers', '1', '--steps', '3')
+    const resume = ['--resume', path.join(folder.path, 'begun'), '--steps', '8']
+    const one = await train('whole', ...resume, '--pp', '1', '--workers', '1')
+    const cut = await train('cut', ...resume, '--pp', '2', '--workers', '4', '--schedule', 'zb-h1')
+    expect(cut.map(({ step }) => step)).toEqual([4, 5, 6, 7, 8])
+    for (const [i, { loss }] of cut.entries()) expect(Math.abs(loss / (one[i]?.loss ?? 0) - 1)).toBeLessThan(1e-5)
   })
 
   it('leaves a trace of what every device did, beside what the schedule would do', async () => {

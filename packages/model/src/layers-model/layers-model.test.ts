@@ -103,6 +103,30 @@ describe('a tf.LayersModel on flat buffers', () => {
     expect(losses[0]).toBeCloseTo(losses[1] as number, 5)
   })
 
+  it('has the same names however often its code has run, and those that the user gave', () => {
+    const build = (t: Tfjs) =>
+      t.sequential({
+        layers: [
+          t.layers.conv2d({ inputShape: [6, 6, 1], filters: 2, kernelSize: 3 }),
+          t.layers.conv2d({ filters: 2, kernelSize: 3, name: 'block7' }),
+          t.layers.conv2d({ filters: 2, kernelSize: 3 }),
+          t.layers.flatten(),
+          t.layers.dense({ units: 1 }),
+        ],
+      })
+    const namesOf = () => openModel(build).layout.tensors.map(({ name }) => name)
+    const names = namesOf()
+    expect(new Set(names)).toEqual(
+      new Set(
+        ['conv2d_Conv2D1', 'block7', 'conv2d_Conv2D2', 'dense_Dense1'].flatMap(layer => [
+          `${layer}/kernel`,
+          `${layer}/bias`,
+        ]),
+      ),
+    )
+    expect(namesOf()).toEqual(names)
+  })
+
   it('learns, and holds no more tensors after 1,000 steps than after one', () => {
     const model = openModel(twoLayers)
     const params = firstParams(model)

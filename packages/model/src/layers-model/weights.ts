@@ -15,17 +15,38 @@ export type Weight = TfModel['weights'][number]
 export const variableOf = (weight: Weight): Variable => (weight as unknown as { val: Variable }).val
 
 /**
- * Weights by their names as the model has them. tfjs numbers the names that it gives to variables by what the process has made before; these are the
- * same in each process. A name that comes again, from models within models, gets a number.
+ * Weights by their names as the model has them. tfjs numbers what it names itself by all that the process has made before: variables, whose
+ * numbers are left out, and layers, which are counted anew in each model. So a model has the same names however often it was built. A name
+ * that comes again, from models within models, gets a number.
  */
 export function weightsByName(weights: readonly Weight[]): Map<string, Weight> {
   const byName = new Map<string, Weight>()
+  const counted = layerCounter()
   for (const weight of weights) {
-    let name = weight.originalName
-    for (let again = 2; byName.has(name); again++) name = `${weight.originalName}#${again}`
+    const own = counted(weight.originalName)
+    let name = own
+    for (let again = 2; byName.has(name); again++) name = `${own}#${again}`
     byName.set(name, weight)
   }
   return byName
+}
+
+/** Gives layers that tfjs has named ("dense_Dense7/kernel": kind, class, number) the number that they have among those of their class. */
+function layerCounter(): (weightName: string) => string {
+  const numbers = new Map<string, number>()
+  const counts = new Map<string, number>()
+  return weightName => {
+    const [, kind = '', name = '', number = ''] = /^(\w+)_([A-Z]\w*?)(\d+)(?=\/)/u.exec(weightName) ?? []
+    if (name === '' || kind.replaceAll('_', '') !== name.toLowerCase()) return weightName
+    const layer = `${kind}_${name}`
+    const known = numbers.get(layer + number)
+    const count = known ?? (counts.get(layer) ?? 0) + 1
+    if (known === undefined) {
+      numbers.set(layer + number, count)
+      counts.set(layer, count)
+    }
+    return `${layer}${count}${weightName.slice(layer.length + number.length)}`
+  }
 }
 
 /** @throws SKEIN_MODEL_NO_WEIGHTS, SKEIN_MODEL_UNTRAINED_STATE */
