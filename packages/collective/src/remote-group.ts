@@ -63,7 +63,10 @@ export class RemoteGroup implements Collectives {
 
   /** For many messages: cheaper than `send` and `recv`. */
   get messages(): Messages {
-    this.#messages ??= new RemoteMessages(this.#post, this.#failed.promise)
+    if (this.#messages === undefined) {
+      this.#messages = new RemoteMessages(this.#post, this.#failed.promise)
+      if (this.#failure !== undefined) this.#messages.end()
+    }
     return this.#messages
   }
 
@@ -96,6 +99,7 @@ export class RemoteGroup implements Collectives {
     if (this.#failure !== undefined) return
     this.#failure = error
     this.#failed.reject(error)
+    this.#messages?.end()
     for (const waiting of this.#waiting.values()) waiting.reject(error)
     this.#waiting.clear()
   }

@@ -76,6 +76,17 @@ describe('messages of a group in another thread', () => {
     await expect(second.done()).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_CLOSED' })
   })
 
+  it('fail where the group ends before it has heard of them', async () => {
+    // As where the generation is over when the request comes: nobody answers it.
+    const remote = new RemoteGroup({ rank: 0, worldSize: 2 }, () => undefined)
+    const early = remote.messages.recv(region, 1, 7)
+    const done = early.done()
+    const error = new SkeinError(CollectiveErrors.CLOSED, { what: 'it is over', todo: 'nothing' })
+    setTimeout(() => remote.fail(error), 10)
+    await expect(done).rejects.toBe(error)
+    expect(early.isDone).toBe(false)
+  })
+
   it('use their words again, and refuse more under way than there are words', async () => {
     const { remote, handles } = rig()
     const { messages } = remote

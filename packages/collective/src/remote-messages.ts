@@ -9,8 +9,11 @@ export const messageWord = { underWay: 0, done: 1, failed: 2 } as const
 
 /** Under way at once; each has a word. */
 const maxUnderWay = 4096
-/** Nothing else is waited for without a bound; a word is looked at again so often. */
-const lookAgainMs = 1000
+/** How long a thread stands still for a message before it hears what else there is. */
+const standStillMs = 4
+
+/** Lets messages of other threads, timers and signals in. */
+const turnOfTheLoop = () => new Promise<void>(resolve => setImmediate(resolve))
 
 /**
  * Messages of a group in another thread. How each ends is a word in shared memory, which costs nobody anything unless someone waits for it: an
@@ -44,6 +47,13 @@ export class RemoteMessages implements Messages {
     this.#asked = []
   }
 
+  /** The group has ended, maybe before it heard of what was asked for: all that is under way has failed. */
+  end(): void {
+    for (let word = 0; word < maxUnderWay; word++) {
+      Atomics.compareExchange(this.#words, word, messageWord.underWay, messageWord.failed)
+    }
+  }
+
   #ask(call: MessageRequest['call'], region: TensorRegion, peer: number, tag: number): Transfer {
     const word = this.#free.pop()
     if (word === undefined) {
@@ -67,7 +77,8 @@ export class RemoteMessages implements Messages {
       this.flush()
       while (!look()) {
         if (Atomics.load(this.#words, word) === messageWord.failed) return this.#failed
-        await Atomics.waitAsync(this.#words, word, messageWord.underWay, lookAgainMs).value
+        // Woken without a turn of the loop: a quarter of the way of a small message.
+        if (Atomics.wait(this.#words, word, messageWord.underWay, standStillMs) === 'timed-out') await turnOfTheLoop()
       }
     }
     return {
