@@ -34,6 +34,8 @@ const anyAddress: ReadonlySet<string> = new Set(['0.0.0.0', '::', ''])
 
 /** Time for the worker to finish the steps under way and hand over. */
 const endGraceMs = 30_000
+/** Time for a worker whose launcher is gone to close its sockets: nobody is left who would end it if it could not. */
+const orphanGraceMs = 10_000
 
 /**
  * `skein worker`: one device in one run, from join to the end. A signal makes it leave after the steps under way, a second one at once.
@@ -44,7 +46,10 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
   const parent = options.exitWithParent || isTold ? watchParent() : undefined
   using ending = endingOf(endGraceMs)
   const orphaned = new AbortController()
-  void parent?.gone.then(() => orphaned.abort(launcherGone()))
+  void parent?.gone.then(() => {
+    orphaned.abort(launcherGone())
+    setTimeout(() => process.exit(1), orphanGraceMs).unref()
+  })
   // Loading worker and device overlaps waiting for the address.
   const { runWorker } = await import('@skein/worker')
   if (isTold) await loadDevice(options)
