@@ -5,11 +5,10 @@
  */
 import { once } from 'node:events'
 import readline from 'node:readline'
-import { Worker } from 'node:worker_threads'
-import { type AllReduceOptions, type GroupAnswer, RemoteGroup, type TensorRegion, type Tuned } from '@skein/collective'
+import type { AllReduceOptions, GroupAnswer, TensorRegion, Tuned } from '@skein/collective'
 import type { LinkFigures } from '@skein/plan'
-import { createSharedMemory, SharedArena } from '@skein/simd'
-import { type Address, benchScratchBytes, type CommStart } from './collective-comm.ts'
+import type { Address } from './collective-comm.ts'
+import { openRankThreads } from './rank-threads.ts'
 
 /** What a group has found out about its links. */
 export interface Measured {
@@ -17,32 +16,12 @@ export interface Measured {
   readonly tuned: readonly Tuned[]
 }
 
-export interface RankOptions extends Pick<CommStart, 'rank' | 'ranks' | 'lanes' | 'host' | 'socketPath'> {
-  readonly maxBytes: number
-}
-
-const options = JSON.parse(process.argv[2] ?? '') as RankOptions
-const { rank, ranks, maxBytes } = options
-const say = (line: unknown) => process.stdout.write(`${JSON.stringify(line)}\n`)
-
-const scratchBytes = benchScratchBytes(ranks)
-const arena = new SharedArena(createSharedMemory(maxBytes + scratchBytes + 4096))
-const values = arena.alloc('values', maxBytes)
-const comm = new Worker(new URL('./collective-comm.js', import.meta.url), {
-  workerData: {
-    ...options,
-    memory: arena.memory,
-    scratch: arena.alloc('scratch', scratchBytes),
-    tensors: values,
-  } satisfies CommStart & RankOptions,
-})
-const group = new RemoteGroup({ rank, worldSize: ranks }, request => comm.postMessage(request))
-const [{ port }] = (await once(comm, 'message')) as [{ port: number }]
-const address: Address = { host: options.host, port, socketPath: options.socketPath }
+const { options, memory, tensors, comm, group, address, say } = await openRankThreads()
+const { rank, ranks } = options
 
 async function run(bytes: number, rounds: number, how: AllReduceOptions): Promise<readonly number[]> {
-  const region: TensorRegion = { byteOffset: values.byteOffset, elems: bytes / 4, dtype: 'float32' }
-  const view = new Float32Array(arena.memory.buffer, values.byteOffset, bytes / 4).fill(1)
+  const region: TensorRegion = { byteOffset: tensors.byteOffset, elems: bytes / 4, dtype: 'float32' }
+  const view = new Float32Array(memory.buffer, tensors.byteOffset, bytes / 4).fill(1)
   await group.allReduce(region, how)
   // 1 has an exact form in every codec.
   if (view.some(x => x !== ranks)) throw new Error(`rank ${rank}: wrong sum of ${bytes} B`)

@@ -6,14 +6,12 @@
  */
 import { once } from 'node:events'
 import readline from 'node:readline'
-import { Worker } from 'node:worker_threads'
-import { type GroupAnswer, RemoteGroup } from '@skein/collective'
+import type { GroupAnswer } from '@skein/collective'
 import { systemClock } from '@skein/core'
 import { blockFor, Mailbox, mailboxBytes, PacedStage, runList, stagesOfPart } from '@skein/parallel'
 import { lower, type PassTimes, type Schedule } from '@skein/schedule'
-import { createSharedMemory, SharedArena } from '@skein/simd'
-import { type Address, benchScratchBytes, type CommStart } from './collective-comm.ts'
-import type { RankOptions } from './collective-rank.ts'
+import type { Address } from './collective-comm.ts'
+import { openRankThreads } from './rank-threads.ts'
 
 export interface PipelineRequest {
   /** Not lowered. */
@@ -33,26 +31,10 @@ export interface PipelineMeasured {
   readonly peakActivations: number
 }
 
-const options = JSON.parse(process.argv[2] ?? '') as RankOptions
-const { rank, ranks, maxBytes } = options
-const say = (line: unknown) => process.stdout.write(`${JSON.stringify(line)}\n`)
+const { options, memory, tensors, comm, group, address, say } = await openRankThreads()
+const { rank } = options
 const nowMs = () => Number(process.hrtime.bigint()) / 1e6
 const activationBytes = 1 << 20
-
-const scratchBytes = benchScratchBytes(ranks)
-const arena = new SharedArena(createSharedMemory(maxBytes + scratchBytes + 4096))
-const messages = arena.alloc('messages', maxBytes)
-const comm = new Worker(new URL('./collective-comm.js', import.meta.url), {
-  workerData: {
-    ...options,
-    memory: arena.memory,
-    scratch: arena.alloc('scratch', scratchBytes),
-    tensors: messages,
-  } satisfies CommStart & RankOptions,
-})
-const group = new RemoteGroup({ rank, worldSize: ranks }, request => comm.postMessage(request))
-const [{ port }] = (await once(comm, 'message')) as [{ port: number }]
-const address: Address = { host: options.host, port, socketPath: options.socketPath }
 
 function stagesFor({ schedule, passes, boundaryBytes }: PipelineRequest) {
   const { ranks: parts, stages: numStages, slices } = schedule
@@ -81,14 +63,14 @@ function stagesFor({ schedule, passes, boundaryBytes }: PipelineRequest) {
 async function run(request: PipelineRequest): Promise<PipelineMeasured> {
   const schedule = lower(request.schedule)
   const stages = stagesFor(request)
-  const region = { byteOffset: messages.byteOffset, bytes: mailboxBytes(schedule, rank, stages) }
+  const region = { byteOffset: tensors.byteOffset, bytes: mailboxBytes(schedule, rank, stages) }
   const mailbox = new Mailbox({
     schedule,
     rank,
     stages,
     groupRankOf: part => part,
     messages: group.messages,
-    memory: arena.memory,
+    memory,
     region,
   })
   const nothing = new Float32Array()

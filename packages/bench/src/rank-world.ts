@@ -5,7 +5,8 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AskedProcess } from './asked-process.ts'
 import type { Address } from './collective-comm.ts'
-import type { Measured, RankOptions } from './collective-rank.ts'
+import type { Measured } from './collective-rank.ts'
+import type { RankOptions } from './rank-threads.ts'
 import { places } from './places.ts'
 
 /** Ranks of one library, alive and connected, that run all-reduces when they are asked to. */

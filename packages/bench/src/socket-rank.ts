@@ -5,7 +5,7 @@
 import net from 'node:net'
 import { once } from 'node:events'
 import readline from 'node:readline'
-import type { RankOptions } from './collective-rank.ts'
+import type { RankOptions } from './rank-threads.ts'
 import type { Address } from './collective-comm.ts'
 
 const writeBytes = 256 * 1024
