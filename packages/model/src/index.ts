@@ -15,6 +15,7 @@ export { type Gpt2Config, gpt2Params, type SegmentRange, segmentRanges } from '.
 export { Gpt2, type Gpt2Options } from './gpt2/gpt2-model.ts'
 export { initialiseGpt2 } from './gpt2/initialise.ts'
 export { Gpt2Pipeline, type Gpt2PipelineOptions, sharedSegment } from './gpt2/gpt2-pipeline.ts'
+export { type VocabShard, vocabShards } from './layers/sharded-vocab.ts'
 export { Gpt2Stage, type Gpt2StageOptions } from './gpt2/gpt2-stage.ts'
 export { type Gpt2ToProfile, profileGpt2 } from './gpt2/profile-gpt2.ts'
 export { sliceLengths } from './gpt2/slices.ts'
@@ -24,6 +25,14 @@ export { LayersModel, type LayersModelOptions } from './layers-model/layers-mode
 export { LayersPipeline, type LayersPipelineOptions, layersUnits } from './layers-model/layers-pipeline.ts'
 export type { Loss, LossInputs } from './layers-model/loss.ts'
 export { ModelErrors } from './errors.ts'
-export type { Keeps, Piece, PipelineModel, PipelineStage, StageStep, StageTensor } from './pipeline-stage.ts'
+export type {
+  Keeps,
+  Piece,
+  PipelineModel,
+  PipelineStage,
+  StageStep,
+  StageTensor,
+  VocabularyPart,
+} from './pipeline-stage.ts'
 export { type ProfileOptions, profileUnits, type UnitsToProfile } from './profile-units.ts'
 export type { Batch, LossSum, MicrobatchOptions, TrainableModel } from './trainable-model.ts'

@@ -74,6 +74,37 @@ export interface PipelineStage {
   reset(): void
 }
 
+/**
+ * A rank's part of a vocabulary that is dealt out over all ranks of a pipe: its passes, each of a whole microbatch, once, in the order E, S, T, G.
+ * The first stage then takes the sum of what all parts looked up and gives the gradient of that, the last one gives what logits are made of and takes its
+ * gradient, the sum of what all parts made. All of these tensors have `elems` elements. Synchronous, like a stage.
+ */
+export interface VocabularyPart {
+  readonly elems: number
+  /** float32 that a part finds of a microbatch's logits. The parts' one after another are what T takes. */
+  readonly foundElems: number
+  fromValues(values: Float32Array): StageTensor
+
+  begin(step: StageStep): void
+  /** E: what is looked up here, zero where a token is another part's. */
+  lookUp(microbatch: number): StageTensor
+  /** S: takes `y` over, writes what it found of its logits. Keeps what T needs, unless it is an evaluation. */
+  logits(microbatch: number, y: StageTensor, found: Float32Array, keeps: 'activations' | 'nothing'): void
+  /** The loss of the microbatch, from what all parts found: added to `loss`. */
+  addLoss(microbatch: number, foundByAll: Float32Array): void
+  /** T, first half: this part of the gradient of y. */
+  inputGrad(microbatch: number, foundByAll: Float32Array): StageTensor
+  /** T, second half: adds the gradient of the rows here; forgets the microbatch. */
+  weightGrad(microbatch: number): void
+  /** G: adds the gradient of the look-up; takes `dx` over. */
+  lookUpGrad(microbatch: number, dx: StageTensor): void
+
+  /** The same on all ranks: it counts on one of them. */
+  loss(): LossSum
+  heldBytes(): number
+  reset(): void
+}
+
 /** What one rank holds of a model that is cut in stages. */
 export interface PipelineModel {
   /** Of the whole pipe. */
@@ -85,7 +116,12 @@ export interface PipelineModel {
   readonly layout: FlatLayout
   /** This rank's, by number. */
   readonly stages: ReadonlyMap<number, PipelineStage>
-  /** Which stages of the pipe have this parameter: more than one where it is tied. */
+  /** Its part of the vocabulary, where that is dealt out over all ranks. */
+  readonly vocabulary?: VocabularyPart | undefined
+  /**
+   * Which stages of the pipe have this parameter: more than one where it is tied. Of a parameter of the vocabulary's part, the stages of this rank: its
+   * gradient is there when theirs are, and who has a copy of them has one of it.
+   */
   stagesOf(parameter: string): readonly number[]
   /** As in `TrainableModel`; a parameter gets the same bits whichever stages are here. */
   initialise(params: Float32Array, seed: number): void

@@ -15,4 +15,10 @@ export { messageTag } from './pipeline/message-tag.ts'
 export { blockFor, PacedStage, type PacedStageOptions } from './pipeline/paced-stage.ts'
 export { type ListContext, type ListReport, runList } from './pipeline/run-list.ts'
 export { type SharedBucket, sharedBuckets } from './pipeline/shared-buckets.ts'
+export {
+  VocabularyExchange,
+  type VocabularyExchangeOptions,
+  vocabularyBytes,
+  vocabularyGroups,
+} from './pipeline/vocabulary-exchange.ts'
 export { WeightStash } from './pipeline/weight-stash.ts'

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { type Group, messagesOf } from '@skein/collective'
-import { partOf, seededRandom, systemClock } from '@skein/core'
+import { partOf, replicaOf, seededRandom, systemClock } from '@skein/core'
 import { customDataset, type Dataset, openCustomDataset } from '@skein/data'
 import { type KernelDevice, openKernelDevice } from '@skein/device'
-import { type FlatLayout, Gpt2, Gpt2Pipeline, sliceLengths } from '@skein/model'
-import { type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
+import { type FlatLayout, Gpt2, Gpt2Pipeline, sliceLengths, vocabShards } from '@skein/model'
+import { type PipelineMesh, sharedBuckets, stagesOfPart, vocabularyGroups } from '@skein/parallel'
 import {
   equalCostCuts,
   families,
@@ -13,6 +13,7 @@ import {
   offloadActivations,
   recompute,
   type Schedule,
+  withVocabularyShards,
 } from '@skein/schedule'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { relativeL2, temporaryFolder } from '@skein/testkit'
@@ -24,7 +25,8 @@ import { PipelineParallel } from './pipeline-parallel.ts'
 import { runStep } from './run-step.ts'
 import { createTrainingState, trainingStateBytes } from './training-state.ts'
 
-const config = { layers: 6, width: 8, heads: 2, context: 6, vocab: 24 }
+const config = { layers: 6, width: 8, heads: 2, context: 6, vocab: 25 }
+const wteName = 'transformer.wte.weight'
 const steps = 10
 /** More microbatches than a step has. */
 const numHeldOut = 11 * 2
@@ -101,10 +103,14 @@ describe('a pipeline trains what one process trains', () => {
         stages: stagesOfPart(schedule, part),
         cuts: evenCuts(schedule.stages),
         slices: sliceLengths(config.context, equalCostCuts(schedule.slices, 0.4)),
+        ...(schedule.vocabulary !== undefined && { vocabulary: { part, parts: mesh.pp } }),
       })
       const shared = sharedBuckets(model, mesh, schedule).filter(bucket => bucket.ranks.length > 1)
       const groups = new Map<number, readonly number[]>([[0, everyone]])
       for (const bucket of shared) groups.set(bucket.groupNumber, bucket.ranks)
+      for (const [number, members] of vocabularyGroups(mesh, schedule, replicaOf(rank, mesh.pp))) {
+        groups.set(number, members)
+      }
       const messageBytes = PipelineParallel.messageBytes(schedule, part, model)
       const scratch = [...groups.values()].reduce((sum, members) => sum + groupScratchBytes(members.length) + 64, 0)
       const arena = new SharedArena(createSharedMemory(trainingStateBytes(model.layout) + messageBytes + scratch + 64))
@@ -150,16 +156,25 @@ describe('a pipeline trains what one process trains', () => {
     const truth = await reference(mesh.dp * schedule.microbatches * micro)
     const ranks = await trainMesh(mesh, schedule)
     const seen = new Set<string>()
-    for (const { trained } of ranks) {
+    for (const { trained, part } of ranks) {
       expect(trained.losses).toEqual(ranks[0]?.trained.losses)
       expect(trained.heldOut).toBe(ranks[0]?.trained.heldOut)
       for (const [step, loss] of trained.losses.entries()) expect(relative(loss, truth.losses[step])).toBeLessThan(1e-5)
       for (const [step, norm] of trained.norms.entries()) expect(relative(norm, truth.norms[step])).toBeLessThan(1e-5)
       expect(relative(trained.heldOut, truth.heldOut)).toBeLessThan(1e-5)
       for (const [name, values] of trained.params) {
-        expect(relativeL2(values, truth.params.get(name) ?? []), name).toBeLessThan(1e-5)
+        const isShard = schedule.vocabulary !== undefined && name === wteName
+        const rows = isShard ? vocabShards(config.vocab, mesh.pp)[part] : undefined
+        const whole = truth.params.get(name) ?? new Float32Array()
+        const expected =
+          rows === undefined
+            ? whole
+            : whole.subarray(rows.start * config.width, (rows.start + rows.size) * config.width)
+        expect(values).toHaveLength(expected.length)
+        expect(relativeL2(values, expected), name).toBeLessThan(1e-5)
         // Every copy of a parameter, in whatever replica, pipe or tied stage, has the same bits.
-        const copies = ranks.flatMap(other => other.trained.params.get(name) ?? [])
+        const holders = ranks.filter(other => !isShard || other.part === part)
+        const copies = holders.flatMap(other => other.trained.params.get(name) ?? [])
         expect(new Set(copies.map(hashOf)).size, name).toBe(1)
         seen.add(name)
       }
@@ -198,6 +213,26 @@ describe('a pipeline trains what one process trains', () => {
     })
   }
 
+  const shardable = ['1f1b', 'zb-h1', 'interleaved', ...(isLong ? ['gpipe', 'breadth-first', 'zb-v'] : [])]
+  for (const name of shardable) {
+    for (const pp of [2, 3, 4]) {
+      it(`${name} with a sharded vocabulary, ${pp} parts`, async () => {
+        await expectTruth({ dp: 1, pp }, sharded(name, pp))
+      })
+    }
+    it(`${name} with a sharded vocabulary, 2 replicas of 2 parts`, async () => {
+      await expectTruth({ dp: 2, pp: 2 }, sharded(name, 2))
+    })
+  }
+
+  it('zb-h1 with a sharded vocabulary, 4 parts, half of the activations dropped and half away meanwhile', async () => {
+    await expectTruth({ dp: 1, pp: 4 }, halfAndHalf(sharded('zb-h1', 4)))
+  })
+
+  it('3 replicas of one part with all stages, the vocabulary its own shard', async () => {
+    await expectTruth({ dp: 3, pp: 1 }, withVocabularyShards(generateSchedule('1f1b', { ranks: 1, microbatches: 3 })))
+  })
+
   it('3 replicas of one part with all stages', async () => {
     await expectTruth({ dp: 3, pp: 1 }, generateSchedule('1f1b', { ranks: 1, microbatches: 3 }))
   })
@@ -213,6 +248,10 @@ function oddly({ name }: Family, ranks: number): Schedule | undefined {
     }
   }
   return undefined
+}
+
+function sharded(name: string, ranks: number): Schedule {
+  return withVocabularyShards(oddly({ name } as Family, ranks) as Schedule)
 }
 
 /** Even stages make their activations again, those of odd ones wait on the host. */

@@ -12,6 +12,8 @@ import {
   runList,
   type SharedBucket,
   sharedBuckets,
+  vocabularyBytes,
+  VocabularyExchange,
 } from '@skein/parallel'
 import { forwardSchedule, lower, type Schedule, withReductions } from '@skein/schedule'
 import type { Region, Simd } from '@skein/simd'
@@ -36,8 +38,8 @@ export interface PipelineParallelOptions {
   readonly world: Pick<Collectives, 'allReduce'>
   /** Among the same. */
   readonly messages: Messages
-  /** By number, as `sharedBuckets` has them. */
-  readonly groups: ReadonlyMap<number, Pick<Collectives, 'allReduce'>>
+  /** By number, as `sharedBuckets` has them, and `vocabularyGroups`. */
+  readonly groups: ReadonlyMap<number, Pick<Collectives, 'allReduce' | 'reduce' | 'broadcast' | 'allGather'>>
   readonly memory: WebAssembly.Memory
   /** For messages: at least `PipelineParallel.messageBytes`. */
   readonly messageMemory: Region
@@ -57,7 +59,7 @@ export interface PipelineParallelOptions {
 export class PipelineParallel implements Strategy {
   readonly #options: PipelineParallelOptions
   readonly #schedule: Schedule
-  readonly #mailbox: Mailbox
+  readonly #mail: Mail
   readonly #buckets: readonly SharedBucket[]
   readonly #part: number
   readonly #replica: number
@@ -72,12 +74,13 @@ export class PipelineParallel implements Strategy {
     this.#part = partOf(rank, mesh.pp)
     this.#replica = replicaOf(rank, mesh.pp)
     this.#share = batch.global / mesh.dp
-    this.#mailbox = this.#mailboxFor(this.#schedule)
+    this.#mail = this.#mailFor(this.#schedule)
   }
 
   /** Shared memory for the messages of training and evaluation on one rank. */
   static messageBytes(schedule: Schedule, part: number, model: PipelineModel): number {
-    const bytes = (lowered: Schedule) => mailboxBytes(lowered, part, model.stages)
+    const bytes = (lowered: Schedule) =>
+      mailboxBytes(lowered, part, model.stages) + vocabularyBytes(lowered, model.vocabulary)
     return Math.max(bytes(lower(schedule)), bytes(lower(forwardSchedule(schedule, schedule.microbatches))))
   }
 
@@ -89,7 +92,7 @@ export class PipelineParallel implements Strategy {
     state.gradientView().fill(0)
     this.#begin(microbatch => dataset.batch('train', runs[microbatch] as number[]))
     const reducer = this.#reducer()
-    const report = await this.#run(this.#schedule, this.#mailbox, step, { onReduce: stage => reducer.stageDone(stage) })
+    const report = await this.#run(this.#schedule, this.#mail, step, { onReduce: stage => reducer.stageDone(stage) })
     this.#options.onTimeline?.(step, report)
     const listedMs = clock.now()
     await reducer.settled()
@@ -119,13 +122,14 @@ export class PipelineParallel implements Strategy {
       const round = runs.slice(from, from + this.#schedule.microbatches)
       this.#begin(microbatch => dataset.batch('val', round[microbatch] as number[]))
       const forwards = lower(forwardSchedule(this.#schedule, round.length))
-      await this.#run(forwards, this.#mailboxFor(forwards), 0, { isEvaluation: true })
+      await this.#run(forwards, this.#mailFor(forwards), 0, { isEvaluation: true })
       const { lossSum, samples } = lossOf(model)
       own.lossSum += lossSum
       own.samples += samples
     }
     const [lossSum, samples] = await this.#summed(own, 0)
     for (const stage of model.stages.values()) stage.reset()
+    model.vocabulary?.reset()
     return lossSum / samples
   }
 
@@ -141,34 +145,37 @@ export class PipelineParallel implements Strategy {
       batches.set(microbatch, known)
       return known
     }
-    for (const stage of model.stages.values()) {
-      stage.begin({ batch, params: state.params(), gradients: state.gradientView() })
-    }
+    const step = { batch, params: state.params(), gradients: state.gradientView() }
+    for (const stage of model.stages.values()) stage.begin(step)
+    model.vocabulary?.begin(step)
   }
 
   #run(
     schedule: Schedule,
-    mailbox: Mailbox,
+    mail: Mail,
     step: number,
     how: { readonly onReduce?: (stage: number) => void; readonly isEvaluation?: boolean },
   ): Promise<ListReport> {
     const { model, clock } = this.#options
     const check = () => this.#options.check()
-    return runList({ schedule, rank: this.#part, stages: model.stages, mailbox, clock, check, ...how }, step)
+    return runList({ schedule, rank: this.#part, stages: model.stages, ...mail, clock, check, ...how }, step)
   }
 
   /** Only one is in use at a time, so they may share the memory. */
-  #mailboxFor(schedule: Schedule): Mailbox {
-    const { mesh, model, messages, memory, messageMemory } = this.#options
-    return new Mailbox({
-      schedule,
-      rank: this.#part,
+  #mailFor(schedule: Schedule): Mail {
+    const { mesh, model, messages, groups, memory, messageMemory } = this.#options
+    const own = { schedule, rank: this.#part, memory }
+    const bytes = mailboxBytes(schedule, this.#part, model.stages)
+    const mailbox = new Mailbox({
+      ...own,
       stages: model.stages,
       groupRankOf: part => rankAt(mesh, this.#replica, part),
       messages,
-      memory,
       region: messageMemory,
     })
+    if (schedule.vocabulary === undefined || model.vocabulary === undefined) return { mailbox }
+    const region = { byteOffset: messageMemory.byteOffset + bytes, bytes: messageMemory.bytes - bytes }
+    return { mailbox, vocabulary: new VocabularyExchange({ ...own, part: model.vocabulary, groups, region }) }
   }
 
   #reducer(): BucketReducer {
@@ -202,9 +209,15 @@ export class PipelineParallel implements Strategy {
   }
 }
 
-/** Of the last stages, where they are here. */
+interface Mail {
+  readonly mailbox: Mailbox
+  readonly vocabulary?: VocabularyExchange
+}
+
+/** Of the last stages, where they are here; all parts of a vocabulary know the loss, and the one beside the last stage counts. */
 function lossOf(model: PipelineModel): LossSum {
-  const losses = Array.from(model.stages.values(), stage => stage.loss())
+  const vocabulary = model.stages.has(model.numStages - 1) ? model.vocabulary : undefined
+  const losses = [...model.stages.values(), ...(vocabulary === undefined ? [] : [vocabulary])].map(part => part.loss())
   return {
     lossSum: losses.reduce((sum, loss) => sum + loss.lossSum, 0),
     samples: losses.reduce((sum, loss) => sum + loss.samples, 0),

@@ -42,6 +42,10 @@ export interface SegmentRange {
   readonly isFirst: boolean
   /** Holds the final norm and computes logits and loss. */
   readonly isLast: boolean
+  /** Where the vocabulary is dealt out over all ranks, the first and the last have this in place of the above: x comes looked up, and gets its positions. */
+  readonly hasPositions?: boolean
+  /** It ends with the final norm; what makes logits of that is elsewhere. */
+  readonly hasFinalNorm?: boolean
 }
 
 /** Cuts the blocks into `count` runs of nearly equal length. A function of the model alone, so that every mesh has one layout. */

@@ -43,8 +43,8 @@ export function readGradients(
 export function segmentParamNames(config: Gpt2Config, range: SegmentRange): string[] {
   const own = gpt2Params(config, [range]).map(param => param.name)
   return own.filter(name => {
-    if (name === names.wpe) return range.isFirst
+    if (name === names.wpe) return range.isFirst || range.hasPositions === true
     if (name === names.wte) return range.isFirst || range.isLast
-    return range.isLast || (name !== names.finalGain && name !== names.finalBias)
+    return range.isLast || range.hasFinalNorm === true || (name !== names.finalGain && name !== names.finalBias)
   })
 }

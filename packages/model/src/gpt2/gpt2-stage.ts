@@ -146,7 +146,10 @@ export class Gpt2Stage implements PipelineStage {
   inputGrad(piece: Piece, dy: StageTensor | undefined): StageTensor | undefined {
     const flight = this.#pieces.at('inputGrad', piece, 'inputGrad')
     const { dx, inner } = this.#fromGradient('inputGrad', piece, flight, dy)
-    flight.kept.add(this.range.isFirst ? { ...inner, dx: dx as DeviceTensor } : inner)
+    const { isFirst, hasPositions = false } = this.range
+    const own =
+      isFirst || hasPositions ? { dx: isFirst ? (dx as DeviceTensor) : this.#device.retain(dx as DeviceTensor) } : {}
+    flight.kept.add({ ...inner, ...own })
     const { reads } = this.#pass('weightGrad', piece, flight.kept.byName)
     flight.kept.keepOnly(new Set(reads))
     dropParams(flight)

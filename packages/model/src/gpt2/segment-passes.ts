@@ -8,9 +8,10 @@ import {
   blockParamNames,
   blockWeightGrad,
 } from '../layers/block.ts'
-import { embeddingForward, embeddingWeightGrad } from '../layers/embedding.ts'
+import { embeddingForward, embeddingWeightGrad, positionsForward, positionsWeightGrad } from '../layers/embedding.ts'
 import type { KeysValues } from '../layers/attention.ts'
 import { type HeadSaved, headForward, headInputGrad, headWeightGrad } from '../layers/head.ts'
+import { type LayerNormSaved, layerNormForward, layerNormInputGrad, layerNormWeightGrad } from '../layers/layer-norm.ts'
 import { flattenTree, unflattenTree } from '../tensor-tree.ts'
 import { type Gpt2Config, names, type SegmentRange } from './config.ts'
 
@@ -55,6 +56,7 @@ export function segmentForward<T extends KernelTensor>(
   let x = range.isFirst
     ? embeddingForward(k, of(tensors, 'ids'), of(tensors, names.wte), of(tensors, names.wpe), sizes)
     : of(tensors, 'x')
+  if (range.hasPositions === true) x = positionsForward(k, x, of(tensors, names.wpe), sizes)
   for (let block = range.from; block < range.to; block++) {
     const { y, saved } = blockForward(
       k,
@@ -65,6 +67,10 @@ export function segmentForward<T extends KernelTensor>(
     )
     Object.assign(out, flattenTree<T>(`saved/h${block}`, saved))
     x = y
+  }
+  if (range.hasFinalNorm === true) {
+    const { y, saved } = layerNormForward(k, x, of(tensors, names.finalGain), of(tensors, names.finalBias))
+    return { ...out, ...flattenTree<T>('saved/norm', saved), y }
   }
   if (!range.isLast) return { ...out, y: x }
   const head = { gain: of(tensors, names.finalGain), bias: of(tensors, names.finalBias), wte: of(tensors, names.wte) }
@@ -104,6 +110,15 @@ export function segmentInputGrad<T extends KernelTensor>(
     out['inner/head/dNorm'] = dNorm
     dy = dx
   } else dy = of(tensors, 'dy')
+  if (range.hasFinalNorm === true) {
+    out['inner/norm/dy'] = dy
+    dy = layerNormInputGrad(
+      k,
+      dy,
+      of(tensors, names.finalGain),
+      unflattenTree<LayerNormSaved<T>>('saved/norm', tensors),
+    )
+  }
   for (let block = range.to - 1; block >= range.from; block--) {
     const saved = unflattenTree<BlockSaved<T>>(`saved/h${block}`, tensors)
     const earlier = earlierKeysValues(sizes, block, tensors)
@@ -135,6 +150,11 @@ export function segmentWeightGrad<T extends KernelTensor>(
     out[`grad/${names.finalBias}`] = head.bias
     wte = head.wte
   }
+  if (range.hasFinalNorm === true) {
+    const norm = layerNormWeightGrad(k, of(tensors, 'inner/norm/dy'), of(tensors, 'saved/norm/xhat'))
+    out[`grad/${names.finalGain}`] = norm.weight
+    out[`grad/${names.finalBias}`] = norm.bias
+  }
   for (let block = range.to - 1; block >= range.from; block--) {
     const saved = unflattenTree<BlockSaved<T>>(`saved/h${block}`, tensors)
     const grads = blockWeightGrad(k, saved, unflattenTree<BlockInnerGrads<T>>(`inner/h${block}`, tensors))
@@ -145,6 +165,7 @@ export function segmentWeightGrad<T extends KernelTensor>(
     out[`grad/${names.wpe}`] = embedding.wpe
     wte = wte === undefined ? embedding.wte : k.add(wte, embedding.wte)
   }
+  if (range.hasPositions === true) out[`grad/${names.wpe}`] = positionsWeightGrad(k, of(tensors, 'dx'), sizes)
   if (wte !== undefined) out[`grad/${names.wte}`] = wte
   return out
 }

@@ -14,11 +14,21 @@ export function gpt2Units(config: Gpt2Config): string[] {
 }
 
 /**
- * Units of each stage where nothing was measured and no cuts were asked for: as even as can be by operations.
+ * Units of each stage where nothing was measured and no cuts were asked for: as even as can be by operations. With a sharded vocabulary the
+ * embedding and the head take nothing of their stages' time.
  * @throws SKEIN_PLANNER_TOO_MANY_STAGES
  */
-export function gpt2Cuts(config: Gpt2Config, numStages: number): readonly number[] {
-  return partition(gpt2UnitFlops(config), numStages)
+export function gpt2Cuts(
+  config: Gpt2Config,
+  numStages: number,
+  { vocabulary }: { readonly vocabulary?: 'sharded' } = {},
+): readonly number[] {
+  const flops = gpt2UnitFlops(config)
+  const isElsewhere = (unit: number) => vocabulary === 'sharded' && (unit === 0 || unit === flops.length - 1)
+  return partition(
+    flops.map((own, unit) => (isElsewhere(unit) ? 0 : own)),
+    numStages,
+  )
 }
 
 /** Stages of so many units each, from the embedding on. @throws SKEIN_MODEL_CUT */

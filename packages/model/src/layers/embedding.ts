@@ -25,16 +25,23 @@ function positions<T extends KernelTensor>(k: Kernels<T>, { tokens, start = 0 }:
 }
 
 export function embeddingForward<T extends KernelTensor>(k: Kernels<T>, ids: T, wte: T, wpe: T, s: EmbeddingSizes): T {
+  return positionsForward(k, k.gatherRows(wte, ids), wpe, s)
+}
+
+/** Tokens that were looked up, [N,D], with their positions. */
+export function positionsForward<T extends KernelTensor>(k: Kernels<T>, tokens: T, wpe: T, s: EmbeddingSizes): T {
   const own = s.tokens === s.context ? wpe : k.gatherRows(wpe, positions(k, s))
-  const tokens = k.reshape(k.gatherRows(wte, ids), [s.samples, s.tokens, s.width])
-  return k.reshape(k.add(tokens, own), [s.samples * s.tokens, s.width])
+  const bySample = k.reshape(tokens, [s.samples, s.tokens, s.width])
+  return k.reshape(k.add(bySample, own), [s.samples * s.tokens, s.width])
 }
 
 /** The ids have no gradient, so this is all of the backward pass. */
 export function embeddingWeightGrad<T extends KernelTensor>(k: Kernels<T>, dx: T, ids: T, s: EmbeddingSizes) {
+  const wpe = positionsWeightGrad(k, dx, s)
+  return { wte: k.segmentSum(dx, ids, s.vocab), wpe }
+}
+
+export function positionsWeightGrad<T extends KernelTensor>(k: Kernels<T>, dx: T, s: EmbeddingSizes): T {
   const own = k.firstDimSum(k.reshape(dx, [s.samples, s.tokens, s.width]))
-  return {
-    wte: k.segmentSum(dx, ids, s.vocab),
-    wpe: s.tokens === s.context ? own : k.segmentSum(own, positions(k, s), s.context),
-  }
+  return s.tokens === s.context ? own : k.segmentSum(own, positions(k, s), s.context)
 }

@@ -10,9 +10,11 @@ import {
   stageAlong,
   type TimedOp,
   type TransferOp,
+  type VocabularyOp,
 } from '@skein/schedule'
 import { ParallelErrors } from '../errors.ts'
 import type { Mailbox } from './mailbox.ts'
+import type { ExchangeName, VocabularyExchange } from './vocabulary-exchange.ts'
 
 export interface ListContext {
   /** Lowered. */
@@ -22,6 +24,8 @@ export interface ListContext {
   /** Those of the rank, begun for this step. */
   readonly stages: ReadonlyMap<number, PipelineStage>
   readonly mailbox: Mailbox
+  /** Where the schedule has a sharded vocabulary: the rank's part of it, begun for this step, and its exchanges. */
+  readonly vocabulary?: VocabularyExchange | undefined
   readonly clock: Clock
   /** Called before each op. @throws what ends the step */
   check(): void
@@ -51,11 +55,13 @@ export interface ListReport {
 export async function runList(context: ListContext, step: number): Promise<ListReport> {
   const run = new ListRun(context, step)
   try {
+    context.vocabulary?.begin()
     for (const op of context.schedule.ops[context.rank] ?? []) {
       context.check()
       await run.do(op)
     }
     await context.mailbox.flushed()
+    await context.vocabulary?.settled()
     return run.report()
   } catch (error) {
     run.drop()
@@ -89,6 +95,12 @@ class ListRun {
       case 'R':
         await this.#compute(op)
         break
+      case 'E':
+      case 'S':
+      case 'T':
+      case 'G':
+        await this.#computeShard(op)
+        break
       case 'recvActivation':
       case 'recvGradient':
         this.#context.mailbox.post(op, this.#step)
@@ -114,10 +126,6 @@ class ListRun {
       case 'gather':
       case 'release':
       case 'validate':
-      case 'E':
-      case 'S':
-      case 'T':
-      case 'G':
         throw notExecuted(this.#context.schedule, op)
       default:
         assertNever(op, 'op of a schedule')
@@ -133,6 +141,7 @@ class ListRun {
     for (const tensor of this.#results.values()) tensor.release()
     this.#results.clear()
     for (const stage of this.#context.stages.values()) stage.reset()
+    this.#context.vocabulary?.part.reset()
   }
 
   async #compute(op: ComputeOp): Promise<void> {
@@ -150,6 +159,8 @@ class ListRun {
     this.#timed.push({ op, start, end: clock.now() })
     this.#count()
     if (result === undefined) return
+    const exchange = this.#exchangeOf(op, +1)
+    if (exchange !== undefined) return this.#vocabulary(op).give(exchange, op.microbatch, result)
     // The name that its taker, or its send, looks for.
     this.#results.set(resultKey(op.op === 'F' ? 'activation' : 'gradient', op), result)
   }
@@ -157,7 +168,9 @@ class ListRun {
   /** What the op takes from the stage before or after it, on this rank or in a message. */
   async #input(op: ComputeOp, stage: PipelineStage): Promise<StageTensor | undefined> {
     if (op.op === 'W' || op.op === 'R') return undefined
-    const { schedule, rank, mailbox, clock } = this.#context
+    const { schedule, rank, mailbox } = this.#context
+    const exchange = this.#exchangeOf(op, -1)
+    if (exchange !== undefined) return this.#waited(this.#vocabulary(op).take(exchange, op.microbatch))
     const kind = op.op === 'F' ? 'activation' : 'gradient'
     const from = stageAlong(schedule, op.stage, op.microbatch, op.op === 'F' ? -1 : +1)
     if (from === undefined) return undefined
@@ -168,10 +181,79 @@ class ListRun {
       op: kind === 'activation' ? 'recvActivation' : 'recvGradient',
       peer,
     }
+    const values = (values: Float32Array) => stage.fromValues(values, kind, op.slice ?? 0)
+    return this.#waited(mailbox.receive(receive, this.#step, values))
+  }
+
+  /** A pass of the rank's part of a sharded vocabulary. T sends its part of the gradient before it makes that of its rows. */
+  async #computeShard(op: VocabularyOp): Promise<void> {
+    const { clock, isEvaluation = false } = this.#context
+    const { microbatch } = op
+    const vocabulary = this.#vocabulary(op)
+    const { part } = vocabulary
+    /** Without the time of the exchanges, which are waited for before. */
+    const timed = <T>(pass: () => T): T => {
+      const start = clock.now()
+      const result = pass()
+      this.#timed.push({ op, start, end: clock.now() })
+      this.#count()
+      return result
+    }
+    switch (op.op) {
+      case 'E':
+        return vocabulary.give(
+          'lookedUp',
+          microbatch,
+          timed(() => part.lookUp(microbatch)),
+        )
+      case 'S': {
+        const y = await this.#waited(vocabulary.take('output', microbatch))
+        const keeps = isEvaluation ? 'nothing' : 'activations'
+        return vocabulary.giveFound(microbatch, found => timed(() => part.logits(microbatch, y, found, keeps)))
+      }
+      case 'T': {
+        const start = await this.#waited(
+          vocabulary.takeFound(microbatch, foundByAll => {
+            part.addLoss(microbatch, foundByAll)
+            const start = clock.now()
+            return isEvaluation ? undefined : { start, dy: part.inputGrad(microbatch, foundByAll) }
+          }),
+        )
+        if (start === undefined) return
+        await vocabulary.give('gradient', microbatch, start.dy)
+        part.weightGrad(microbatch)
+        this.#timed.push({ op, start: start.start, end: clock.now() })
+        return this.#count()
+      }
+      case 'G': {
+        const dx = await this.#waited(vocabulary.take('lookUpGradient', microbatch))
+        return timed(() => part.lookUpGrad(microbatch, dx))
+      }
+    }
+  }
+
+  /** Where a stage at the end of the pipe gives its result to, or takes its input from, in place of the stage that there is none of. */
+  #exchangeOf({ op, stage }: ComputeOp, along: 1 | -1): ExchangeName | undefined {
+    const { schedule } = this.#context
+    if (schedule.vocabulary === undefined) return undefined
+    const isLower = stage === 0 && (op === 'F') === along < 0
+    const isUpper = stage === schedule.stages - 1 && (op === 'F') === along > 0
+    if (op === 'F') return isLower ? 'lookedUp' : isUpper ? 'output' : undefined
+    return isLower ? 'lookUpGradient' : isUpper ? 'gradient' : undefined
+  }
+
+  #vocabulary(op: ScheduleOp): VocabularyExchange {
+    const { vocabulary, schedule } = this.#context
+    if (vocabulary === undefined) throw notExecuted(schedule, op)
+    return vocabulary
+  }
+
+  async #waited<T>(coming: Promise<T>): Promise<T> {
+    const { clock } = this.#context
     const before = clock.now()
-    const tensor = await mailbox.receive(receive, this.#step, values => stage.fromValues(values, kind, op.slice ?? 0))
+    const result = await coming
     this.#waitMs += clock.now() - before
-    return tensor
+    return result
   }
 
   #copy(op: CopyOp): void {
@@ -185,7 +267,7 @@ class ListRun {
   }
 
   #count(): void {
-    let held = 0
+    let held = this.#context.vocabulary?.part.heldBytes() ?? 0
     for (const stage of this.#context.stages.values()) held += stage.heldBytes()
     this.#peakHeldBytes = Math.max(this.#peakHeldBytes, held)
   }
@@ -222,7 +304,7 @@ const resultKey = (kind: 'activation' | 'gradient', op: Keyed) => `${kind} of ${
 function notExecuted(schedule: Schedule, op: ScheduleOp): SkeinError {
   return new SkeinError(ParallelErrors.NOT_EXECUTED, {
     what: `the schedule ${schedule.name} has "${describeOp(op)}"`,
-    why: 'weights that are sharded, and updates before the global state is known, can be drawn and simulated, and not run yet',
+    why: 'weights that are sharded, a vocabulary for which there is no exchange, and updates before the global state is known, can be drawn and simulated, and not run yet',
     todo: 'take the schedule without it',
     details: { name: schedule.name, op: op.op },
   })
