@@ -19,7 +19,7 @@ export interface RankThreads {
   readonly group: RemoteGroup
   readonly address: Address
   /** A line for who asked. */
-  say(line: unknown): void
+  readonly say: (line: unknown) => void
 }
 
 /** Starts the comm thread of the rank that this process was started for. */
