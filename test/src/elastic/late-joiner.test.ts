@@ -9,15 +9,18 @@ import { isMember, isStep, startCluster, untilStep } from './start-cluster.ts'
 
 const jobFile = fileURLToPath(new URL('../../../packages/bench/dist/paced.job.js', import.meta.url))
 const globalBatch = 6
+/** Small enough that the updates of two steps, which are still to come when its generation is formed, come to the newcomer in the time for preparing. */
+const width = 1320
 /** Three workers, and room for a fourth; a step takes two samples' time. */
 const pacedBy = (sampleMs: number) => ({
   ...process.env,
   PACED_SAMPLE_MS: String(sampleMs),
   PACED_WORKERS: '3',
   PACED_MAX: '4',
+  PACED_WIDTH: String(width),
 })
 /** Parameters and two moments of the job's layer. */
-const stateBytes = 12 * 1600 * 1601
+const stateBytes = 12 * width * (width + 1)
 /** Of each connection of the newcomer. */
 const slowLink = { rateMbit: 20, delayMs: 5 }
 const bytesPerMs = (slowLink.rateMbit * 1e6) / 8 / 1000
