@@ -170,7 +170,7 @@ class ListRun {
     if (op.op === 'W' || op.op === 'R') return undefined
     const { schedule, rank, mailbox } = this.#context
     const exchange = this.#exchangeOf(op, -1)
-    if (exchange !== undefined) return this.#waited(this.#vocabulary(op).take(exchange, op.microbatch))
+    if (exchange !== undefined) return this.#waited(() => this.#vocabulary(op).take(exchange, op.microbatch))
     const kind = op.op === 'F' ? 'activation' : 'gradient'
     const from = stageAlong(schedule, op.stage, op.microbatch, op.op === 'F' ? -1 : +1)
     if (from === undefined) return undefined
@@ -182,7 +182,7 @@ class ListRun {
       peer,
     }
     const values = (values: Float32Array) => stage.fromValues(values, kind, op.slice ?? 0)
-    return this.#waited(mailbox.receive(receive, this.#step, values))
+    return this.#waited(() => mailbox.receive(receive, this.#step, values))
   }
 
   /** A pass of the rank's part of a sharded vocabulary. T sends its part of the gradient before it makes that of its rows. */
@@ -207,12 +207,12 @@ class ListRun {
           timed(() => part.lookUp(microbatch)),
         )
       case 'S': {
-        const y = await this.#waited(vocabulary.take('output', microbatch))
+        const y = await this.#waited(() => vocabulary.take('output', microbatch))
         const keeps = isEvaluation ? 'nothing' : 'activations'
         return vocabulary.giveFound(microbatch, found => timed(() => part.logits(microbatch, y, found, keeps)))
       }
       case 'T': {
-        const start = await this.#waited(
+        const start = await this.#waited(() =>
           vocabulary.takeFound(microbatch, foundByAll => {
             part.addLoss(microbatch, foundByAll)
             const start = clock.now()
@@ -226,7 +226,7 @@ class ListRun {
         return this.#count()
       }
       case 'G': {
-        const dx = await this.#waited(vocabulary.take('lookUpGradient', microbatch))
+        const dx = await this.#waited(() => vocabulary.take('lookUpGradient', microbatch))
         return timed(() => part.lookUpGrad(microbatch, dx))
       }
     }
@@ -248,10 +248,11 @@ class ListRun {
     return vocabulary
   }
 
-  async #waited<T>(coming: Promise<T>): Promise<T> {
+  /** The thread may stand still within the call already. */
+  async #waited<T>(wait: () => Promise<T>): Promise<T> {
     const { clock } = this.#context
     const before = clock.now()
-    const result = await coming
+    const result = await wait()
     this.#waitMs += clock.now() - before
     return result
   }
