@@ -60,6 +60,7 @@ export class PipelineParallel implements Strategy {
   readonly #options: PipelineParallelOptions
   readonly #schedule: Schedule
   readonly #mail: Mail
+  readonly #evaluations = new Map<number, Forwards>()
   readonly #buckets: readonly SharedBucket[]
   readonly #part: number
   readonly #replica: number
@@ -121,8 +122,8 @@ export class PipelineParallel implements Strategy {
     for (let from = 0; from < runs.length; from += this.#schedule.microbatches) {
       const round = runs.slice(from, from + this.#schedule.microbatches)
       this.#begin(microbatch => dataset.batch('val', round[microbatch] as number[]))
-      const forwards = lower(forwardSchedule(this.#schedule, round.length))
-      await this.#run(forwards, this.#mailFor(forwards), 0, { isEvaluation: true })
+      const { schedule, mail } = this.#forwards(round.length)
+      await this.#run(schedule, mail, 0, { isEvaluation: true })
       const { lossSum, samples } = lossOf(model)
       own.lossSum += lossSum
       own.samples += samples
@@ -161,11 +162,20 @@ export class PipelineParallel implements Strategy {
     return runList({ schedule, rank: this.#part, stages: model.stages, ...mail, clock, check, ...how }, step)
   }
 
+  /** For an evaluation of so many microbatches: there are two such numbers, that of a step and what is left. */
+  #forwards(microbatches: number): Forwards {
+    const known = this.#evaluations.get(microbatches)
+    if (known !== undefined) return known
+    const schedule = lower(forwardSchedule(this.#schedule, microbatches))
+    const made = { schedule, mail: this.#mailFor(schedule) }
+    this.#evaluations.set(microbatches, made)
+    return made
+  }
+
   /** Only one is in use at a time, so they may share the memory. */
   #mailFor(schedule: Schedule): Mail {
     const { mesh, model, messages, groups, memory, messageMemory } = this.#options
     const own = { schedule, rank: this.#part, memory }
-    const bytes = mailboxBytes(schedule, this.#part, model.stages)
     const mailbox = new Mailbox({
       ...own,
       stages: model.stages,
@@ -174,6 +184,7 @@ export class PipelineParallel implements Strategy {
       region: messageMemory,
     })
     if (schedule.vocabulary === undefined || model.vocabulary === undefined) return { mailbox }
+    const bytes = mailboxBytes(schedule, this.#part, model.stages)
     const region = { byteOffset: messageMemory.byteOffset + bytes, bytes: messageMemory.bytes - bytes }
     return { mailbox, vocabulary: new VocabularyExchange({ ...own, part: model.vocabulary, groups, region }) }
   }
@@ -207,6 +218,11 @@ export class PipelineParallel implements Strategy {
     await world.allReduce(region)
     return [scalars[0] as number, scalars[1] as number, scalars[2] as number]
   }
+}
+
+interface Forwards {
+  readonly schedule: Schedule
+  readonly mail: Mail
 }
 
 interface Mail {

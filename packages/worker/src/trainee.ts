@@ -1,7 +1,7 @@
 import { scratchBytesFor } from '@skein/collective'
-import { asSkeinError, systemClock } from '@skein/core'
+import { systemClock } from '@skein/core'
 import type { Dataset } from '@skein/data'
-import { jobSchedule, type ResolvedJob } from '@skein/job'
+import { jobSchedule, possibleReplicas, type ResolvedJob } from '@skein/job'
 import type { Gpt2, PipelineModel, TrainableModel } from '@skein/model'
 import { partsHolding, type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
 import { createSharedMemory, createSimd, type Region, SharedArena, type Simd } from '@skein/simd'
@@ -42,7 +42,7 @@ export interface Trainee extends Disposable {
   /** The group of all who hold the same parameters, where these are several; of a part whose parameters differ in who holds them, none. */
   copies(worldSize: number): number | undefined
   /** The groups that the strategy needs on this rank, that of all members first. */
-  groups(worldSize: number, rank: number): readonly GroupPlace[]
+  groups(worldSize: number): readonly GroupPlace[]
   strategy(parts: StrategyParts): Strategy
 }
 
@@ -94,7 +94,8 @@ export async function partTrainee(parts: {
 }): Promise<Trainee> {
   const { job, part, maxWorkers, liveTensors } = parts
   const { pp } = job.mesh
-  const schedules = possibleSchedules(job, Math.max(1, Math.floor(maxWorkers / pp)))
+  const replicas = possibleReplicas(job, Math.max(1, Math.floor(maxWorkers / pp))) ?? []
+  const schedules = replicas.map(dp => jobSchedule(job, dp))
   const [placed] = schedules
   if (placed === undefined) throw new Error(`no number of replicas suits the job ${job.name}`)
   const model = await parts.open(stagesOfPart(placed, part), placed.stages)
@@ -180,16 +181,3 @@ const groupOfAll = (worldSize: number, { byteOffset }: Region): GroupPlace => ({
   // No more than a run of this size alone would have: algorithms are chosen by it, and the same members are to give the same bits.
   scratch: { byteOffset, bytes: scratchBytesFor(worldSize, { poolBytes }) },
 })
-
-/** Those of every number of replicas that the batch can be divided among. */
-function possibleSchedules(job: ResolvedJob, maxReplicas: number) {
-  return Array.from({ length: maxReplicas }, (_, i) => i + 1).flatMap(dp => {
-    if (job.batch.global % (dp * job.batch.micro) !== 0) return []
-    try {
-      return [jobSchedule(job, dp)]
-    } catch (error) {
-      if (asSkeinError(error).code === 'SKEIN_SCHEDULE_OPTIONS') return []
-      throw error
-    }
-  })
-}

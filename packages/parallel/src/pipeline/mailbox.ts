@@ -51,10 +51,7 @@ interface Outbox {
 
 /** How many bytes of shared memory the messages of a schedule need on one rank. */
 export function mailboxBytes(schedule: Schedule, rank: number, stages: Stages): number {
-  return planLinks(schedule, rank, stages).reduce(
-    (sum, { sends, receives, elems }) => sum + (sends + receives) * paddedBytes(elems),
-    0,
-  )
+  return bytesOf(planLinks(schedule, rank, stages))
 }
 
 /**
@@ -73,7 +70,8 @@ export class Mailbox {
     const { schedule, rank, stages, memory, region } = options
     assertTagged(schedule)
     this.#options = options
-    const wanted = mailboxBytes(schedule, rank, stages)
+    const links = planLinks(schedule, rank, stages)
+    const wanted = bytesOf(links)
     if (wanted > region.bytes) {
       throw new SkeinError(ParallelErrors.MESSAGE_MEMORY, {
         what: `the messages of rank ${rank} in the schedule ${schedule.name} need ${wanted} B, and there are ${region.bytes} B`,
@@ -90,7 +88,7 @@ export class Mailbox {
         const view = new Float32Array(memory.buffer, byteOffset, elems)
         return { region: { byteOffset, elems, dtype: 'float32' }, view }
       })
-    for (const { peer, sends, receives, elems } of planLinks(schedule, rank, stages)) {
+    for (const { peer, sends, receives, elems } of links) {
       this.#outboxes.set(peer, { free: slots(sends, elems), underWay: [] })
       this.#free.set(peer, slots(receives, elems))
     }
@@ -151,6 +149,10 @@ export class Mailbox {
 function takeBack({ free, underWay }: Outbox): number {
   while (underWay[0]?.transfer.isDone === true) free.push(underWay.shift()?.slot as Slot)
   return free.length
+}
+
+function bytesOf(links: readonly LinkPlan[]): number {
+  return links.reduce((sum, { sends, receives, elems }) => sum + (sends + receives) * paddedBytes(elems), 0)
 }
 
 function planLinks(schedule: Schedule, rank: number, stages: Stages): LinkPlan[] {

@@ -181,8 +181,8 @@ class ListRun {
       op: kind === 'activation' ? 'recvActivation' : 'recvGradient',
       peer,
     }
-    const values = (values: Float32Array) => stage.fromValues(values, kind, op.slice ?? 0)
-    return this.#waited(() => mailbox.receive(receive, this.#step, values))
+    const take = (values: Float32Array) => stage.fromValues(values, kind, op.slice ?? 0)
+    return this.#waited(() => mailbox.receive(receive, this.#step, take))
   }
 
   /** A pass of the rank's part of a sharded vocabulary. T sends its part of the gradient before it makes that of its rows. */
