@@ -73,6 +73,8 @@ describe('the launcher', () => {
     const coordinator = processesOf(folder.path).find(pid => argumentsOf(pid).includes('coordinator'))
     process.kill(coordinator as number, 'SIGSTOP')
     run.process.kill('SIGINT')
+    // Two signals that wait at once may be taken by two threads, in either order.
+    await run.until(event => event.event === 'note', 'the launcher to say that the run is stopping')
     run.process.kill('SIGTERM')
     const { code } = await run.ended
     expect(code).toBe(130)

@@ -24,12 +24,12 @@ it.each(Array.from({ length: runs }, (_, i) => seed + i))(
 
 it('a disk that is full and checkpoints that are torn cost no step, and the run says what happened', async () => {
   using folder = temporaryFolder('chaos-disk')
-  const args = ['chaos', tinyJob, '--workers', '2', '--steps', '60', '--faults', 'disk@6,torn@12:500,torn@23:500']
+  const args = ['chaos', tinyJob, '--workers', '2', '--steps', '120', '--faults', 'disk@12,torn@24:500,torn@47:500']
   const run = startSkein([...args, '--run-dir', folder.path, '--timeout', '100', '--json'], 120_000)
   const { code, stderr } = await run.ended
   const report = run.events.find(event => event.event === 'chaos')
   // Bounds of time too: a full disk costs nothing, a coordinator that is away 10 s beside the time it is away.
-  expect(report, stderr).toMatchObject({ verdict: 'passed', problems: [], steps: 60 })
+  expect(report, stderr).toMatchObject({ verdict: 'passed', problems: [], steps: 120 })
   expect(code).toBe(0)
   const alarm = run.events.find(event => event.event === 'checkpoint-failed')
   expect(alarm).toMatchObject({ code: 'SKEIN_CHECKPOINT_WRITE', details: { errno: 'EFBIG' } })

@@ -34,6 +34,8 @@ export class ChaosRun {
   #nextFault = 0
   #fullDisks = Promise.resolve()
   #restarts = Promise.resolve()
+  /** How many events there were when a checkpoint was last torn: those of before may be the torn one, or gone. */
+  #lastTorn = 0
 
   constructor(options: ChaosOptions) {
     this.#options = options
@@ -77,7 +79,7 @@ export class ChaosRun {
     const target = targetOf(cluster, fault)
     if (target === undefined) return
     const { name, child } = target
-    if (needsCheckpoints(fault)) await untilSaved(cluster, this.#options.timeoutMs)
+    if (needsCheckpoints(fault)) await untilSaved(cluster, { timeoutMs: this.#options.timeoutMs })
     const hit = await this.#place(cluster, fault, name)
     this.#options.onFault(fault, name)
     await this.#do(cluster, fault, name, child, hit)
@@ -104,8 +106,9 @@ export class ChaosRun {
   }
 
   /** The coordinator dies and is away for a while; one death after the other. */
-  async #restart(cluster: Cluster, { forMs }: Fault, start: () => Promise<void>): Promise<void> {
+  async #restart(cluster: Cluster, { kind, forMs }: Fault, start: () => Promise<void>): Promise<void> {
     this.#restarts = this.#restarts.then(async () => {
+      if (kind === 'torn') await untilSaved(cluster, { from: this.#lastTorn, timeoutMs: this.#options.timeoutMs })
       cluster.coordinator?.killNow()
       await cluster.coordinator?.exited
       await sleep(Math.min(forMs, longestAwayMs), cluster.closing)
@@ -174,6 +177,7 @@ export class ChaosRun {
           const how = (fault.who + fault.atStep) % 2 === 0 ? 'cut short' : 'altered'
           const { runDir, timeoutMs } = this.#options
           this.#tell(await tearNewest(cluster, { runDir, how, timeoutMs }))
+          this.#lastTorn = cluster.events.length
         })
         break
       case 'disk':

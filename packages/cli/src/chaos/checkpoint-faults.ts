@@ -8,10 +8,14 @@ import type { Cluster } from './cluster.ts'
 /** Checkpoints that there have to be before one can be torn, and another be taken. */
 const numBefore = 2
 
-/** Waits until there are checkpoints to do something to. */
-export async function untilSaved(cluster: Cluster, timeoutMs: Ms): Promise<void> {
-  const paths = () => new Set(cluster.events.filter(event => event.event === 'checkpoint').map(pathOf))
-  await cluster.until(() => paths().size >= numBefore, `${numBefore} checkpoints`, { timeoutMs })
+/** Waits until there are checkpoints to do something to, told of from event number `from` on. */
+export async function untilSaved(
+  cluster: Cluster,
+  { from = 0, timeoutMs }: { readonly from?: number; readonly timeoutMs: Ms },
+): Promise<void> {
+  const paths = new Set<string>()
+  const isEnough = (event: RunEvent) => event.event === 'checkpoint' && paths.add(pathOf(event)).size >= numBefore
+  await cluster.until(isEnough, `${numBefore} checkpoints`, { from, timeoutMs })
 }
 
 /**

@@ -47,7 +47,7 @@ export function openFace(options: FaceOptions): RunFace {
       },
       onNote(note, phase) {
         view = withNote(view, note, phase)
-        if (kind === 'plain') out.write(`${note}\n`)
+        out.write(`${kind === 'json' ? JSON.stringify({ event: 'note', note }) : note}\n`)
       },
       close() {},
     }
