@@ -49,7 +49,11 @@ if (port !== null) {
     scratch: start.scratch,
   })
   const eager = new EagerLoop(eagerMs(ranks, os.availableParallelism()))
-  const server = new GroupServer(group, answer => port.postMessage(answer))
+  const server = new GroupServer(
+    group,
+    answer => port.postMessage(answer),
+    (_, over) => eager.during(over),
+  )
   const listener = await listen(lanes === 'unix' ? { path: start.socketPath } : { host: start.host })
   const door = attachLanes(listener.server).open({ ...lane, rank, worldSize: ranks })
 

@@ -1,9 +1,9 @@
 import { asSkeinError, type Deferred, deferred, type ErrorRecord, SkeinError } from '@skein/core'
 import type { Collectives, OpOptions } from './collectives.ts'
-import type { OpResult } from './op-run.ts'
+import { type MessageRequest, MessageTable, messageState } from './message-table.ts'
 import type { Messages } from './messages.ts'
-import type { TensorRegion } from './region.ts'
-import { messageWord, RemoteMessages } from './remote-messages.ts'
+import type { OpResult } from './op-run.ts'
+import { RemoteMessages } from './remote-messages.ts'
 
 /** The calls of a group that another thread may ask for. */
 export type GroupCall = Exclude<keyof Collectives, 'rank' | 'worldSize'>
@@ -21,17 +21,8 @@ export type GroupRequest =
       readonly isCancellable: boolean
     }
   | { readonly type: 'cancel'; readonly id: number; readonly error: ErrorRecord }
-  /** Where the ends of messages are told, before the first of them. See `RemoteMessages`. */
-  | { readonly type: 'words'; readonly words: Int32Array }
-  | { readonly type: 'messages'; readonly messages: readonly MessageRequest[] }
-
-export interface MessageRequest {
-  readonly call: 'send' | 'recv'
-  readonly region: TensorRegion
-  readonly peer: number
-  readonly tag: number
-  readonly word: number
-}
+  /** Memory of the `MessageTable` in which messages will be asked for. */
+  | { readonly type: 'messages'; readonly memory: SharedArrayBuffer }
 
 /** The group's thread → the asking one. */
 export type GroupAnswer =
@@ -123,22 +114,31 @@ export class RemoteGroup implements Collectives {
 export class GroupServer {
   readonly #group: Collectives
   readonly #post: (answer: GroupAnswer) => void
+  readonly #onMessages: ((numMessages: number, over: Promise<unknown>) => void) | undefined
   readonly #cancels = new Map<number, AbortController>()
-  #words: Int32Array | undefined
+  #table: MessageTable | undefined
+  #isClosed = false
 
-  constructor(group: Collectives, post: (answer: GroupAnswer) => void) {
+  /** `onMessages` hears of messages that are asked for, and when they are over: they come without a request. */
+  constructor(
+    group: Collectives,
+    post: (answer: GroupAnswer) => void,
+    onMessages?: (numMessages: number, over: Promise<unknown>) => void,
+  ) {
     this.#group = group
     this.#post = post
+    this.#onMessages = onMessages
   }
 
   /** Starts what is asked for, and answers when it is done; resolves then, and never rejects. */
   async receive(request: GroupRequest): Promise<void> {
-    if (request.type === 'words') {
-      this.#words = request.words
-      return
-    }
     if (request.type === 'messages') {
-      await Promise.all(request.messages.map(message => this.#pass(message)))
+      this.#table = new MessageTable(request.memory)
+      if (this.#isClosed) this.#table.close()
+      void this.#table.serve(messages => {
+        const over = Promise.all(messages.map(message => this.#pass(message)))
+        this.#onMessages?.(messages.length, over)
+      })
       return
     }
     const { id } = request
@@ -163,17 +163,18 @@ export class GroupServer {
     }
   }
 
-  async #pass({ call, region, peer, tag, word }: MessageRequest): Promise<void> {
-    const tell = (end: number) => {
-      if (this.#words === undefined) return
-      Atomics.store(this.#words, word, end)
-      Atomics.notify(this.#words, word)
-    }
+  /** The group has ended: messages that are asked for from now on have failed. */
+  close(): void {
+    this.#isClosed = true
+    this.#table?.close()
+  }
+
+  async #pass({ call, region, peer, tag, row }: MessageRequest): Promise<void> {
     try {
       await this.#group[call](region, peer, tag)
-      tell(messageWord.done)
+      this.#table?.end(row, messageState.done)
     } catch (thrown) {
-      tell(messageWord.failed)
+      this.#table?.end(row, messageState.failed)
       this.#post({ type: 'message-failed', error: asSkeinError(thrown).toJSON() })
     }
   }

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { deferred, SkeinError } from '@skein/core'
 import { describe, expect, it } from 'vitest'
 import type { Collectives } from './collectives.ts'
@@ -30,46 +31,55 @@ function rig() {
     answers.push(answer)
     remote.receive(answer)
   })
-  return { remote, handles, requests, answers }
+  /** The other end looks in a later turn: of this thread's own loop, in these tests. */
+  const served = async (numMessages: number) => {
+    while (handles.length < numMessages) await turn()
+  }
+  return { remote, server, handles, requests, answers, served }
 }
 
 describe('messages of a group in another thread', () => {
   it('are asked for together, and end without a word to the thread that asked', async () => {
-    const { remote, handles, requests, answers } = rig()
+    const { remote, handles, requests, answers, served } = rig()
     const { messages } = remote
     const receive = messages.recv(region, 1, 7)
     const send = messages.send(region, 1, 8)
     expect(handles).toEqual([])
     messages.flush()
     messages.flush()
-    expect(requests.map(({ type }) => type)).toEqual(['words', 'messages'])
+    await served(2)
+    expect(requests.map(({ type }) => type)).toEqual(['messages'])
     expect(handles.map(({ call, peer, tag }) => [call, peer, tag])).toEqual([
       ['recv', 1, 7],
       ['send', 1, 8],
     ])
     expect([receive.isDone, send.isDone]).toEqual([false, false])
     handles[1]?.end.resolve(undefined as never)
+    await turn()
     await send.done()
     expect([receive.isDone, send.isDone]).toEqual([false, true])
     handles[0]?.end.resolve(undefined as never)
+    await turn()
     await receive.done()
     expect(answers).toEqual([])
   })
 
   it('go over at once where one is waited for', async () => {
-    const { remote, handles } = rig()
+    const { remote, handles, served } = rig()
     const receive = remote.messages.recv(region, 1, 7)
     const done = receive.done()
+    await served(1)
     handles[0]?.end.resolve(undefined as never)
     await done
     expect(receive.isDone).toBe(true)
   })
 
   it('reject with the error of the one that failed, and all others with it', async () => {
-    const { remote, handles } = rig()
+    const { remote, handles, served } = rig()
     const { messages } = remote
     const [first, second] = [messages.recv(region, 1, 7), messages.send(region, 1, 8)]
     messages.flush()
+    await served(2)
     const error = new SkeinError(CollectiveErrors.CLOSED, { what: 'it is over', todo: 'nothing' })
     for (const { end } of handles) end.reject(error)
     await expect(first.done()).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_CLOSED' })
@@ -87,13 +97,26 @@ describe('messages of a group in another thread', () => {
     expect(early.isDone).toBe(false)
   })
 
-  it('use their words again, and refuse more under way than there are words', async () => {
-    const { remote, handles } = rig()
+  it('fail where they are asked for after the end', async () => {
+    const { remote, server } = rig()
+    const { messages } = remote
+    server.close()
+    const late = messages.send(region, 1, 7)
+    const error = new SkeinError(CollectiveErrors.CLOSED, { what: 'it is over', todo: 'nothing' })
+    remote.fail(error)
+    await expect(late.done()).rejects.toBe(error)
+  })
+
+  it('use their rows again, and refuse more under way than there are rows', async () => {
+    const { remote, handles, served } = rig()
     const { messages } = remote
     for (let i = 0; i < 10_000; i++) {
       const one = messages.send(region, 1, i)
       messages.flush()
+      await served(1)
+      expect(handles[0]).toMatchObject({ call: 'send', peer: 1, tag: i })
       handles.pop()?.end.resolve(undefined as never)
+      await turn()
       await one.done()
     }
     for (let i = 0; i < 4096; i++) messages.send(region, 1, i)

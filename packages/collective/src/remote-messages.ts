@@ -1,36 +1,30 @@
 import { SkeinError } from '@skein/core'
 import { CollectiveErrors } from './errors.ts'
+import { type MessageRequest, MessageTable, maxUnderWay, messageState } from './message-table.ts'
 import type { Messages, Transfer } from './messages.ts'
 import type { TensorRegion } from './region.ts'
-import type { GroupRequest, MessageRequest } from './remote-group.ts'
+import type { GroupRequest } from './remote-group.ts'
 
-/** What a word says of its message. */
-export const messageWord = { underWay: 0, done: 1, failed: 2 } as const
-
-/** Under way at once; each has a word. */
-const maxUnderWay = 4096
-/** How long a thread stands still for a message before it hears what else there is. */
-const standStillMs = 4
+/** How long a thread stands still for a message before it hears what else there is: the end of the group is heard at once. */
+const standStillMs = 20
 
 /** Lets messages of other threads, timers and signals in. */
 const turnOfTheLoop = () => new Promise<void>(resolve => setImmediate(resolve))
 
 /**
- * Messages of a group in another thread. How each ends is a word in shared memory, which costs nobody anything unless someone waits for it: an
- * answer by message would wake the asking thread in the middle of its work. Requests go over together.
+ * Messages of a group in another thread. What is asked for and how it ends are in shared memory (`MessageTable`), which costs nobody anything
+ * unless someone waits for it: an answer by message would wake the asking thread in the middle of its work. Requests go over together.
  */
 export class RemoteMessages implements Messages {
-  readonly #post: (request: GroupRequest) => void
   readonly #failed: Promise<never>
-  readonly #words = new Int32Array(new SharedArrayBuffer(maxUnderWay * Int32Array.BYTES_PER_ELEMENT))
+  readonly #table = new MessageTable()
   readonly #free = Array.from({ length: maxUnderWay }, (_, i) => maxUnderWay - 1 - i)
-  #asked: MessageRequest[] = []
+  #hasAsked = false
 
   /** `failed` rejects with what ends the group, some time after that. */
   constructor(post: (request: GroupRequest) => void, failed: Promise<never>) {
-    this.#post = post
     this.#failed = failed
-    post({ type: 'words', words: this.#words })
+    post({ type: 'messages', memory: this.#table.memory })
   }
 
   send(region: TensorRegion, peer: number, tag: number): Transfer {
@@ -42,43 +36,42 @@ export class RemoteMessages implements Messages {
   }
 
   flush(): void {
-    if (this.#asked.length === 0) return
-    this.#post({ type: 'messages', messages: this.#asked })
-    this.#asked = []
+    if (!this.#hasAsked) return
+    this.#hasAsked = false
+    this.#table.ring()
   }
 
   /** The group has ended, maybe before it heard of what was asked for: all that is under way has failed. */
   end(): void {
-    for (let word = 0; word < maxUnderWay; word++) {
-      Atomics.compareExchange(this.#words, word, messageWord.underWay, messageWord.failed)
-    }
+    this.#table.close()
   }
 
   #ask(call: MessageRequest['call'], region: TensorRegion, peer: number, tag: number): Transfer {
-    const word = this.#free.pop()
-    if (word === undefined) {
+    const row = this.#free.pop()
+    if (row === undefined) {
       throw new SkeinError(CollectiveErrors.BUSY, {
         what: `${maxUnderWay} messages are under way`,
         why: 'none of them was waited for',
         todo: 'wait for some before the next',
       })
     }
-    Atomics.store(this.#words, word, messageWord.underWay)
-    this.#asked.push({ call, region, peer, tag, word })
+    const table = this.#table
+    table.ask({ call, region, peer, tag, row })
+    this.#hasAsked = true
     let isOver = false
     const look = (): boolean => {
       if (isOver) return true
-      if (Atomics.load(this.#words, word) !== messageWord.done) return false
+      if (table.stateOf(row) !== messageState.done) return false
       isOver = true
-      this.#free.push(word)
+      this.#free.push(row)
       return true
     }
     const wait = async () => {
       this.flush()
       while (!look()) {
-        if (Atomics.load(this.#words, word) === messageWord.failed) return this.#failed
+        if (table.stateOf(row) === messageState.failed) return this.#failed
         // Woken without a turn of the loop: a quarter of the way of a small message.
-        if (Atomics.wait(this.#words, word, messageWord.underWay, standStillMs) === 'timed-out') await turnOfTheLoop()
+        if (!table.standStill(row, standStillMs)) await turnOfTheLoop()
       }
     }
     return {

@@ -86,7 +86,7 @@ export class CommGeneration {
     if (request.type === 'op') {
       this.#busy.enter()
       this.#opsEntered++
-    } else if (request.type === 'messages') this.#opsEntered += request.messages.length
+    }
     const open = this.#groups.get(group)
     if (open === undefined) throw new Error(`generation ${this.number} has no group ${group}`)
     this.#eager.during(open.server.receive(request))
@@ -104,8 +104,9 @@ export class CommGeneration {
   end(error: SkeinError): void {
     if (this.#ending.signal.aborted) return
     this.#ending.abort(error)
-    for (const { group, door } of this.#groups.values()) {
+    for (const { group, server, door } of this.#groups.values()) {
       group.abort(error)
+      server.close()
       group.close()
       door.close()
     }
@@ -123,7 +124,11 @@ export class CommGeneration {
       clock: systemClock,
       onFailure: (error, peer) => this.#options.onPeerLost(error, place.ranks[peer] as number),
     })
-    const server = new GroupServer(group, answer => this.#answer(place.number, answer))
+    const onMessages = (numMessages: number, over: Promise<unknown>) => {
+      this.#opsEntered += numMessages
+      this.#eager.during(over)
+    }
+    const server = new GroupServer(group, answer => this.#answer(place.number, answer), onMessages)
     return { place, group, server, door: lanes.open({ ...at, group: place.number, token }) }
   }
 

@@ -159,7 +159,6 @@ export class CommSession {
         break
       case 'op':
       case 'cancel':
-      case 'words':
       case 'messages':
         this.#serve(message)
         break

@@ -147,8 +147,11 @@ const keyOf = ({ microbatch, slice }: Piece) => `${microbatch} ${slice}`
 
 const never = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
-/** How much later than asked a thread wakes up, at most, on a machine that is not busy. */
-const lateMs = 0.4
+/**
+ * How much later than asked a thread wakes up, at least. Not more: where the passes of many ranks end at the same moment, a clock that is looked
+ * at takes the core from one who has something to send.
+ */
+const lateMs = 0.1
 
 /** Blocks the calling thread, as kernels do; sleeps for most of the time, and looks at the clock for the last of it. */
 export function blockFor(ms: number): void {

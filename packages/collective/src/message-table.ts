@@ -1,0 +1,133 @@
+import { type RegionDType, regionDTypes, type TensorRegion } from './region.ts'
+
+/** How a message is, in the table. */
+export const messageState = { underWay: 0, done: 1, failed: 2 } as const
+
+export interface MessageRequest {
+  readonly call: 'send' | 'recv'
+  readonly region: TensorRegion
+  readonly peer: number
+  readonly tag: number
+  /** Its row, until it is over. */
+  readonly row: number
+}
+
+/** Rows, and with them messages under way at once. */
+export const maxUnderWay = 4096
+
+/** Numbers of a row: call, byte offset, elements, dtype, peer, tag. */
+const rowNumbers = 6
+const calls = ['send', 'recv'] as const
+
+/** Of the words before the states. `bell` changes whenever the serving thread is to look, `asked` counts requests. */
+const word = { bell: 0, asked: 1, isClosed: 2 } as const
+const numWords = 4
+
+const stateBytes = (numWords + 2 * maxUnderWay) * Int32Array.BYTES_PER_ELEMENT
+const tableBytes = stateBytes + rowNumbers * maxUnderWay * Float64Array.BYTES_PER_ELEMENT
+
+/**
+ * Messages that one thread asks for and another one serves, in memory that both see: a row each, the order in which they were asked for, and how
+ * each ended. Either thread may sleep until the other has something for it, and pays nothing where it does not: a message between the threads
+ * would cost both of them more than the rest of the way (docs/lab-log.md).
+ */
+export class MessageTable {
+  /** To be given to the other thread, which makes a table of its own over it. */
+  readonly memory: SharedArrayBuffer
+  readonly #words: Int32Array
+  /** How each row ends. */
+  readonly #states: Int32Array
+  /** Rows in the order of their requests, round and round: there are as many places as rows. */
+  readonly #order: Int32Array
+  readonly #rows: Float64Array
+  /** Of this thread: requests put in, or taken out. */
+  #count = 0
+
+  constructor(memory = new SharedArrayBuffer(tableBytes)) {
+    this.memory = memory
+    this.#words = new Int32Array(memory, 0, numWords)
+    this.#states = new Int32Array(memory, numWords * 4, maxUnderWay)
+    this.#order = new Int32Array(memory, (numWords + maxUnderWay) * 4, maxUnderWay)
+    this.#rows = new Float64Array(memory, stateBytes)
+  }
+
+  /** Asking thread: the row must be free. Seen by the other thread from `ring` on. */
+  ask({ call, region, peer, tag, row }: MessageRequest): void {
+    const { byteOffset, elems, dtype } = region
+    this.#rows.set([calls.indexOf(call), byteOffset, elems, regionDTypes.indexOf(dtype), peer, tag], row * rowNumbers)
+    Atomics.store(this.#states, row, messageState.underWay)
+    this.#order[this.#count++ % maxUnderWay] = row
+    // Looked at after the state is set: a table that is closed later fails this row, too.
+    if (this.#isClosed) this.end(row, messageState.failed)
+  }
+
+  /** Asking thread: lets the other one see what was asked for. */
+  ring(): void {
+    Atomics.store(this.#words, word.asked, this.#count | 0)
+    this.#ringBell()
+  }
+
+  stateOf(row: number): number {
+    return Atomics.load(this.#states, row)
+  }
+
+  /** Asking thread: stands still until the message is over, at most so long; whether it is. */
+  standStill(row: number, ms: number): boolean {
+    return Atomics.wait(this.#states, row, messageState.underWay, ms) !== 'timed-out'
+  }
+
+  /** Serving thread: what was asked for since the last call, in order. */
+  take(): MessageRequest[] {
+    const taken: MessageRequest[] = []
+    for (const asked = Atomics.load(this.#words, word.asked); (this.#count | 0) !== asked; this.#count++) {
+      const row = this.#order[this.#count % maxUnderWay] as number
+      const [call, byteOffset, elems, dtype, peer, tag] = this.#rows.subarray(row * rowNumbers, (row + 1) * rowNumbers)
+      taken.push({
+        call: calls[call as number] as MessageRequest['call'],
+        region: {
+          byteOffset: byteOffset as number,
+          elems: elems as number,
+          dtype: regionDTypes[dtype as number] as RegionDType,
+        },
+        peer: peer as number,
+        tag: tag as number,
+        row,
+      })
+    }
+    return taken
+  }
+
+  /** Serving thread: calls `onAsked` with what is asked for, until the table is closed. */
+  async serve(onAsked: (messages: readonly MessageRequest[]) => void): Promise<void> {
+    while (!this.#isClosed) {
+      const bell = Atomics.load(this.#words, word.bell)
+      const taken = this.take()
+      if (taken.length > 0) onAsked(taken)
+      // Unlike a message to the thread this calls no listener and reads nothing but the table.
+      const woken = Atomics.waitAsync(this.#words, word.bell, bell)
+      if (woken.async) await woken.value
+    }
+  }
+
+  /** Either thread: how the message ended. The first word stays. */
+  end(row: number, state: number): void {
+    Atomics.compareExchange(this.#states, row, messageState.underWay, state)
+    Atomics.notify(this.#states, row)
+  }
+
+  /** Either thread: nothing is served any more, and all that is under way has failed. */
+  close(): void {
+    Atomics.store(this.#words, word.isClosed, 1)
+    this.#ringBell()
+    for (let row = 0; row < maxUnderWay; row++) this.end(row, messageState.failed)
+  }
+
+  get #isClosed(): boolean {
+    return Atomics.load(this.#words, word.isClosed) === 1
+  }
+
+  #ringBell(): void {
+    Atomics.add(this.#words, word.bell, 1)
+    Atomics.notify(this.#words, word.bell)
+  }
+}
