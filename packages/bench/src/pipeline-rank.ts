@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import readline from 'node:readline'
 import type { GroupAnswer } from '@skein/collective'
 import { systemClock } from '@skein/core'
-import { blockFor, Mailbox, mailboxBytes, PacedStage, runList, stagesOfPart } from '@skein/parallel'
+import { pacedFor, Mailbox, mailboxBytes, PacedStage, runList, stagesOfPart } from '@skein/parallel'
 import { lower, type PassTimes, type Schedule } from '@skein/schedule'
 import type { Address } from './collective-comm.ts'
 import { openRankThreads } from './rank-threads.ts'
@@ -53,7 +53,7 @@ function stagesFor({ schedule, passes, boundaryBytes }: PipelineRequest) {
         costs,
         boundaryElems: boundaryBytes / 4 / slices,
         activationBytes: (activationBytes * parts) / (numStages * slices),
-        block: blockFor,
+        during: pacedFor,
       })
       return [stage, paced]
     }),

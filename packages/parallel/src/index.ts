@@ -12,7 +12,7 @@ export {
   stagesOfPart,
 } from './pipeline/mesh.ts'
 export { messageTag } from './pipeline/message-tag.ts'
-export { blockFor, PacedStage, type PacedStageOptions } from './pipeline/paced-stage.ts'
+export { pacedFor, PacedStage, type PacedStageOptions } from './pipeline/paced-stage.ts'
 export { type ListContext, type ListReport, runList } from './pipeline/run-list.ts'
 export { type SharedBucket, sharedBuckets } from './pipeline/shared-buckets.ts'
 export {

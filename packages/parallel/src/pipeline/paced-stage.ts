@@ -14,8 +14,8 @@ export interface PacedStageOptions {
   readonly boundaryElems: number
   /** Counted for each piece in flight. */
   readonly activationBytes?: number
-  /** Blocks the thread for so many ms, as kernels do. */
-  readonly block: (ms: number) => void
+  /** Does the work, and blocks the thread until so many ms have gone by, as kernels do. */
+  readonly during: <T>(ms: number, work: () => T) => T
 }
 
 /**
@@ -62,9 +62,8 @@ export class PacedStage implements PipelineStage {
     x: StageTensor | undefined,
     keeps: 'activations' | 'input' | 'nothing',
   ): StageTensor | undefined {
-    this.#options.block(this.#options.costs.forward)
+    const y = this.#options.during(this.#options.costs.forward, () => this.#passOn(x))
     if (keeps !== 'nothing') this.#inFlight.set(keyOf(piece), keeps)
-    const y = this.#passOn(x)
     if (this.outputElems() > 0) return y
     y.copyTo(this.#last)
     y.release()
@@ -74,24 +73,23 @@ export class PacedStage implements PipelineStage {
   }
 
   inputGrad(_piece: Piece, dy: StageTensor | undefined): StageTensor | undefined {
-    this.#options.block(this.#options.costs.inputGrad)
-    return this.#passDown(dy)
+    return this.#options.during(this.#options.costs.inputGrad, () => this.#passDown(dy))
   }
 
   weightGrad(piece: Piece): void {
-    this.#options.block(this.#options.costs.weightGrad)
+    this.#options.during(this.#options.costs.weightGrad, () => undefined)
     this.#inFlight.delete(keyOf(piece))
   }
 
   backward(piece: Piece, dy: StageTensor | undefined): StageTensor | undefined {
     const { inputGrad, weightGrad, backward = inputGrad + weightGrad } = this.#options.costs
-    this.#options.block(backward)
+    const dx = this.#options.during(backward, () => this.#passDown(dy))
     this.#inFlight.delete(keyOf(piece))
-    return this.#passDown(dy)
+    return dx
   }
 
   recompute(piece: Piece): void {
-    this.#options.block(this.#options.costs.forward)
+    this.#options.during(this.#options.costs.forward, () => undefined)
     this.#inFlight.set(keyOf(piece), 'activations')
   }
 
@@ -153,9 +151,12 @@ const never = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
  */
 const lateMs = 0.1
 
-/** Blocks the calling thread, as kernels do; sleeps for most of the time, and looks at the clock for the last of it. */
-export function blockFor(ms: number): void {
+/** Blocks the calling thread, as kernels do, until the work is done and `ms` are over: sleeps for most of them, and looks at the clock for the last. */
+export function pacedFor<T>(ms: number, work: () => T): T {
   const untilMs = performance.now() + ms
-  if (ms > lateMs) Atomics.wait(never, 0, 0, ms - lateMs)
+  const done = work()
+  const leftMs = untilMs - performance.now()
+  if (leftMs > lateMs) Atomics.wait(never, 0, 0, leftMs - lateMs)
   while (performance.now() < untilMs);
+  return done
 }

@@ -194,7 +194,7 @@ function pacedStages(schedule: Schedule, rank: number) {
         costs: { forward: 0, inputGrad: 0, weightGrad: 0 },
         boundaryElems,
         activationBytes,
-        block: () => undefined,
+        during: (_, work) => work(),
       }),
     ]),
   )
