@@ -41,6 +41,11 @@ export const CheckpointErrors = {
     retry: 'never',
     meaning: 'A file lacks a tensor, or has it in another shape or dtype than wanted.',
   },
+  ROWS: {
+    code: 'SKEIN_CHECKPOINT_ROWS',
+    retry: 'never',
+    meaning: 'The files of a checkpoint do not have each row of a tensor once, or not those that its manifest names.',
+  },
   SAFETENSORS: {
     code: 'SKEIN_CHECKPOINT_SAFETENSORS',
     retry: 'never',

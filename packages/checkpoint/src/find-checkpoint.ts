@@ -41,7 +41,7 @@ export interface NamedCheckpoint {
  * one LATEST names or else the newest, and one whose manifest is missing or whose files differ from it in length or SHA-256 is skipped. On S3 that
  * takes one download of what is looked at.
  *
- * @throws SKEIN_CHECKPOINT_NOT_FOUND, _NO_MANIFEST, _FORMAT, _NONE_WHOLE, _S3
+ * @throws SKEIN_CHECKPOINT_NOT_FOUND, _NO_MANIFEST, _FORMAT, _ROWS, _NONE_WHOLE, _S3
  */
 export async function findCheckpoint(given: string, options: FindOptions = {}): Promise<FoundCheckpoint> {
   const itself = await checkpointItself(given, options)
@@ -103,9 +103,13 @@ async function wholeManifest(store: CheckpointStore, name: string, signal?: Abor
 }
 
 const damages: ReadonlySet<string> = new Set(
-  [CheckpointErrors.NO_MANIFEST, CheckpointErrors.FORMAT, CheckpointErrors.CUT_SHORT, CheckpointErrors.CORRUPT].map(
-    ({ code }) => code,
-  ),
+  [
+    CheckpointErrors.NO_MANIFEST,
+    CheckpointErrors.FORMAT,
+    CheckpointErrors.CUT_SHORT,
+    CheckpointErrors.CORRUPT,
+    CheckpointErrors.ROWS,
+  ].map(({ code }) => code),
 )
 
 /** Whether the checkpoint is to blame, not the way to it. */

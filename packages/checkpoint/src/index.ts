@@ -29,5 +29,5 @@ export { type CheckpointContents, type SavedCheckpoint, type SaveOptions, saveCh
 export { discardParts, type PartsToPublish, publishParts, savePart } from './save-parts.ts'
 export type { PartOfCheckpoint } from './shards.ts'
 export type { CheckpointDraft, CheckpointStore, SharedDraft } from './store.ts'
-export type { NamedTensor } from './tensor.ts'
+export type { NamedTensor, TensorRows } from './tensor.ts'
 export { type WriteOptions, type WrittenFile, writeSafetensors } from './write-safetensors.ts'

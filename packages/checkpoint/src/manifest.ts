@@ -7,6 +7,10 @@ const fileSchema = z.object({
   name: z.string().regex(/^[\w.-]+$/),
   bytes: z.int().nonnegative(),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Of tensors that are not whole in this file, by their names in it: rows [start, start+size) of `of`. The others are in other files. */
+  rows: z
+    .record(z.string(), z.object({ start: z.int().nonnegative(), size: z.int().positive(), of: z.int().positive() }))
+    .optional(),
 })
 
 /** manifest.json: written last, so a folder that has it is whole. Unknown keys are ignored, so that fields can be added. */

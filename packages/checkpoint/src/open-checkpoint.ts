@@ -5,9 +5,9 @@ import { checkpointItself, findCheckpoint, type FindOptions, type NamedCheckpoin
 import { splitLocation } from './location.ts'
 import { type Manifest, modelStem, momentPrefixes, optimizerStem } from './manifest.ts'
 import { openStore } from './open-store.ts'
-import { openSafetensors, type SafetensorsFile } from './read-safetensors.ts'
 import { readManifestOf } from './read-manifest.ts'
 import { isShardOf } from './shards.ts'
+import { openStored } from './stored-tensors.ts'
 import type { NamedTensor } from './tensor.ts'
 import { verifyFile } from './verify-file.ts'
 
@@ -16,18 +16,18 @@ export interface Checkpoint extends AsyncDisposable {
   /** The checkpoint's own location. */
   readonly path: string
   readonly manifest: Manifest
-  /** All parameters, in fresh buffers. */
+  /** All parameters, whole, in fresh buffers. @throws SKEIN_CHECKPOINT_ROWS */
   readParameters(): Promise<readonly NamedTensor[]>
-  /** Fills the caller's parameters, found by name. @throws SKEIN_CHECKPOINT_TENSORS */
+  /** Fills the caller's parameters, found by name: whole ones, or `rows` of one, however they are stored. @throws SKEIN_CHECKPOINT_TENSORS, _ROWS */
   readParametersInto(tensors: readonly NamedTensor[]): Promise<void>
-  /** Fills the caller's AdamW moments; each list has the names of the parameters. @throws SKEIN_CHECKPOINT_TENSORS */
+  /** Fills the caller's AdamW moments; each list has the names of the parameters. @throws as `readParametersInto` */
   readMomentsInto(expAvg: readonly NamedTensor[], expAvgSq: readonly NamedTensor[]): Promise<void>
 }
 
 /**
  * Opens the checkpoint that `given` means (see `findCheckpoint`), after checking length and SHA-256 of its files.
  *
- * @throws SKEIN_CHECKPOINT_NOT_FOUND, _NO_MANIFEST, _FORMAT, _CUT_SHORT, _CORRUPT, _NONE_WHOLE, _S3
+ * @throws SKEIN_CHECKPOINT_NOT_FOUND, _NO_MANIFEST, _FORMAT, _ROWS, _CUT_SHORT, _CORRUPT, _NONE_WHOLE, _S3
  */
 export async function openCheckpoint(given: string, options: FindOptions = {}): Promise<Checkpoint> {
   const named = (await checkpointItself(given, options)) ?? (await newestOf(given, options))
@@ -49,25 +49,30 @@ export async function openCheckpoint(given: string, options: FindOptions = {}): 
     await dispose()
     throw error
   }
-  const filesOf = (stem: string) =>
-    manifest.files.filter(file => isShardOf(stem, file.name)).map(file => path.join(folder, file.name))
+  const stored = (stem: string) =>
+    openStored(
+      manifest.files
+        .filter(file => isShardOf(stem, file.name))
+        .map(file => ({ ...file, name: path.join(folder, file.name) })),
+    )
   return {
     path: store.locationOf(name),
     manifest,
     async readParameters() {
+      await using files = await stored(modelStem)
       const tensors: NamedTensor[] = []
-      for (const shard of filesOf(modelStem)) {
-        await using file = await openSafetensors(shard)
-        for (const stored of file.header.tensors.keys()) tensors.push(await file.read(stored))
-      }
+      for (const name of files.names()) tensors.push(await files.read(name))
       return tensors
     },
-    readParametersInto: tensors => fillFrom(filesOf(modelStem), [['', tensors]]),
-    readMomentsInto: (expAvg, expAvgSq) =>
-      fillFrom(filesOf(optimizerStem), [
-        [momentPrefixes.expAvg, expAvg],
-        [momentPrefixes.expAvgSq, expAvgSq],
-      ]),
+    async readParametersInto(tensors) {
+      await using files = await stored(modelStem)
+      for (const tensor of tensors) await files.readInto(tensor)
+    },
+    async readMomentsInto(expAvg, expAvgSq) {
+      await using files = await stored(optimizerStem)
+      for (const tensor of expAvg) await files.readInto(tensor, `${momentPrefixes.expAvg}${tensor.name}`)
+      for (const tensor of expAvgSq) await files.readInto(tensor, `${momentPrefixes.expAvgSq}${tensor.name}`)
+    },
     [Symbol.asyncDispose]: dispose,
   }
 }
@@ -76,25 +81,4 @@ async function newestOf(given: string, options: FindOptions): Promise<NamedCheck
   const { path: found } = await findCheckpoint(given, options)
   const { parent, name } = splitLocation(found)
   return { store: openStore(parent, options.environment ?? {}), name }
-}
-
-/** Reads each wanted tensor from the shard that has it. */
-async function fillFrom(
-  shards: readonly string[],
-  lists: readonly (readonly [prefix: string, tensors: readonly NamedTensor[]])[],
-): Promise<void> {
-  const files: SafetensorsFile[] = []
-  try {
-    for (const shard of shards) files.push(await openSafetensors(shard))
-    for (const [prefix, tensors] of lists) {
-      for (const tensor of tensors) {
-        const stored = `${prefix}${tensor.name}`
-        // Where none has it, the last one says so.
-        const file = files.find(one => one.header.tensors.has(stored)) ?? files.at(-1)
-        await file?.readInto(tensor, stored)
-      }
-    }
-  } finally {
-    for (const file of files) await file.close()
-  }
 }

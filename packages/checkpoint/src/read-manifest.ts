@@ -3,9 +3,10 @@ import { z } from 'zod'
 import { CheckpointErrors } from './errors.ts'
 import { locationIn } from './location.ts'
 import { type Manifest, manifestFileName, manifestFormat, manifestSchema } from './manifest.ts'
+import { assertAllRows } from './rows.ts'
 import type { CheckpointStore } from './store.ts'
 
-/** The manifest of a checkpoint, checked; its files are not looked at. @throws SKEIN_CHECKPOINT_NO_MANIFEST, _FORMAT */
+/** The manifest of a checkpoint, checked; its files are not looked at. @throws SKEIN_CHECKPOINT_NO_MANIFEST, _FORMAT, _ROWS */
 export async function readManifestOf(store: CheckpointStore, name: string): Promise<Manifest> {
   const place = store.locationOf(name)
   const file = locationIn(place, manifestFileName)
@@ -28,6 +29,7 @@ export async function readManifestOf(store: CheckpointStore, name: string): Prom
   const parsed = manifestSchema.safeParse(value)
   if (!parsed.success)
     throw badFormat(file, `is not a manifest: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`)
+  assertAllRows(parsed.data.files, place)
   return parsed.data
 }
 

@@ -2,7 +2,14 @@ import fs from 'node:fs/promises'
 import { formatShape, numElements, SkeinError, sameShape } from '@skein/core'
 import { CheckpointErrors } from './errors.ts'
 import { fromBfloat16, fromFloat16 } from './half-floats.ts'
-import { headerBytes, malformed, parseHeader, type SafetensorsHeader, type TensorEntry } from './safetensors-header.ts'
+import {
+  headerBytes,
+  malformed,
+  parseHeader,
+  safetensorsDtypeBytes,
+  type SafetensorsHeader,
+  type TensorEntry,
+} from './safetensors-header.ts'
 import { bytesOf, type NamedTensor } from './tensor.ts'
 
 /** An open safetensors file. The header is checked; tensors are read when asked for. Close it. */
@@ -11,8 +18,11 @@ export interface SafetensorsFile extends AsyncDisposable {
   readonly header: SafetensorsHeader
   /** A tensor as float32 or int32; BF16, F16 and F64 become float32, small integers int32. @throws SKEIN_CHECKPOINT_TENSORS */
   read(name: string): Promise<NamedTensor>
-  /** Reads into `tensor.data`, which belongs to the caller; name and shape must be there. @throws SKEIN_CHECKPOINT_TENSORS */
-  readInto(tensor: NamedTensor, storedName?: string): Promise<void>
+  /**
+   * Reads into `tensor.data`, which belongs to the caller; name and shape must be there. With `firstRow` as many rows as `tensor` has, from that one
+   * on. @throws SKEIN_CHECKPOINT_TENSORS
+   */
+  readInto(tensor: NamedTensor, storedName?: string, firstRow?: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -37,8 +47,9 @@ function safetensorsFile(file: string, handle: fs.FileHandle, header: Safetensor
     return closing
   }
   const entryOf = (name: string) => header.tensors.get(name) ?? missingTensor(file, name, header)
-  const readInto = async (tensor: NamedTensor, storedName = tensor.name) => {
-    const entry = entryOf(storedName)
+  const readInto = async (tensor: NamedTensor, storedName = tensor.name, firstRow?: number) => {
+    const stored = entryOf(storedName)
+    const entry = firstRow === undefined ? stored : rowsOfEntry(stored, firstRow, tensor.shape)
     if (!sameShape(entry.shape, tensor.shape)) {
       throw wrongTensor(
         file,
@@ -67,6 +78,15 @@ function safetensorsFile(file: string, handle: fs.FileHandle, header: Safetensor
     close,
     [Symbol.asyncDispose]: close,
   }
+}
+
+/** The same where the rows are not all there: a shape that differs is told of where all are compared. */
+function rowsOfEntry(entry: TensorEntry, firstRow: number, [size = 0]: readonly number[]): TensorEntry {
+  const [rows = 0, ...row] = entry.shape
+  if (firstRow + size > rows) return entry
+  const rowBytes = numElements(row) * safetensorsDtypeBytes[entry.dtype]
+  const from = entry.from + firstRow * rowBytes
+  return { ...entry, shape: [size, ...row], from, to: from + size * rowBytes }
 }
 
 async function openFile(file: string): Promise<fs.FileHandle> {

@@ -3,6 +3,7 @@ import { checkpointFolderName, type Manifest, manifestFormat, modelStem, optimiz
 import type { StoreEnvironment } from './location.ts'
 import { openStore } from './open-store.ts'
 import { removeOld } from './remove-old.ts'
+import { assertAllRows } from './rows.ts'
 import { writeShards } from './write-shards.ts'
 import type { NamedTensor } from './tensor.ts'
 
@@ -34,7 +35,7 @@ export interface SavedCheckpoint {
 /**
  * Writes `step-00000500` below `root` (a folder, or `s3://…`) so that it is either whole or not there: shards first, the manifest last, each durable before
  * the next. Then checkpoints beyond `keep` are removed. Whatever fails, what was written is taken away and older checkpoints stay as they
- * were. One writer a root. @throws SKEIN_CHECKPOINT_WRITE
+ * were. One writer a root. @throws SKEIN_CHECKPOINT_WRITE, _ROWS
  */
 export async function saveCheckpoint(
   root: string,
@@ -48,6 +49,7 @@ export async function saveCheckpoint(
     const draft = await store.begin(name)
     try {
       const files = await writeShards(draft, contents, { modelStem, optimizerStem }, options)
+      assertAllRows(files, store.locationOf(name))
       const manifest: Manifest = { format: manifestFormat, ...facts, files }
       const text = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`)
       await draft.publish(text)

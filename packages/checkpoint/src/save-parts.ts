@@ -11,6 +11,7 @@ import {
 } from './manifest.ts'
 import { openStore } from './open-store.ts'
 import { removeOld } from './remove-old.ts'
+import { assertAllRows } from './rows.ts'
 import type { CheckpointContents, SavedCheckpoint, SaveOptions } from './save-checkpoint.ts'
 import { type PartOfCheckpoint, partStem } from './shards.ts'
 import type { SharedDraft } from './store.ts'
@@ -64,7 +65,7 @@ export interface PartsToPublish extends Omit<PartOfCheckpoint, 'part'> {
 
 /**
  * Makes the checkpoint of parts that all are on disk; then those beyond `keep` are removed. It is either whole or not there, as with
- * `saveCheckpoint`. @throws SKEIN_CHECKPOINT_WRITE, SKEIN_CHECKPOINT_PART_MISSING
+ * `saveCheckpoint`. @throws SKEIN_CHECKPOINT_WRITE, _PART_MISSING, _ROWS
  */
 export async function publishParts(
   root: string,
@@ -80,6 +81,7 @@ export async function publishParts(
       for (let part = 0; part < parts; part++)
         manifests.push(await manifestOfPart(root, draft, { part, parts, generation }))
       const files = manifests.flatMap(manifest => manifest.files)
+      assertAllRows(files, store.locationOf(name))
       const digest = combinedDigest(manifests.map(manifest => manifest.digest))
       const text = Buffer.from(`${JSON.stringify({ ...manifests[0], digest, files }, null, 2)}\n`)
       await draft.publish(

@@ -1,6 +1,7 @@
 import { type Manifest, momentPrefixes } from './manifest.ts'
 import type { CheckpointContents } from './save-checkpoint.ts'
 import { defaultShardBytes, shardsOf } from './shards.ts'
+import { rowsOf } from './rows.ts'
 import type { CheckpointDraft } from './store.ts'
 import type { NamedTensor } from './tensor.ts'
 import { safetensorsParts } from './write-safetensors.ts'
@@ -21,7 +22,7 @@ export async function writeShards(
   const files: Manifest['files'] = []
   for (const shard of shards) {
     const written = await draft.write(shard.name, safetensorsParts(shard.tensors, { metadata }), signal)
-    files.push({ name: shard.name, ...written })
+    files.push({ name: shard.name, ...written, ...rowsOf(shard.tensors) })
   }
   return files
 }

@@ -1,6 +1,7 @@
 import type { ErrorRecord } from '@skein/core'
 import type { PartsToPublish } from './save-parts.ts'
 import type { PartOfCheckpoint } from './shards.ts'
+import type { TensorRows } from './tensor.ts'
 import type { CheckpointContents, SavedCheckpoint, SaveOptions } from './save-checkpoint.ts'
 
 /** What the writer thread is started with. */
@@ -16,6 +17,8 @@ export interface SnapshotTensor {
   /** In elements from the beginning of the part. */
   readonly offset: number
   readonly elems: number
+  /** Absent: it is whole. */
+  readonly rows?: TensorRows
 }
 
 /** What a checkpoint says beside its tensors. */

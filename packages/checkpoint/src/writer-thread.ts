@@ -46,11 +46,7 @@ async function write(message: ToWriter): Promise<SavedCheckpoint | undefined> {
 function contentsOf({ buffer, totalElems, tensors, facts }: Snapshot): CheckpointContents {
   const part = (index: number): NamedTensor[] => {
     const flat = new Float32Array(buffer, index * totalElems * Float32Array.BYTES_PER_ELEMENT, totalElems)
-    return tensors.map(({ name, shape, offset, elems }) => ({
-      name,
-      shape,
-      data: flat.subarray(offset, offset + elems),
-    }))
+    return tensors.map(({ offset, elems, ...tensor }) => ({ ...tensor, data: flat.subarray(offset, offset + elems) }))
   }
   return { ...facts, parameters: part(0), expAvg: part(1), expAvgSq: part(2) }
 }

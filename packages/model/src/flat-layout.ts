@@ -10,6 +10,8 @@ export interface ParamSpec {
   readonly decay: boolean
   /** The run of layers it belongs to; its gradient is complete when that run's backward pass is. */
   readonly segment: number
+  /** That it is a run of the rows of a larger parameter: those from `start` on, of `of`. Absent: it is whole. */
+  readonly rows?: { readonly start: number; readonly of: number }
 }
 
 /** A parameter's place in the flat buffers. Offsets and sizes count elements. */

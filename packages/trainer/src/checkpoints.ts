@@ -27,7 +27,7 @@ export type CheckpointFacts = Pick<
 export interface PartSaving {
   readonly part: number
   readonly parts: number
-  /** Whether this part writes the tensor: of those that hold it one does. */
+  /** Whether this part writes the tensor: of those that hold it, or the same rows of it, one does. */
   owns(tensor: string): boolean
   /** To be told when this part of `step` is on disk. */
   partSaved(step: number): void
@@ -57,10 +57,11 @@ export interface CheckpointSinkOptions {
 
 /** The tensors of a flat buffer by name; views, not copies. */
 export function namedTensors(layout: FlatLayout, flat: Float32Array): NamedTensor[] {
-  return layout.tensors.map(tensor => ({
-    name: tensor.name,
-    shape: tensor.shape,
-    data: flat.subarray(tensor.offset, tensor.offset + tensor.elems),
+  return layout.tensors.map(({ name, shape, rows, offset, elems }) => ({
+    name,
+    shape,
+    data: flat.subarray(offset, offset + elems),
+    ...(rows === undefined ? {} : { rows }),
   }))
 }
 
@@ -109,7 +110,9 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
       const snapshot: Snapshot = {
         buffer: place.buffer,
         totalElems,
-        tensors: own.map(({ name, shape, offset, elems }) => ({ name, shape, offset, elems })),
+        tensors: own.map(({ name, shape, offset, elems, rows }) => {
+          return { name, shape, offset, elems, ...(rows === undefined ? {} : { rows }) }
+        }),
         facts: {
           ...options.facts,
           step,
@@ -146,8 +149,8 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
 }
 
 /**
- * Fills the current slot from a checkpoint, checked byte for byte, and returns its step: all tensors of the state's layout, by their names, so that what
- * one mesh has saved any other one reads.
+ * Fills the current slot from a checkpoint, checked byte for byte, and returns its step: all tensors of the state's layout, or the rows of them that it
+ * has, by their names, so that what one mesh has saved any other one reads.
  * @throws SKEIN_CHECKPOINT_* for a damaged one, SKEIN_TRAINER_CHECKPOINT_DIGEST when the parameters are not what it says
  */
 export async function loadCheckpoint(

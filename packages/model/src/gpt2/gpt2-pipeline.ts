@@ -1,7 +1,7 @@
 import { SkeinError } from '@skein/core'
 import type { KernelDevice } from '@skein/device'
 import { ModelErrors } from '../errors.ts'
-import { type FlatLayout, flatLayout, placeOf } from '../flat-layout.ts'
+import { type FlatLayout, flatLayout, type ParamSpec, placeOf } from '../flat-layout.ts'
 import { type VocabShard, vocabShards } from '../layers/sharded-vocab.ts'
 import type { PipelineModel } from '../pipeline-stage.ts'
 import { checkSizes, type Gpt2Config, gpt2Params, names, type SegmentRange } from './config.ts'
@@ -60,12 +60,7 @@ export class Gpt2Pipeline implements PipelineModel {
         names.wte,
         [...stages].sort((a, b) => a - b),
       )
-    const wteRows = this.#shard?.size ?? config.vocab
-    const specs = gpt2Params(config, ranges).map(spec => {
-      if (spec.name !== names.wte) return spec
-      const isOwnBucket = ranges.length > 1 || this.#shard !== undefined
-      return { ...spec, shape: [wteRows, config.width], segment: isOwnBucket ? sharedSegment : spec.segment }
-    })
+    const specs = gpt2Params(config, ranges).map(spec => (spec.name === names.wte ? this.#wteSpec(spec) : spec))
     const isHere = (name: string) => this.stagesOf(name).some(stage => stages.includes(stage))
     this.#wholeLayout = flatLayout(specs)
     this.layout = flatLayout(specs.filter(spec => isHere(spec.name)))
@@ -85,7 +80,14 @@ export class Gpt2Pipeline implements PipelineModel {
   }
 
   initialise(params: Float32Array, seed: number): void {
-    initialiseGpt2(params, this.layout, this.#config, seed, this.#shard)
+    initialiseGpt2(params, this.layout, this.#config, seed)
+  }
+
+  #wteSpec(whole: ParamSpec): ParamSpec {
+    if (this.#shard === undefined) return this.numStages > 1 ? { ...whole, segment: sharedSegment } : whole
+    const { start, size } = this.#shard
+    const { vocab, width } = this.#config
+    return { ...whole, shape: [size, width], segment: sharedSegment, rows: { start, of: vocab } }
   }
 
   dispose(): void {
