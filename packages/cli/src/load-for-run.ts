@@ -15,6 +15,7 @@ export interface JobOptions {
   readonly workers?: number
   readonly pp?: number
   readonly schedule?: string
+  readonly vocabulary?: 'whole' | 'sharded'
   readonly steps?: number
   readonly data?: string
   readonly seed?: number
@@ -50,11 +51,13 @@ export async function loadForRun(
   now = new Date(),
 ): Promise<RunToStart> {
   const file = path.resolve(jobFile)
-  const { workers, pp, schedule, steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
+  const { workers, pp, schedule, vocabulary, steps, data, seed, precision, lr, checkpointEvery, checkpointDir } =
+    options
   const job = await loadJob(file, {
     ...(workers === undefined ? {} : { workers }),
     ...(pp === undefined ? {} : { pp }),
     ...(schedule === undefined ? {} : { schedule }),
+    ...(vocabulary === undefined ? {} : { vocabulary }),
     ...(steps === undefined ? {} : { steps }),
     ...(data === undefined ? {} : { data }),
     ...(seed === undefined ? {} : { seed }),
@@ -93,10 +96,11 @@ async function checkpointFor(
 
 /** The same options as flags, for the coordinator process. */
 export function jobFlags(options: JobOptions): string[] {
-  const { pp, schedule, steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
+  const { pp, schedule, vocabulary, steps, data, seed, precision, lr, checkpointEvery, checkpointDir } = options
   const flags = {
     '--pp': pp,
     '--schedule': schedule,
+    '--vocabulary': vocabulary,
     '--steps': steps,
     '--data': data,
     '--seed': seed,

@@ -461,6 +461,12 @@ function jobOptions(command: Command): Command {
     .option('--lr <rate>', 'peak learning rate', positiveNumber('--lr'))
     .option('--pp <n>', 'parts that the model is cut in, a worker each: mesh.pp', wholeNumber('--pp', 1, 256))
     .option('--schedule <name>', 'who computes what when, where the model is cut: see skein schedule compare')
+    .addOption(
+      new Option(
+        '--vocabulary <kind>',
+        'sharded: all parts share look-up and logits; whole: the first and the last have them',
+      ).argParser(oneOf('--vocabulary', ['whole', 'sharded'])),
+    )
     .option(
       '--checkpoint-every <n>',
       'steps between checkpoints; 0: only at the end',

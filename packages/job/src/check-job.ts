@@ -27,6 +27,7 @@ const homes: Readonly<Record<string, string>> = {
   slices: 'schedule.slices',
   recompute: 'schedule.recompute',
   offload: 'schedule.offload',
+  vocabulary: 'schedule.vocabulary',
   workers: 'mesh.dp',
   keep: 'checkpoint.keep',
 }

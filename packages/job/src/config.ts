@@ -122,6 +122,12 @@ const schedule = section({
     .boolean()
     .default(false)
     .describe('Activations wait in the memory of the host, which is larger than that of the device.'),
+  vocabulary: z
+    .enum(['whole', 'sharded'])
+    .default('whole')
+    .describe(
+      'sharded: all workers of a replica share look-up and logits, so that a large vocabulary makes no stage slower than the others. GPT-2 only.',
+    ),
   cuts: z
     .array(whole(1, 514))
     .optional()
@@ -134,10 +140,11 @@ const schedule = section({
     hop: time.default(0),
     linkBusy: time.default(0),
     message: time.default(0),
+    vocabulary: section({ lookup: time, logits: time, gradients: time, lookupGrad: time }).optional(),
   })
     .optional()
     .describe(
-      'Of auto: the times in ms that it is searched for, as `skein plan` prints them. Default: all passes alike.',
+      'Of auto and of a sharded vocabulary: the times in ms that its passes are placed for, as `skein plan` prints them. Default: all passes alike.',
     ),
 })
 

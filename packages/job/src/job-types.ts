@@ -1,4 +1,5 @@
 import type { CustomData } from '@skein/data'
+import type { VocabularyTimes } from '@skein/schedule'
 import type { LayersModelSpec } from './layers-model.ts'
 
 /** GPT-2: learned positions, pre-norm blocks, tanh GELU, tied embeddings. */
@@ -87,6 +88,8 @@ export interface JobSchedule {
   readonly recompute: boolean
   /** Activations wait for their backward pass on the host. */
   readonly offload: boolean
+  /** `sharded`: every worker of a replica has as many rows of the vocabulary, for look-up and logits; `whole`: the first and the last stage have it. */
+  readonly vocabulary: 'whole' | 'sharded'
   /**
    * First unit of each stage after the first one, rising; unit 0 is the embedding, then come the blocks, then the head. Absent: the model
    * cuts itself evenly.
@@ -94,7 +97,10 @@ export interface JobSchedule {
   readonly cuts?: readonly number[]
   /** Of `auto`: the most microbatches that a worker may hold; absent: pp. */
   readonly cap?: number
-  /** Of `auto`: what it is searched for, as `skein plan` finds it; absent: all passes take as long, and messages nothing. */
+  /**
+   * As `skein plan` finds them: what `auto` is searched for, and the passes of a sharded vocabulary are placed by. Absent: all passes take as long, and
+   * messages nothing.
+   */
   readonly costs?: ScheduleCosts
 }
 
@@ -113,6 +119,8 @@ export interface ScheduleCosts {
   readonly linkBusy: number
   /** Of the device, for a message at each of its ends. */
   readonly message: number
+  /** Of one rank's part of a sharded vocabulary. */
+  readonly vocabulary?: VocabularyTimes
 }
 
 /** A job with nothing left open: plain JSON, the same on every worker. */

@@ -1,4 +1,5 @@
 import type { ResolvedJob } from './job-types.ts'
+import { vocabularyProblem } from './job-schedule.ts'
 import { microbatchesProblem } from './schedules.ts'
 
 /** Workers of a mesh: one for each part of each replica. */
@@ -12,6 +13,8 @@ export function possibleReplicas({ batch, mesh, schedule }: ResolvedJob, most: n
   if (schedule === undefined) return undefined
   return Array.from({ length: most }, (_, i) => i + 1).filter(dp => {
     const microbatches = batch.global / (dp * batch.micro)
-    return Number.isInteger(microbatches) && microbatchesProblem(schedule, mesh.pp, microbatches) === undefined
+    if (!Number.isInteger(microbatches)) return false
+    const problem = microbatchesProblem(schedule, mesh.pp, microbatches)
+    return (problem ?? vocabularyProblem(schedule, mesh.pp, microbatches)) === undefined
   })
 }

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { SkeinError } from '@skein/core'
 import { JobErrors } from './errors.ts'
-import type { Precision } from './job-types.ts'
+import type { JobSchedule, Precision } from './job-types.ts'
 
 /** Values given for one run, on the command line: they win over the job file. */
 export interface JobOverrides {
@@ -15,6 +15,8 @@ export interface JobOverrides {
   readonly pp?: number
   /** schedule.name; the numbers of another rule are the job's no more. */
   readonly schedule?: string
+  /** schedule.vocabulary. */
+  readonly vocabulary?: JobSchedule['vocabulary']
   readonly seed?: number
   readonly precision?: Precision
   readonly lr?: number
@@ -32,7 +34,7 @@ export interface JobOverrides {
   readonly checkpointDir?: string
 }
 
-const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data' | 'workers' | 'schedule'>, string>> = {
+const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data' | 'workers' | 'schedule' | 'vocabulary'>, string>> = {
   name: 'name',
   steps: 'steps',
   pp: 'mesh.pp',
@@ -71,6 +73,11 @@ export function applyOverrides(
   if (overrides.schedule !== undefined) {
     job = { ...job, schedule: scheduleFrom(job, overrides.schedule) }
     flagged.add('schedule.name')
+  }
+  if (overrides.vocabulary !== undefined) {
+    const former = typeof job['schedule'] === 'string' ? { name: job['schedule'] } : job['schedule']
+    job = { ...job, schedule: withValue(former, ['vocabulary'], overrides.vocabulary) }
+    flagged.add('schedule.vocabulary')
   }
   if (overrides.data !== undefined) {
     job = { ...job, data: dataFrom(job, [overrides.data].flat(), cwd) }

@@ -1,5 +1,6 @@
 import type { ResolvedJob } from './job-types.ts'
 import type { Rule } from './rules.ts'
+import { vocabularyProblem } from './job-schedule.ts'
 import { microbatchesProblem, nextMicrobatches } from './schedules.ts'
 
 /** What has to hold where a model is cut in parts (mesh.pp above 1). */
@@ -51,22 +52,63 @@ export const pipelineRules: readonly Rule[] = [
     }
   },
 
-  function costsForAuto({ schedule, mesh }) {
-    const { name, cap, costs } = schedule ?? {}
-    if (cap === undefined && costs === undefined) return undefined
-    const given = cap === undefined ? 'costs' : 'cap'
-    if (name !== 'auto') {
+  function costsForThoseThatGoByThem({ schedule }) {
+    const { name, cap, costs, vocabulary } = schedule ?? {}
+    const isSharded = vocabulary === 'sharded'
+    if (cap !== undefined && name !== 'auto') {
       return {
-        fields: ['schedule.name', `schedule.${given}`],
-        what: `schedule.${given} is given with schedule.name ${name}`,
-        todo: 'only auto is searched for them: take it, or leave them out',
+        fields: ['schedule.name', 'schedule.cap'],
+        what: `schedule.cap is given with schedule.name ${name}`,
+        todo: 'only auto is searched for it: take that, or leave schedule.cap out',
       }
     }
-    if (costs === undefined || costs.stages.length === mesh.pp) return undefined
+    if (costs !== undefined && name !== 'auto' && !isSharded) {
+      return {
+        fields: ['schedule.name', 'schedule.costs'],
+        what: `schedule.costs is given with schedule.name ${name} and a whole vocabulary`,
+        todo: 'only auto and a sharded vocabulary go by them: leave them out',
+      }
+    }
+    if (costs?.vocabulary === undefined || isSharded) return undefined
+    return {
+      fields: ['schedule.costs.vocabulary', 'schedule.vocabulary'],
+      what: 'schedule.costs.vocabulary is given with a whole vocabulary',
+      todo: 'take schedule.vocabulary "sharded", or leave it out',
+    }
+  },
+
+  function costsOfEachStage({ schedule, mesh }) {
+    const stages = mesh.pp * (schedule?.chunks ?? 1)
+    const given = schedule?.costs?.stages.length ?? stages
+    if (given === stages) return undefined
     return {
       fields: ['schedule.costs.stages', 'mesh.pp'],
-      what: `schedule.costs has ${costs.stages.length} stages, and mesh.pp is ${mesh.pp}`,
-      todo: 'auto has one stage on each rank: give the times of as many',
+      what: `schedule.costs has ${given} stages, and there are ${stages} (mesh.pp ${mesh.pp} × schedule.chunks ${schedule?.chunks})`,
+      todo: 'give the times of each stage',
+    }
+  },
+
+  function vocabularyOfGpt2({ schedule, model }) {
+    if (schedule?.vocabulary !== 'sharded' || model.kind === 'gpt2') return undefined
+    return {
+      fields: ['schedule.vocabulary', 'model'],
+      what: `schedule.vocabulary "sharded" with a model of kind "${model.kind}"`,
+      todo: 'which of its layers look tokens up, and whether the last one shares their weights, is not known: leave schedule.vocabulary out',
+    }
+  },
+
+  function vocabularySuitsSchedule({ schedule, mesh, batch }) {
+    const microbatches = batch.global / (mesh.dp * batch.micro)
+    if (schedule === undefined || mesh.pp === 1 || !Number.isInteger(microbatches)) return undefined
+    // That the rule makes no such schedule is said by another rule; so is that it is given other costs than it has stages.
+    if (microbatchesProblem(schedule, mesh.pp, microbatches) !== undefined) return undefined
+    if ((schedule.costs?.stages.length ?? mesh.pp * schedule.chunks) !== mesh.pp * schedule.chunks) return undefined
+    const problem = vocabularyProblem(schedule, mesh.pp, microbatches)
+    if (problem === undefined) return undefined
+    return {
+      fields: ['schedule.vocabulary', 'schedule.name', 'mesh.pp'],
+      what: `schedule.vocabulary "sharded" with schedule ${schedule.name} on mesh.pp ${mesh.pp}: ${problem}`,
+      todo: 'take schedule 1f1b, zb-h1 or 2bp, which go with it on any mesh.pp, or leave schedule.vocabulary out',
     }
   },
 

@@ -1,4 +1,4 @@
-import { families, generateSchedule } from '@skein/schedule'
+import { families, generateSchedule, withVocabularyShards } from '@skein/schedule'
 import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -24,6 +24,10 @@ const resolve = (value: unknown, overrides: JobOverrides = {}) =>
   resolveJob(value, { jobFile: '/jobs/a.job.ts', cwd: '/here', overrides })
 const refused = (suffix: string, message: RegExp) =>
   expect.objectContaining({ code: `SKEIN_JOB_${suffix}`, message: expect.stringMatching(message) })
+const costsOf = (stages: number) => ({
+  stages: Array.from({ length: stages }, () => ({ forward: 1, inputGrad: 1, weightGrad: 1, backward: 2 })),
+})
+const noTimes = { lookup: 0, logits: 0, gradients: 0, lookupGrad: 0 }
 const generate = ({ schedule, mesh, batch }: ResolvedJob) =>
   generateSchedule(schedule?.name ?? '', {
     ranks: mesh.pp,
@@ -34,11 +38,23 @@ const generate = ({ schedule, mesh, batch }: ResolvedJob) =>
 
 describe('the schedule of a resolved job', () => {
   test('has every number, those of its rule where the job says nothing', () => {
-    expect(resolve(base).schedule).toEqual({ name: '1f1b', chunks: 1, slices: 1, recompute: false, offload: false })
+    expect(resolve(base).schedule).toEqual({
+      name: '1f1b',
+      chunks: 1,
+      slices: 1,
+      recompute: false,
+      offload: false,
+      vocabulary: 'whole',
+    })
     expect(resolve({ ...base, schedule: 'zb-v' }).schedule).toMatchObject({ name: 'zb-v', chunks: 2, slices: 1 })
     expect(resolve({ ...base, schedule: 'sppo' }).schedule).toMatchObject({ name: 'sppo', slices: 4 })
     const mine = { name: 'interleaved', chunks: 4, recompute: true, cuts: [1, 2, 3, 4, 5, 6, 7] }
-    expect(resolve({ ...base, schedule: mine }).schedule).toEqual({ ...mine, slices: 1, offload: false })
+    expect(resolve({ ...base, schedule: mine }).schedule).toEqual({
+      ...mine,
+      slices: 1,
+      offload: false,
+      vocabulary: 'whole',
+    })
   })
 
   test('is searched anew for the costs and the memory that the job gives, if it is auto', () => {
@@ -54,8 +70,21 @@ describe('the schedule of a resolved job', () => {
       refused('CONFLICT', /schedule\.cap is given with schedule\.name zb-h1/),
     )
     expect(() => resolve({ ...base, mesh: { pp: 4 }, schedule: mine })).toThrow(
-      refused('CONFLICT', /schedule\.costs has 2 stages, and mesh\.pp is 4/),
+      refused('CONFLICT', /schedule\.costs has 2 stages, and there are 4/),
     )
+  })
+
+  test('has the vocabulary over all ranks where the job says so, its passes placed by the costs that it gives', () => {
+    const job = resolve({ ...base, schedule: { name: 'zb-h1', vocabulary: 'sharded' } })
+    expect(job.schedule).toMatchObject({ name: 'zb-h1', vocabulary: 'sharded' })
+    const plain = generateSchedule('zb-h1', { ranks: 2, microbatches: 8 })
+    expect(jobSchedule(job, 2)).toEqual(withVocabularyShards(plain))
+    const times = { forward: 1, inputGrad: 1, weightGrad: 1, backward: 2 }
+    const vocabulary = { lookup: 0.1, logits: 5, gradients: 8, lookupGrad: 1 }
+    const costs = { stages: [times, times], hop: 0.2, linkBusy: 0, message: 0, vocabulary }
+    const measured = jobSchedule(resolve({ ...base, schedule: { name: 'zb-h1', vocabulary: 'sharded', costs } }), 2)
+    expect(measured).toEqual(withVocabularyShards(plain, { ...times, ...costs }))
+    expect(measured).not.toEqual(jobSchedule(job, 2))
   })
 
   test('survives JSON, and resolves to itself', () => {
@@ -87,6 +116,17 @@ describe('possible numbers of replicas', () => {
     expect(of('bitpipe', 4)).toEqual([1, 2, 4])
   })
 
+  test('are those with which the vocabulary can be dealt out, where it is to be', () => {
+    const of = (vocabulary: 'whole' | 'sharded') => {
+      const model = gpt2({ layers: 10, width: 64, heads: 4, context: 32 })
+      const job = { ...base, model, mesh: { dp: 12, pp: 6 }, batch: { global: 24, micro: 2 } }
+      return possibleReplicas(resolve({ ...job, schedule: { name: 'v-half', vocabulary } }), 20)
+    }
+    expect(of('whole')).toEqual([1, 2, 3, 4, 6, 12])
+    // Of twelve microbatches the forwards cannot begin two earlier.
+    expect(of('sharded')).toEqual([2, 3, 4, 6, 12])
+  })
+
   test('a model that is not cut can have any', () => {
     expect(possibleReplicas(resolve({ ...base, mesh: { dp: 2 } }), 20)).toBeUndefined()
   })
@@ -115,6 +155,21 @@ describe('overrides', () => {
 
   test('one part needs no schedule', () => {
     expect(resolve({ ...base, schedule: 'zb-v' }, { pp: 1 })).not.toHaveProperty('schedule')
+    const sharded = { name: '1f1b', vocabulary: 'sharded' }
+    expect(resolve({ ...base, schedule: sharded }, { pp: 1 })).not.toHaveProperty('schedule')
+    expect(() => resolve(base, { pp: 1, vocabulary: 'sharded' })).toThrow(refused('CONFLICT', /with mesh\.pp 1/))
+  })
+
+  test('a vocabulary over all ranks goes with the schedule of the job, and with another one that is asked for', () => {
+    const of = (schedule: unknown, overrides: JobOverrides) => resolve({ ...base, schedule }, overrides)
+    expect(of('zb-h1', { vocabulary: 'sharded' })).toMatchObject({
+      schedule: { name: 'zb-h1', vocabulary: 'sharded' },
+      sources: { 'schedule.vocabulary': 'flag' },
+    })
+    expect(of(undefined, { vocabulary: 'sharded' }).schedule).toMatchObject({ name: '1f1b', vocabulary: 'sharded' })
+    const sharded = { name: '1f1b', vocabulary: 'sharded' }
+    expect(of(sharded, { schedule: '2bp' }).schedule).toMatchObject({ name: '2bp', vocabulary: 'sharded' })
+    expect(of(sharded, { vocabulary: 'whole' }).schedule).toMatchObject({ vocabulary: 'whole' })
   })
 })
 
@@ -155,6 +210,44 @@ describe('refusals', () => {
     [
       { ...base, model: layersModel({ build: tf => tf.sequential(), loss: ({ output }) => output }), schedule: 'sppo' },
       /schedule\.slices 4 with a model of kind "layers"/,
+    ],
+    [
+      {
+        ...base,
+        model: layersModel({ build: tf => tf.sequential(), loss: ({ output }) => output }),
+        schedule: { vocabulary: 'sharded' },
+      },
+      /schedule\.vocabulary "sharded" with a model of kind "layers"/,
+    ],
+    [
+      { ...base, schedule: { name: 'sppo', vocabulary: 'sharded' } },
+      /schedule\.vocabulary "sharded" with schedule sppo on mesh\.pp 2: the sequence is sliced.* take schedule 1f1b/,
+    ],
+    [
+      { ...base, schedule: { name: 'bitpipe', vocabulary: 'sharded' } },
+      /with schedule bitpipe on mesh\.pp 2: its microbatches run in two directions/,
+    ],
+    [
+      {
+        ...base,
+        model: gpt2({ layers: 10, width: 64, heads: 4, context: 32 }),
+        mesh: { dp: 1, pp: 6 },
+        batch: { global: 24, micro: 2 },
+        schedule: { name: 'v-half', vocabulary: 'sharded' },
+      },
+      /with schedule v-half on mesh\.pp 6: its forwards cannot begin two microbatches earlier/,
+    ],
+    [
+      { ...base, schedule: { costs: costsOf(2) } },
+      /schedule\.costs is given with schedule\.name 1f1b and a whole vocabulary/,
+    ],
+    [
+      { ...base, schedule: { vocabulary: 'sharded', costs: costsOf(3) } },
+      /schedule\.costs has 3 stages, and there are 2/,
+    ],
+    [
+      { ...base, schedule: { name: 'auto', costs: { ...costsOf(2), vocabulary: noTimes } } },
+      /schedule\.costs\.vocabulary is given with a whole vocabulary/,
     ],
   ])('values that do not go together are named, with what would do (%#)', (value, message) => {
     expect(() => resolve(value)).toThrow(refused('CONFLICT', message))

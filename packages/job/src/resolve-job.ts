@@ -4,7 +4,7 @@ import { familyOf, withDefaultSizes } from '@skein/schedule'
 import { checkJob } from './check-job.ts'
 import type { ParsedJob } from './config.ts'
 import { JobErrors } from './errors.ts'
-import type { AdamW, JobSchedule, ResolvedJob, ValueSource } from './job-types.ts'
+import type { AdamW, JobSchedule, ResolvedJob, ScheduleCosts, ValueSource } from './job-types.ts'
 import { applyOverrides, type JobOverrides } from './overrides.ts'
 import { checkRules, divisorsOf } from './rules.ts'
 import { microbatchesProblem } from './schedules.ts'
@@ -16,6 +16,8 @@ export interface ResolveOptions {
   readonly cwd: string
   readonly overrides?: JobOverrides
 }
+
+type ParsedCosts = NonNullable<NonNullable<ParsedJob['schedule']>['costs']>
 
 const largestDefaultMicro = 8
 /** Tokens of a sample of text for a model that does not say it. */
@@ -78,13 +80,15 @@ function resolveOptimizer(optimizer: ParsedJob['optimizer'], steps: number): Ada
 function resolveSchedule({ mesh, schedule }: ParsedJob, flagged: ReadonlySet<string>): JobSchedule | undefined {
   if (mesh.pp === 1 && schedule === undefined) return undefined
   // A job that is run once without its pipeline; if the job itself says so, it is a conflict.
-  if (mesh.pp === 1 && flagged.has('mesh.pp') && !flagged.has('schedule.name')) return undefined
+  const isAskedFor = flagged.has('schedule.name') || flagged.has('schedule.vocabulary')
+  if (mesh.pp === 1 && flagged.has('mesh.pp') && !isAskedFor) return undefined
   const {
     name = '1f1b',
     chunks: chunksGiven,
     slices: slicesGiven,
     recompute = false,
     offload = false,
+    vocabulary = 'whole',
     cuts,
     cap,
     costs,
@@ -101,10 +105,15 @@ function resolveSchedule({ mesh, schedule }: ParsedJob, flagged: ReadonlySet<str
     slices,
     recompute,
     offload,
+    vocabulary,
     ...(cuts === undefined ? {} : { cuts }),
     ...(cap === undefined ? {} : { cap }),
-    ...(costs === undefined ? {} : { costs }),
+    ...(costs === undefined ? {} : { costs: withoutAbsent(costs) }),
   }
+}
+
+function withoutAbsent({ vocabulary, ...costs }: ParsedCosts): ScheduleCosts {
+  return { ...costs, ...(vocabulary === undefined ? {} : { vocabulary }) }
 }
 
 /**

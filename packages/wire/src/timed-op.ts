@@ -5,12 +5,16 @@ import { count, ms } from './fields.ts'
 export const maxTimedOps = 8192
 
 /** One op of a pipeline's schedule as a device ran it; times in ms since the epoch by the worker's clock. */
-export const timedOp = z.strictObject({
-  op: z.enum(['F', 'B', 'W', 'BW', 'R', 'offload', 'reload']),
-  stage: count,
-  microbatch: count,
-  slice: count.exactOptional(),
-  start: ms,
-  end: ms,
-})
+export const timedOp = z.discriminatedUnion('op', [
+  z.strictObject({
+    op: z.enum(['F', 'B', 'W', 'BW', 'R', 'offload', 'reload']),
+    stage: count,
+    microbatch: count,
+    slice: count.exactOptional(),
+    start: ms,
+    end: ms,
+  }),
+  /** Of a sharded vocabulary, which is beside the stages. */
+  z.strictObject({ op: z.enum(['E', 'S', 'T', 'G']), microbatch: count, start: ms, end: ms }),
+])
 export type TimedOpRecord = z.infer<typeof timedOp>

@@ -2,7 +2,7 @@ import { type Deferred, deferred, partOf, replicaOf, type SkeinError } from '@sk
 import { type GroupAnswer, RemoteGroup, type TensorRegion } from '@skein/collective'
 import type { Region } from '@skein/simd'
 import { type EvaluationReport, type Peers, shareOf, type StepReport } from '@skein/trainer'
-import { isCompute, isCopy, type TimedOp } from '@skein/schedule'
+import { isCompute, isCopy, isVocabulary, type TimedOp } from '@skein/schedule'
 import { type CoordinatorMessage, maxTimedOps, type TimedOpRecord } from '@skein/wire'
 import type { GroupPlace, ToComm, ToDevice } from './thread-messages.ts'
 
@@ -145,10 +145,11 @@ export class GenerationClient implements Peers {
   /** Times in ms of the system clock. */
   tellTimeline(step: number, ops: readonly TimedOp[]): void {
     const records = ops.slice(0, maxTimedOps).flatMap(({ op, start, end }): TimedOpRecord[] => {
+      const times = { start: performance.timeOrigin + start, end: performance.timeOrigin + end }
+      if (isVocabulary(op)) return [{ op: op.op, microbatch: op.microbatch, ...times }]
       if (!isCompute(op) && !isCopy(op)) return []
       const { stage, microbatch, slice } = op
-      const piece = { op: op.op, stage, microbatch, ...(slice === undefined ? {} : { slice }) }
-      return [{ ...piece, start: performance.timeOrigin + start, end: performance.timeOrigin + end }]
+      return [{ op: op.op, stage, microbatch, ...(slice === undefined ? {} : { slice }), ...times }]
     })
     this.#post({ type: 'tell', message: { type: 'timeline', generation: this.generation, step, ops: records } })
   }

@@ -16,7 +16,7 @@ import {
 import { partition } from '@skein/planner'
 import { equalCostCuts } from '@skein/schedule'
 import { openModel } from './open-model.ts'
-import { partTrainee, type Trainee, wholeTrainee } from './trainee.ts'
+import { partTrainee, type PlaceOfPart, type Trainee, wholeTrainee } from './trainee.ts'
 
 export interface OpenTraineesOptions {
   readonly job: ResolvedJob
@@ -60,14 +60,19 @@ async function openGpt2Parts(
   })
   // Later tokens look at more: slices that take as long as one another are not as long as one another.
   const slices = sliceLengths(config.context, equalCostCuts(schedule.slices, attentionPart(config)))
-  const openPart = async (stages: readonly number[], numStages: number) =>
+  const { vocabulary } = schedule
+  const openPart = async ({ part, stages, numStages }: PlaceOfPart) =>
     new Gpt2Pipeline({
       config,
       device,
       samples: job.batch.micro,
       stages,
-      cuts: schedule.cuts === undefined ? gpt2Cuts(config, numStages) : cutsAt(gpt2Units(config), schedule.cuts),
+      cuts:
+        schedule.cuts === undefined
+          ? gpt2Cuts(config, numStages, { vocabulary })
+          : cutsAt(gpt2Units(config), schedule.cuts),
       slices,
+      ...(vocabulary === 'sharded' ? { vocabulary: { part, parts: job.mesh.pp } } : {}),
     })
   return {
     numParams: flatLayout(gpt2Params(config, segmentRanges(config.layers, 1))).numParams,
@@ -89,7 +94,7 @@ async function openLayersParts(
   const units = layersUnits({ tf, model: whole })
   const numParams = whole.countParams()
   whole.dispose()
-  const openPart = async (stages: readonly number[], numStages: number) =>
+  const openPart = async ({ stages, numStages }: PlaceOfPart) =>
     new LayersPipeline({
       tf,
       model: await spec.build(tf),

@@ -175,7 +175,7 @@ async function trainGeneration(
   const { rank, worldSize, generation } = peers
   const { startStep } = message
   const log = member.logger.child({ generation, rank, worldSize })
-  const connected = peers.connect(memory, trainee.groups(worldSize))
+  const connected = peers.connect(memory, trainee.groups(peers))
   connected.catch(() => undefined)
   const copies = trainee.copies(worldSize)
   await restoreState({ message, peers, connected, model, copies, state, simd, seed: job.seed, environment })

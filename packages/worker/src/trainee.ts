@@ -1,9 +1,9 @@
 import { scratchBytesFor } from '@skein/collective'
-import { systemClock } from '@skein/core'
+import { replicaOf, systemClock } from '@skein/core'
 import type { Dataset } from '@skein/data'
 import { jobSchedule, possibleReplicas, type ResolvedJob } from '@skein/job'
 import type { Gpt2, PipelineModel, TrainableModel } from '@skein/model'
-import { partsHolding, type PipelineMesh, sharedBuckets, stagesOfPart } from '@skein/parallel'
+import { partsHolding, type PipelineMesh, sharedBuckets, stagesOfPart, vocabularyGroups } from '@skein/parallel'
 import { createSharedMemory, createSimd, type Region, SharedArena, type Simd } from '@skein/simd'
 import type { Logger } from '@skein/telemetry'
 import {
@@ -41,8 +41,8 @@ export interface Trainee extends Disposable {
   owns(tensor: string): boolean
   /** The group of all who hold the same parameters, where these are several; of a part whose parameters differ in who holds them, none. */
   copies(worldSize: number): number | undefined
-  /** The groups that the strategy needs on this rank, that of all members first. */
-  groups(worldSize: number): readonly GroupPlace[]
+  /** The groups that the strategy needs on a rank of this part, that of all members first. */
+  groups(peers: Pick<GenerationClient, 'rank' | 'worldSize'>): readonly GroupPlace[]
   strategy(parts: StrategyParts): Strategy
 }
 
@@ -68,7 +68,7 @@ export function wholeTrainee(
     simd,
     owns: () => true,
     copies: worldSize => (worldSize > 1 ? 0 : undefined),
-    groups: worldSize => [groupOfAll(worldSize, scratch)],
+    groups: ({ worldSize }) => [groupOfAll(worldSize, scratch)],
     strategy: ({ peers, dataset, logger }) =>
       new DataParallel({
         model,
@@ -84,12 +84,20 @@ export function wholeTrainee(
   }
 }
 
+/** What a part has of a pipe. */
+export interface PlaceOfPart {
+  readonly part: number
+  readonly stages: readonly number[]
+  /** Of the pipe. */
+  readonly numStages: number
+}
+
 /** Stages of the model, as the job's schedule places them. The model that `open` makes is the trainee's. */
 export async function partTrainee(parts: {
   readonly job: ResolvedJob
   readonly part: number
   readonly maxWorkers: number
-  readonly open: (stages: readonly number[], numStages: number) => Promise<PipelineModel>
+  readonly open: (place: PlaceOfPart) => Promise<PipelineModel>
   readonly liveTensors: () => number
 }): Promise<Trainee> {
   const { job, part, maxWorkers, liveTensors } = parts
@@ -98,13 +106,21 @@ export async function partTrainee(parts: {
   const schedules = replicas.map(dp => jobSchedule(job, dp))
   const [placed] = schedules
   if (placed === undefined) throw new Error(`no number of replicas suits the job ${job.name}`)
-  const model = await parts.open(stagesOfPart(placed, part), placed.stages)
+  const model = await parts.open({ part, stages: stagesOfPart(placed, part), numStages: placed.stages })
   const messageBytes = Math.max(...schedules.map(one => PipelineParallel.messageBytes(one, part, model)))
   const worldBytes = scratchBytesFor(maxWorkers, { poolBytes })
   const sharingBytes = scratchBytesFor(Math.max(2, maxWorkers), { poolBytes })
+  // Of a replica, however many there are.
+  const numOwn = vocabularyGroups({ dp: 1, pp }, placed, 0).size
+  const ownBytes = scratchBytesFor(pp, { poolBytes })
   const arena = new SharedArena(
     createSharedMemory(
-      trainingStateBytes(model.layout) + messageBytes + worldBytes + maxSharingGroups * sharingBytes + 8 * 64,
+      trainingStateBytes(model.layout) +
+        messageBytes +
+        worldBytes +
+        maxSharingGroups * sharingBytes +
+        numOwn * ownBytes +
+        (8 + numOwn) * 64,
     ),
   )
   const simd = createSimd(arena.memory)
@@ -114,6 +130,7 @@ export async function partTrainee(parts: {
   const sharing = Array.from({ length: maxSharingGroups }, (_, i) =>
     arena.alloc(`scratch of copies ${i}`, sharingBytes),
   )
+  const own = Array.from({ length: numOwn }, (_, i) => arena.alloc(`scratch of the vocabulary ${i}`, ownBytes))
   const meshOf = (worldSize: number): PipelineMesh => ({ dp: worldSize / pp, pp })
   return {
     part,
@@ -128,7 +145,7 @@ export async function partTrainee(parts: {
       const numbers = new Set(shared.map(({ groupNumber, ranks }) => (ranks.length > 1 ? groupNumber : undefined)))
       return numbers.size === 1 ? [...numbers][0] : undefined
     },
-    groups(worldSize) {
+    groups({ rank, worldSize }) {
       const mesh = meshOf(worldSize)
       const byNumber = new Map<number, readonly number[]>()
       for (const { groupNumber, ranks } of sharedBuckets(model, mesh, placed)) {
@@ -138,7 +155,10 @@ export async function partTrainee(parts: {
         const { byteOffset } = sharing[i] as Region
         return { number, ranks, scratch: { byteOffset, bytes: scratchBytesFor(ranks.length, { poolBytes }) } }
       })
-      return [groupOfAll(worldSize, world), ...places]
+      const ofVocabulary = [...vocabularyGroups(mesh, placed, replicaOf(rank, pp))].map(
+        ([number, ranks], i): GroupPlace => ({ number, ranks, scratch: own[i] as Region }),
+      )
+      return [groupOfAll(worldSize, world), ...places, ...ofVocabulary]
     },
     strategy({ peers, dataset, logger }) {
       const mesh = meshOf(peers.worldSize)

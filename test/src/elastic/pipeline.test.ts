@@ -5,10 +5,11 @@ import { runSkein, type StepEvent, stepsOf } from '../skein-process.ts'
 import { constantRateJob } from './constant-rate-job.ts'
 import { isMember, isStep, startCluster, token, untilStep } from './start-cluster.ts'
 
-const cut = (dp: number) => ({
+const cut = (dp: number, vocabulary: string) => ({
   model: { kind: 'gpt2', layers: 2, width: 32, heads: 2, context: 32 },
   batch: { global: 16, micro: 4 },
   mesh: { dp, pp: 2 },
+  schedule: { vocabulary },
 })
 
 /** Each step once, each sample once, and what one worker with the whole model learns. */
@@ -30,10 +31,12 @@ async function placesOf(cluster: Cluster): Promise<readonly (readonly [rank: num
   return members.map(({ rank, part }) => [rank, part] as const)
 }
 
-describe('two replicas of a model in two parts', () => {
+const vocabularies = ['whole', 'sharded']
+
+describe.each(vocabularies)('two replicas of a model in two parts, the vocabulary %s', vocabulary => {
   it('lose a worker: one replica goes on without a step lost, and a newcomer completes the other', async () => {
     using folder = temporaryFolder('parts')
-    const jobFile = constantRateJob(folder.path, {}, cut(2))
+    const jobFile = constantRateJob(folder.path, {}, cut(2, vocabulary))
     await using cluster = await startCluster(folder.path, { workers: 4, jobFile })
     await untilStep(cluster, 3)
     const { length: from } = cluster.events
@@ -61,10 +64,10 @@ describe('two replicas of a model in two parts', () => {
   })
 })
 
-describe('one replica of a model in two parts', () => {
+describe.each(vocabularies)('one replica of a model in two parts, the vocabulary %s', vocabulary => {
   it('loses a worker, and goes back to its checkpoint when another one has come', async () => {
     using folder = temporaryFolder('parts')
-    const jobFile = constantRateJob(folder.path, { every: 5 }, cut(1))
+    const jobFile = constantRateJob(folder.path, { every: 5 }, cut(1, vocabulary))
     await using cluster = await startCluster(folder.path, { workers: 2, jobFile })
     const saved = await cluster.until(event => event.event === 'checkpoint', 'a checkpoint')
     await untilStep(cluster, Number(saved['step']) + 2)

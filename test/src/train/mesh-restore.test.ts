@@ -16,7 +16,7 @@ async function tensorsOf(checkpoint: Checkpoint): Promise<Record<string, readonl
   return Object.fromEntries(entries.toSorted(([a], [b]) => (a < b ? -1 : 1))) as Record<string, readonly Float32Array[]>
 }
 
-it('a checkpoint goes from mesh to mesh, and every tensor stays as it was, those of tied parameters once', async () => {
+it('a checkpoint goes from mesh to mesh, and every tensor stays as it was, tied parameters and rows of a vocabulary once', async () => {
   using folder = temporaryFolder('meshes')
   const meshes = [
     ['--workers', '2'],
@@ -25,6 +25,9 @@ it('a checkpoint goes from mesh to mesh, and every tensor stays as it was, those
     // Two pipes: both workers hold all stages.
     ['--workers', '2', '--pp', '2', '--schedule', 'bitpipe'],
     ['--workers', '2', '--pp', '2'],
+    ['--workers', '2', '--pp', '2', '--vocabulary', 'sharded'],
+    ['--workers', '3', '--pp', '3', '--vocabulary', 'sharded', '--schedule', 'zb-h1'],
+    ['--workers', '4', '--pp', '2', '--vocabulary', 'sharded', '--schedule', '2bp'],
     ['--workers', '1'],
   ]
   let before: { readonly path: string; readonly tensors: Record<string, readonly Float32Array[]> } | undefined
@@ -43,6 +46,10 @@ it('a checkpoint goes from mesh to mesh, and every tensor stays as it was, those
     expect(checkpoint.manifest.parts).toBe(pp)
     const stored = checkpoint.manifest.files.filter(file => file.name.startsWith('model'))
     expect(stored).toHaveLength(pp ?? 1)
+    const isSharded = mesh.includes('sharded')
+    expect(stored.map(({ rows }) => Object.keys(rows ?? {}))).toEqual(
+      stored.map(() => (isSharded ? ['transformer.wte.weight'] : [])),
+    )
     if (before !== undefined) expect(tensors, mesh.join(' ')).toEqual(before.tensors)
     before = { path: checkpoint.path, tensors }
   }

@@ -66,25 +66,30 @@ describe('pipelines in real processes', () => {
     for (const [i, { loss }] of cut.entries()) expect(Math.abs(loss / (one[i]?.loss ?? 0) - 1)).toBeLessThan(1e-5)
   })
 
-  it('leaves a trace of what every device did, beside what the schedule would do', async () => {
-    using folder = temporaryFolder('pipeline-trace-')
-    const mesh = ['--pp', '2', '--workers', '4', '--schedule', 'zb-h1']
-    await runSkein(['train', tinyJob, ...mesh, '--steps', '3', '--run-dir', folder.path, '--json'])
-    const out = path.join(folder.path, 'trace.json')
-    const { code, stderr } = await startSkein(['trace', folder.path, '--out', out]).ended
-    expect(stderr).toMatch(/^step 2 of zb-h1: executed in [\d.]+, [\d.]+ ms, simulated in [\d.]+ ms/mu)
-    expect(code).toBe(0)
-    const { traceEvents } = JSON.parse(fs.readFileSync(out, 'utf8')) as { traceEvents: TraceSpan[] }
-    const spans = (pid: number) => traceEvents.filter(event => event.ph === 'X' && event.pid === pid)
-    const [simulated, ...executed] = [0, 1, 2].map(spans)
-    expect(simulated?.length).toBeGreaterThan(0)
-    for (const replica of executed) {
-      expect(replica.map(({ name, tid }) => `${tid} ${name}`)).toEqual(
-        simulated?.map(({ name, tid }) => `${tid} ${name}`),
-      )
-      for (const { dur = 0 } of replica) expect(dur).toBeGreaterThan(0)
-    }
-  })
+  const vocabularies = ['whole', 'sharded']
+  it.each(vocabularies)(
+    'leaves a trace of what every device did, beside what the schedule would do (a %s vocabulary)',
+    async vocabulary => {
+      using folder = temporaryFolder('pipeline-trace-')
+      const mesh = ['--pp', '2', '--workers', '4', '--schedule', 'zb-h1', '--vocabulary', vocabulary]
+      await runSkein(['train', tinyJob, ...mesh, '--steps', '3', '--run-dir', folder.path, '--json'])
+      const out = path.join(folder.path, 'trace.json')
+      const { code, stderr } = await startSkein(['trace', folder.path, '--out', out]).ended
+      expect(stderr).toMatch(/^step 2 of zb-h1.*: executed in [\d.]+, [\d.]+ ms, simulated in [\d.]+ ms/mu)
+      expect(code).toBe(0)
+      const { traceEvents } = JSON.parse(fs.readFileSync(out, 'utf8')) as { traceEvents: TraceSpan[] }
+      const spans = (pid: number) => traceEvents.filter(event => event.ph === 'X' && event.pid === pid)
+      const [simulated, ...executed] = [0, 1, 2].map(spans)
+      expect(simulated?.length).toBeGreaterThan(0)
+      expect(simulated?.filter(({ name }) => name === 'S 1')).toHaveLength(vocabulary === 'sharded' ? 2 : 0)
+      for (const replica of executed) {
+        expect(replica.map(({ name, tid }) => `${tid} ${name}`)).toEqual(
+          simulated?.map(({ name, tid }) => `${tid} ${name}`),
+        )
+        for (const { dur = 0 } of replica) expect(dur).toBeGreaterThan(0)
+      }
+    },
+  )
 })
 
 interface TraceSpan {

@@ -8,9 +8,11 @@ import {
   type Costs,
   isCompute,
   type Schedule,
+  type ScheduleOp,
   simulate,
   type TimedOp,
   traceOf,
+  type VocabularyKind,
 } from '@skein/schedule'
 import { CliErrors } from '../errors.ts'
 
@@ -51,30 +53,35 @@ function executedOf({ ranks }: RunTimelines, pp: number): TimedOp[][][] {
   const replicas: TimedOp[][][] = []
   for (const [rank, { ops }] of ranks.entries()) {
     const replica = (replicas[replicaOf(rank, pp)] ??= [])
-    replica.push(
-      ops.map(({ op, stage, microbatch, slice, start, end }) => {
-        const piece = { stage, microbatch, ...(slice === undefined ? {} : { slice }) }
-        return { op: { op, ...piece }, start, end }
-      }),
-    )
+    replica.push(ops.map(({ start, end, ...op }) => ({ op, start, end })))
   }
   return replicas
 }
 
-/** What the passes of each stage took, in the middle of those executed. */
+/** What the passes of each stage took, in the middle of those executed; those of a sharded vocabulary on all ranks alike. */
 function measuredCosts(schedule: Schedule, timed: readonly TimedOp[]): Costs {
-  const middle = (stage: number, kind: ComputeKind): number => {
-    const times = timed.filter(({ op }) => op.op === kind && 'stage' in op && op.stage === stage && isCompute(op))
-    const sorted = times.map(({ start, end }) => end - start).sort((a, b) => a - b)
-    return (sorted[sorted.length >> 1] ?? 0) * schedule.slices
+  const middle = (fits: (op: ScheduleOp) => boolean): number => {
+    const times = timed.filter(({ op }) => fits(op)).map(({ start, end }) => end - start)
+    const sorted = times.sort((a, b) => a - b)
+    return sorted[sorted.length >> 1] ?? 0
   }
+  const pass = (stage: number, kind: ComputeKind) =>
+    middle(op => isCompute(op) && op.op === kind && op.stage === stage) * schedule.slices
   const stages = Array.from({ length: schedule.stages }, (_, stage) => ({
-    forward: middle(stage, 'F'),
-    inputGrad: middle(stage, 'B'),
-    weightGrad: middle(stage, 'W'),
-    backward: middle(stage, 'BW'),
+    forward: pass(stage, 'F'),
+    inputGrad: pass(stage, 'B'),
+    weightGrad: pass(stage, 'W'),
+    backward: pass(stage, 'BW'),
   }))
-  return { forward: 0, inputGrad: 0, weightGrad: 0, stages }
+  const shard = (kind: VocabularyKind) => middle(op => op.op === kind)
+  const vocabulary = { lookup: shard('E'), logits: shard('S'), gradients: shard('T'), lookupGrad: shard('G') }
+  return {
+    forward: 0,
+    inputGrad: 0,
+    weightGrad: 0,
+    stages,
+    ...(schedule.vocabulary === undefined ? {} : { vocabulary }),
+  }
 }
 
 const spanOf = (ops: readonly TimedOp[]): number =>

@@ -21,7 +21,7 @@ export function gpt2Units(config: Gpt2Config): string[] {
 export function gpt2Cuts(
   config: Gpt2Config,
   numStages: number,
-  { vocabulary }: { readonly vocabulary?: 'sharded' } = {},
+  { vocabulary }: { readonly vocabulary?: 'whole' | 'sharded' } = {},
 ): readonly number[] {
   const flops = gpt2UnitFlops(config)
   const isElsewhere = (unit: number) => vocabulary === 'sharded' && (unit === 0 || unit === flops.length - 1)
