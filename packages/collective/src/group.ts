@@ -1,18 +1,12 @@
-import { type CodecName, codecOf } from '@skein/codec'
+import { codecOf } from '@skein/codec'
 import { type Clock, dtypeBytes, SkeinError, systemClock } from '@skein/core'
-import {
-  blockRange,
-  collectiveAlgorithms,
-  disseminationBarrier,
-  type LinkFigures,
-  type PlanOp,
-  segmentsOf,
-} from '@skein/plan'
+import { blockRange, disseminationBarrier, type LinkFigures, type PlanOp, segmentsOf } from '@skein/plan'
 import type { Region, Simd } from '@skein/simd'
 import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
 import type { FlightOp } from '@skein/wire'
 import { AlgorithmChoice } from './algorithm-choice.ts'
 import { checkGroup, wrongArgument } from './check-group.ts'
+import { checkCodec, checkCounts, checkFree, checkRank } from './check-op.ts'
 import type {
   AlgorithmOptions,
   AllReduceOptions,
@@ -23,13 +17,13 @@ import type {
   ReduceOp,
   ReduceOptions,
 } from './collectives.ts'
+import { countsExchange } from './counts-exchange.ts'
 import { CollectiveErrors } from './errors.ts'
 import { Executor, type OpSlot } from './executor.ts'
 import type { FlightEntry } from './flight-log.ts'
 import { flightReport } from './flight-report.ts'
 import type { Algorithm } from './op-kind.ts'
 import { OpMaker } from './op-maker.ts'
-import { OpMemory } from './op-memory.ts'
 import { type OpParts, type OpResult, OpRun } from './op-run.ts'
 import type { Combine, Payload } from './payload.ts'
 import { planOf, type PlanRequest } from './plan-of.ts'
@@ -168,7 +162,7 @@ export class Group implements Collectives {
         {},
       )
     }
-    if (codec !== undefined) this.#checkCodec(codec, region, options)
+    if (codec !== undefined) checkCodec(codec, region, options, this.#memoryBytes)
     const copies = output !== undefined && output.byteOffset !== region.byteOffset
     return this.#inPlace('all-reduce', target, {
       ...options,
@@ -222,7 +216,7 @@ export class Group implements Collectives {
     const { counts } = options
     checkRegion(input, this.#memoryBytes)
     checkRegion(output, this.#memoryBytes)
-    this.#checkFree([input], [output])
+    checkFree(this.#executor.running, [input], [output])
     if (input.dtype !== output.dtype || regionsOverlap(input, output)) {
       throw wrongArgument('an all-to-all was given an input and an output of different types, or that overlap', {})
     }
@@ -315,11 +309,11 @@ export class Group implements Collectives {
     const { op = 'sum', codec, root = 0, scales = [0, 0], residual, begin } = options
     const channel = this.#channelOf(options)
     checkRegion(region, this.#memoryBytes)
-    this.#checkRank(root, `root of a ${kind}`)
+    checkRank(root, this.worldSize, `root of a ${kind}`)
     if (op === 'mean' && region.dtype === 'int32') throw wrongArgument('a mean of int32 was asked for', { op })
     const reads = options.reads ?? []
     const writes = residual === undefined ? [region] : [region, residual]
-    this.#checkFree(reads, writes)
+    checkFree(this.#executor.running, reads, writes)
     const algorithm = options.algorithm ?? this.#choice.choose(kind, regionBytes(region), codec)
     const request: PlanRequest = {
       kind,
@@ -372,64 +366,30 @@ export class Group implements Collectives {
     channel: number,
   ): Promise<OpResult> {
     const { counts, algorithm = 'pairwise' } = options
-    const ranks = this.worldSize
-    const sent = counts.reduce((sum, count) => sum + count, 0)
-    if (counts.length !== ranks || counts.some(n => !Number.isSafeInteger(n) || n < 0) || sent !== input.elems) {
-      throw wrongArgument(
-        `an all-to-all of ${input.elems} elements among ${ranks} ranks was given the counts ${counts.join(' ')}`,
-        {
-          counts,
-        },
-      )
-    }
-    // Before any number is taken: the counts of others are known only when the first op is done.
-    if (collectiveAlgorithms['all-to-all'][algorithm]?.needs !== 'nothing') {
-      throw wrongArgument(`the algorithm ${algorithm} was asked for an all-to-all with counts`, { algorithm })
-    }
-    const tableBytes = this.#ops.fitting(ranks * ranks * 4)
-    const program = this.#programs.get(`counts ${ranks}`, () =>
-      planOf({
-        kind: 'all-gather',
-        algorithm: 'direct',
-        ranks,
-        elems: ranks * ranks,
-        segmentElems: ranks * ranks,
-      }),
-    )
-    let table: Int32Array | undefined
+    const { rank, worldSize: ranks } = this
+    checkCounts(counts, ranks, input.elems, algorithm)
+    const exchange = countsExchange({
+      rank,
+      ranks,
+      channel,
+      counts,
+      memory: this.#options.memory,
+      ops: this.#ops,
+      programs: this.#programs,
+      takeOpSeq: () => this.#takeOpSeq(channel),
+    })
+    const exchanged = this.#start(exchange.parts, options)
     const opSeq = this.#takeOpSeq(channel)
-    const exchange: OpParts = {
-      identity: { opSeq, kind: 'all-gather', algorithm: 'direct', tag: 0, elems: ranks * ranks, channel },
-      program,
-      reads: [],
-      writes: [],
-      scratchBytes: tableBytes,
-      payloadAt: scratchOffset => {
-        const region: TensorRegion = { byteOffset: scratchOffset, elems: ranks * ranks, dtype: 'int32' }
-        const shared = new Int32Array(this.#options.memory.buffer, scratchOffset, ranks * ranks)
-        shared.set(counts, this.rank * ranks)
-        table = shared
-        const memory = OpMemory.inPlace(region, 0)
-        return this.#ops.plain(memory, 'int32')
-      },
-      // The pool takes the memory back: what it holds is kept before.
-      end: () => {
-        table = table?.slice()
-      },
-    }
-    const started = this.#start(exchange, options)
-    const second = this.#takeOpSeq(channel)
     const slot = this.#executor.reserve(channel)
-    await started
-    const all = table as unknown as Int32Array
-    const matrix = Array.from({ length: ranks }, (_, src) => Array.from(all.subarray(src * ranks, (src + 1) * ranks)))
-    const receivedCounts = matrix.map(row => row[this.rank] as number)
+    await exchanged
+    const matrix = exchange.matrix()
+    const receivedCounts = matrix.map(row => row[rank] as number)
     const received = receivedCounts.reduce((sum, count) => sum + count, 0)
     if (received !== output.elems) {
       // The others have begun: this rank cannot stay out of it alone.
       const error = wrongArgument(
-        `rank ${this.rank} gave an all-to-all an output of ${output.elems} elements, and ${received} come in`,
-        { rank: this.rank, received, receivedCounts },
+        `rank ${rank} gave an all-to-all an output of ${output.elems} elements, and ${received} come in`,
+        { rank, received, receivedCounts },
       )
       this.#executor.end(error, true)
       throw error
@@ -439,11 +399,11 @@ export class Group implements Collectives {
     const parts = this.#ops.apart({
       input,
       output,
-      program: compileProgram(plan.ops[this.rank] ?? [], { space: plan.spaces?.[this.rank] }),
+      program: compileProgram(plan.ops[rank] ?? [], { space: plan.spaces?.[rank] }),
       channel,
       algorithm: algorithm as Algorithm,
       elems: plan.elems,
-      opSeq: second,
+      opSeq,
     })
     return { ...(await this.#start(parts, options, slot)), receivedCounts }
   }
@@ -456,14 +416,14 @@ export class Group implements Collectives {
     options: OpOptions,
   ): Promise<OpResult> {
     const channel = this.#channelOf(options)
-    this.#checkRank(peer, `peer of a ${op}`)
+    checkRank(peer, this.worldSize, `peer of a ${op}`)
     if (peer === this.rank || !Number.isInteger(tag) || tag < 0 || tag > 0xffff_ffff) {
       throw wrongArgument(`rank ${this.rank} was to ${op} a message with tag ${tag}, peer ${peer}`, { peer, tag })
     }
     checkRegion(region, this.#memoryBytes)
     const reads = op === 'send' ? [region] : []
     const writes = op === 'send' ? [] : [region]
-    this.#checkFree(reads, writes)
+    checkFree(this.#executor.running, reads, writes)
     const numbers = op === 'send' ? this.#messagesTo : this.#messagesFrom
     const key = `${channel} ${peer}`
     const opSeq = numbers.get(key) ?? 0
@@ -508,38 +468,6 @@ export class Group implements Collectives {
     const channel = channelOf[priority]
     if (channel < this.numChannels) return channel
     throw wrongArgument(`an op of priority ${priority} was asked of a group without lanes for it`, { priority })
-  }
-
-  #checkCodec(codec: CodecName, region: TensorRegion, { op = 'sum', residual }: AllReduceOptions): void {
-    codecOf(codec)
-    if (region.dtype !== 'float32' || (op !== 'sum' && op !== 'mean')) {
-      throw wrongArgument(`a ${op} of ${region.dtype} was asked for with the codec ${codec}`, { codec, op })
-    }
-    if (residual === undefined) return
-    checkRegion(residual, this.#memoryBytes)
-    if (residual.elems === region.elems && residual.dtype === 'float32') return
-    throw wrongArgument(`a residual of ${residual.elems} ${residual.dtype} was given for ${region.elems} float32`, {})
-  }
-
-  /** Two ops under way may share memory only if neither writes it. */
-  #checkFree(reads: readonly TensorRegion[], writes: readonly TensorRegion[]): void {
-    for (const run of this.#executor.running) {
-      const clash =
-        writes.find(region => [...run.parts.reads, ...run.parts.writes].some(other => regionsOverlap(region, other))) ??
-        reads.find(region => run.parts.writes.some(other => regionsOverlap(region, other)))
-      if (clash === undefined) continue
-      throw new SkeinError(CollectiveErrors.BUSY, {
-        what: `${clash.elems} elements at byte ${clash.byteOffset} are still used by ${run.describe()}`,
-        why: 'its handle has not settled',
-        todo: 'await it before the next op on the same memory',
-        details: { byteOffset: clash.byteOffset, elems: clash.elems, opSeq: run.opSeq },
-      })
-    }
-  }
-
-  #checkRank(rank: number, role: string): void {
-    if (Number.isInteger(rank) && rank >= 0 && rank < this.worldSize) return
-    throw wrongArgument(`rank ${rank} was named as ${role} in a group of ${this.worldSize}`, { rank })
   }
 
   #known<Lane>(lane: Lane | undefined, peer: number): Lane {
