@@ -8,13 +8,13 @@ import { once } from 'node:events'
 import readline from 'node:readline'
 import type { GroupAnswer } from '@skein/collective'
 import { systemClock } from '@skein/core'
-import { pacedFor, Mailbox, mailboxBytes, PacedStage, runList, stagesOfPart } from '@skein/parallel'
+import { Mailbox, mailboxBytes, pacedFor, PacedStage, runList, stagesOfPart, StateChain } from '@skein/parallel'
 import { lower, type PassTimes, type Schedule } from '@skein/schedule'
 import type { Address } from './collective-comm.ts'
 import { openRankThreads } from './rank-threads.ts'
 
 export interface PipelineRequest {
-  /** Not lowered. */
+  /** Not lowered. Where its updates are validated afterwards, steps follow one another without a barrier. */
   readonly schedule: Schedule
   readonly steps: number
   /** By stage, ms of one microbatch. */
@@ -73,24 +73,47 @@ async function run(request: PipelineRequest): Promise<PipelineMeasured> {
     memory,
     region,
   })
+  const chain = openChain(mailboxBytes(schedule, rank, stages))
+  const isValidated = schedule.updates === 'validated'
   const nothing = new Float32Array()
   const steps: [number, number][] = []
   const perOp: number[] = []
   let peak = 0
   for (let step = 1; step <= request.steps; step++) {
-    for (const stage of stages.values()) {
-      stage.begin({ batch: () => ({ samples: 1, arrays: {} }), params: nothing, gradients: nothing })
+    const beginAgain = () => {
+      for (const stage of stages.values()) {
+        stage.begin({ batch: () => ({ samples: 1, arrays: {} }), params: nothing, gradients: nothing })
+      }
     }
-    await group.barrier()
+    beginAgain()
+    if (step === 1 || !isValidated) await group.barrier()
     const start = nowMs()
-    const report = await runList({ schedule, rank, stages, mailbox, clock: systemClock, check: () => undefined }, step)
+    if (isValidated) chain.begin(step)
+    const verdict = async () => step === 1 || (await chain.verdict(step - 1)).samples === options.ranks
+    const context = { schedule, rank, stages, mailbox, clock: systemClock, check: () => undefined }
+    const report = await runList({ ...context, validation: { verdict, beginAgain } }, step)
+    if (isValidated) await chain.passOn(step, { lossSum: 0, samples: 1, sumSquares: 1 })
     const end = nowMs()
     steps.push([start, end])
     const busy = report.ops.reduce((sum, op) => sum + op.end - op.start, 0)
     perOp.push((1000 * (end - start - busy - report.waitMs)) / report.ops.length)
     peak = Math.max(peak, report.peakHeldBytes / activationBytes)
   }
+  if (isValidated) await chain.verdict(request.steps)
   return { steps, perOpMicros: perOp.toSorted((a, b) => a - b)[perOp.length >> 1] ?? 0, peakActivations: peak }
+}
+
+/** Behind the messages. */
+function openChain(messageBytes: number): StateChain {
+  const region = { byteOffset: tensors.byteOffset + messageBytes, bytes: StateChain.bytes }
+  return new StateChain({
+    rank,
+    ranks: options.ranks,
+    groupRankOf: part => part,
+    messages: group.messages,
+    memory,
+    region,
+  })
 }
 
 say({ ready: true, address })

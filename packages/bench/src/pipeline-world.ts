@@ -2,7 +2,10 @@ import fs from 'node:fs'
 import type { PipelineMeasured, PipelineRequest } from './pipeline-rank.ts'
 import { onLoopback, startRanks } from './rank-world.ts'
 
-/** Of one schedule: the times of its steps in ms, without the first, and what the ranks say of them. */
+/**
+ * Of one schedule: the times of its steps in ms, without the first, and what the ranks say of them. A step is from the first rank's begin to the last
+ * one's end; where nothing keeps the ranks together, from the last end of the step before.
+ */
 export interface PipelineRun {
   readonly samples: readonly number[]
   /** Of the rank that takes longest. */
@@ -28,7 +31,8 @@ export async function pipelineWorld(ranks: number): Promise<PipelineWorld> {
       const samples = Array.from({ length: request.steps }, (_, step) => {
         const starts = answers.map(answer => answer.steps[step]?.[0] as number)
         const ends = answers.map(answer => answer.steps[step]?.[1] as number)
-        return Math.max(...ends) - Math.min(...starts)
+        const ended = answers.map(answer => answer.steps[step - 1]?.[1] ?? 0)
+        return Math.max(...ends) - (request.schedule.updates === 'validated' ? Math.max(...ended) : Math.min(...starts))
       }).slice(1)
       return {
         samples,

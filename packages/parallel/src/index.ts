@@ -13,7 +13,8 @@ export {
 } from './pipeline/mesh.ts'
 export { messageTag } from './pipeline/message-tag.ts'
 export { pacedFor, PacedStage, type PacedStageOptions } from './pipeline/paced-stage.ts'
-export { type ListContext, type ListReport, runList } from './pipeline/run-list.ts'
+export { type ListContext, type ListReport, runList, type Validation } from './pipeline/run-list.ts'
+export { StateChain, type StateChainOptions, type StepState } from './pipeline/state-chain.ts'
 export { type SharedBucket, sharedBuckets } from './pipeline/shared-buckets.ts'
 export {
   VocabularyExchange,

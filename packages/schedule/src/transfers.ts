@@ -8,12 +8,14 @@ import {
   stageAlong,
   type TransferOp,
 } from './schedule.ts'
+import { verdictAt } from './tentative.ts'
 
 /**
  * The schedule with its messages written out: each send right after what made it, each receive posted `ahead` ops before the op
  * that takes it (its buffer is held from there on), or earlier where the sender's next message is taken earlier: a lane delivers in the
- * order of its sends, and what is not posted holds up all behind it. The order of the other ops stays. A tensor between two stages of
- * one rank is no message.
+ * order of its sends, and what is not posted holds up all behind it. Where updates are validated afterwards, what is sent before a verdict that comes on
+ * the same lane is posted before it, and what is sent after a verdict not before the own one. The order of the other ops stays. A tensor
+ * between two stages of one rank is no message.
  */
 export function lower(schedule: Schedule, ahead = 4): Schedule {
   const lists = schedule.ops.map(list => list.filter(op => !isTransfer(op)))
@@ -24,14 +26,21 @@ export function lower(schedule: Schedule, ahead = 4): Schedule {
     for (const [index, op] of own.entries()) {
       for (const receive of receivesOf(schedule, op, rank)) takenAt.set(describeOp(receive), { receive, index })
     }
-    for (const peer of lists.keys()) {
-      const fromPeer = (sends[peer] ?? []).flat().filter(send => send.peer === rank)
+    const verdict = verdictAt(own)
+    for (const [peer, theirs] of lists.entries()) {
+      const verdictThere = verdictAt(theirs)
       let latest = own.length
-      for (const send of fromPeer.toReversed()) {
-        const taken = takenAt.get(describeOp(received(schedule, send, peer)))
-        if (taken === undefined) continue
-        latest = Math.max(0, Math.min(latest, taken.index - ahead))
-        posted[latest]?.unshift(taken.receive)
+      for (let at = theirs.length - 1; at >= 0; at--) {
+        // The verdict comes on the same lane, behind these.
+        if (at === verdictThere && peer === rank + 1) latest = Math.min(latest, verdict)
+        for (const send of (sends[peer]?.[at] ?? []).toReversed()) {
+          const taken = send.peer === rank ? takenAt.get(describeOp(received(schedule, send, peer))) : undefined
+          if (taken === undefined) continue
+          latest = Math.max(0, Math.min(latest, taken.index - ahead))
+          // What is sent once the verdict is known comes once, and what is before it may be done twice.
+          if (at > verdictThere) latest = Math.max(latest, verdict + 1)
+          posted[latest]?.unshift(taken.receive)
+        }
       }
     }
     return own.flatMap((op, index) => [...(posted[index] ?? []), op, ...(sends[rank]?.[index] ?? [])])

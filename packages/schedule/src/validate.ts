@@ -6,6 +6,7 @@ import { type Graph, type GraphNode, graphOf, inOrder } from './graph.ts'
 import { findOutOfOrder } from './list-order.ts'
 import { findMalformed } from './malformed.ts'
 import { type ComputeOp, describeOp, isVocabulary, rankOf, type Schedule } from './schedule.ts'
+import { findTakenAcrossVerdicts } from './tentative.ts'
 import { findUnmatched } from './transfers.ts'
 import { findShardsMissing } from './vocabulary-checks.ts'
 import { findWeightsAway } from './weights.ts'
@@ -39,6 +40,7 @@ export function checkSchedule(schedule: Schedule): ScheduleProblem | undefined {
   const graph = graphOf(schedule)
   return (
     findWithoutInput(graph) ??
+    problem('order', findTakenAcrossVerdicts(schedule, graph)) ??
     findCircle(graph) ??
     problem('copies', findAstray(schedule)) ??
     findTooMuchHeld(schedule) ??

@@ -16,4 +16,9 @@ export const TrainerErrors = {
     retry: 'never',
     meaning: 'There are fewer held-out samples than one microbatch of a pipeline.',
   },
+  NOT_VALIDATED: {
+    code: 'SKEIN_TRAINER_NOT_VALIDATED',
+    retry: 'never',
+    meaning: 'A pipeline updates before the global state of the step is known, and nobody validates its updates.',
+  },
 } as const satisfies Record<string, ErrorCode>

@@ -19,6 +19,7 @@ export { runStep, type StepContext, type StepResult } from './run-step.ts'
 export { runsOf, shareOf } from './share.ts'
 export type { StepGradients, Strategy } from './strategy.ts'
 export { type CheckpointSink, type TrainContext, type TrainOutcome, trainLoop } from './train-loop.ts'
+export { type SettledStep, UpdatesInDoubt } from './updates-in-doubt.ts'
 export {
   createTrainingState,
   type TrainingState,

@@ -1,12 +1,9 @@
 import { createHash } from 'node:crypto'
-import { type Group, messagesOf } from '@skein/collective'
-import { partOf, replicaOf, seededRandom, systemClock } from '@skein/core'
-import { customDataset, type Dataset, openCustomDataset } from '@skein/data'
+import { systemClock } from '@skein/core'
 import { type KernelDevice, openKernelDevice } from '@skein/device'
-import { type FlatLayout, Gpt2, Gpt2Pipeline, sliceLengths, vocabShards } from '@skein/model'
-import { type PipelineMesh, sharedBuckets, stagesOfPart, vocabularyGroups } from '@skein/parallel'
+import { Gpt2, vocabShards } from '@skein/model'
+import type { PipelineMesh } from '@skein/parallel'
 import {
-  equalCostCuts,
   families,
   type Family,
   generateSchedule,
@@ -19,8 +16,8 @@ import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { relativeL2, temporaryFolder } from '@skein/testkit'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DataParallel } from './data-parallel.ts'
-import { groupScratchBytes, MeshWorld } from './mesh-world.test.support.ts'
 import type { Peers } from './peers.ts'
+import { namedTensors, openMesh, textLike } from './pipeline-mesh.test.support.ts'
 import { PipelineParallel } from './pipeline-parallel.ts'
 import { runStep } from './run-step.ts'
 import { createTrainingState, trainingStateBytes } from './training-state.ts'
@@ -69,7 +66,7 @@ describe('a pipeline trains what one process trains', () => {
       simd: createSimd(arena.memory),
       clock: systemClock,
     }
-    const dataset = await textLike(globalBatch)
+    const dataset = await textLike(config, { globalBatch, numHeldOut, seed })
     model.initialise(parts.state.params(), seed)
     const strategy = new DataParallel({
       ...parts,
@@ -90,51 +87,18 @@ describe('a pipeline trains what one process trains', () => {
 
   /** The same with a mesh of ranks in this process, over sockets. */
   async function trainMesh(mesh: PipelineMesh, schedule: Schedule) {
-    const world = new MeshWorld(folder.path)
     const globalBatch = mesh.dp * schedule.microbatches * micro
-    const dataset = await textLike(globalBatch)
-    const everyone = Array.from({ length: mesh.dp * mesh.pp }, (_, rank) => rank)
-    const ranks = everyone.map(rank => {
-      const part = partOf(rank, mesh.pp)
-      const model = new Gpt2Pipeline({
-        config,
-        device,
-        samples: micro,
-        stages: stagesOfPart(schedule, part),
-        cuts: evenCuts(schedule.stages),
-        slices: sliceLengths(config.context, equalCostCuts(schedule.slices, 0.4)),
-        ...(schedule.vocabulary !== undefined && { vocabulary: { part, parts: mesh.pp } }),
-      })
-      const shared = sharedBuckets(model, mesh, schedule).filter(bucket => bucket.ranks.length > 1)
-      const groups = new Map<number, readonly number[]>([[0, everyone]])
-      for (const bucket of shared) groups.set(bucket.groupNumber, bucket.ranks)
-      for (const [number, members] of vocabularyGroups(mesh, schedule, replicaOf(rank, mesh.pp))) {
-        groups.set(number, members)
-      }
-      const messageBytes = PipelineParallel.messageBytes(schedule, part, model)
-      const scratch = [...groups.values()].reduce((sum, members) => sum + groupScratchBytes(members.length) + 64, 0)
-      const arena = new SharedArena(createSharedMemory(trainingStateBytes(model.layout) + messageBytes + scratch + 64))
-      const state = createTrainingState(model.layout, arena)
-      model.initialise(state.params(), seed)
-      return { rank, part, model, arena, groups, state, messages: arena.alloc('messages', messageBytes) }
-    })
-    const connected = await world.connect(ranks)
+    const dataset = await textLike(config, { globalBatch, numHeldOut, seed })
+    const opened = await openMesh({ folder: folder.path, device, config, mesh, schedule, micro, seed })
     try {
       return await Promise.all(
-        ranks.map(async ({ rank, part, model, arena, state, messages }) => {
-          const own = connected[rank]
-          const parts = { state, simd: createSimd(arena.memory), clock: systemClock, dataset }
+        opened.ranks.map(async own => {
+          const { part, model, state } = own
+          const parts = { ...own, simd: createSimd(own.memory), clock: systemClock, dataset }
           const strategy = new PipelineParallel({
             ...parts,
             mesh,
-            rank,
-            model,
             schedule,
-            world: own?.get(0) as Group,
-            groups: own ?? new Map(),
-            messages: messagesOf(own?.get(0) as Group),
-            memory: arena.memory,
-            messageMemory: messages,
             batch: { global: globalBatch, micro },
             check: () => undefined,
             liveTensors: () => device.ledger().liveTensors,
@@ -146,8 +110,7 @@ describe('a pipeline trains what one process trains', () => {
         }),
       )
     } finally {
-      await world.close()
-      for (const { model } of ranks) model.dispose()
+      await opened.close()
     }
   }
 
@@ -263,33 +226,6 @@ function halfAndHalf(schedule: Schedule): Schedule {
   return away
 }
 
-/** Units of each stage, the longer ones in the middle. */
-function evenCuts(stages: number): number[] {
-  const units = config.layers + 2
-  return Array.from(
-    { length: stages },
-    (_, i) => Math.floor(((i + 1) * units) / stages) - Math.floor((i * units) / stages),
-  )
-}
-
-function textLike(globalBatch: number): Promise<Dataset> {
-  return openCustomDataset(
-    customDataset({
-      numSamples: globalBatch * 3,
-      numValSamples: numHeldOut,
-      sample(split, index) {
-        const random = seededRandom(seed, split === 'train' ? 0 : 1, index)
-        const inputs = Int32Array.from({ length: config.context }, () => random.nextInt(config.vocab))
-        const targets = inputs.map(token => (token * 5 + 3) % config.vocab)
-        const shape = [config.context]
-        return { inputs: { data: inputs, shape }, targets: { data: targets, shape } }
-      },
-      fingerprint: 'text-like',
-    }),
-    { seed: 1, globalBatch },
-  )
-}
-
 async function train(
   context: Omit<Parameters<typeof runStep>[0], 'history'>,
   params: () => ReadonlyMap<string, Float32Array>,
@@ -303,10 +239,6 @@ async function train(
   }
   const heldOut = await context.strategy.evaluate(numHeldOut)
   return { losses, norms, heldOut, params: params() }
-}
-
-function namedTensors(layout: FlatLayout, flat: Float32Array): Map<string, Float32Array> {
-  return new Map(layout.tensors.map(({ name, offset, elems }) => [name, flat.slice(offset, offset + elems)]))
 }
 
 function alone(globalBatch: number): Peers {

@@ -4,6 +4,7 @@ import type { Dataset } from '@skein/data'
 import type { Batch, LossSum, PipelineModel } from '@skein/model'
 import {
   BucketReducer,
+  type ListContext,
   type ListReport,
   Mailbox,
   mailboxBytes,
@@ -12,6 +13,8 @@ import {
   runList,
   type SharedBucket,
   sharedBuckets,
+  StateChain,
+  type StepState,
   vocabularyBytes,
   VocabularyExchange,
 } from '@skein/parallel'
@@ -48,6 +51,11 @@ export interface PipelineParallelOptions {
   /** @throws what ended the generation */
   check(): void
   liveTensors(): number
+  /**
+   * Where the schedule validates its updates afterwards: told what all ranks know of the step before, while this one has begun. The update is to be what it
+   * should be when this returns; whether every rank's was so before.
+   */
+  readonly onVerdict?: ((truth: StepState) => boolean) | undefined
   /** What the device did in a step; for traces. */
   readonly onTimeline?: (step: number, report: ListReport) => void
 }
@@ -66,9 +74,16 @@ export class PipelineParallel implements Strategy {
   readonly #replica: number
   /** Samples of this replica in a step. */
   readonly #share: number
+  /** Where updates are validated afterwards. */
+  readonly #chain: StateChain | undefined
+  /** The step whose verdict has not come. */
+  #inDoubt: number | undefined
 
+  /** @throws SKEIN_TRAINER_NOT_VALIDATED */
   constructor(options: PipelineParallelOptions) {
     const { mesh, rank, model, schedule, batch } = options
+    const isValidated = schedule.updates === 'validated'
+    if (isValidated !== (options.onVerdict !== undefined)) throw notValidated(schedule)
     this.#options = options
     this.#schedule = lower(withReductions(schedule))
     this.#buckets = sharedBuckets(model, mesh, schedule)
@@ -76,28 +91,44 @@ export class PipelineParallel implements Strategy {
     this.#replica = replicaOf(rank, mesh.pp)
     this.#share = batch.global / mesh.dp
     this.#mail = this.#mailFor(this.#schedule)
+    this.#chain = isValidated ? this.#openChain() : undefined
   }
 
   /** Shared memory for the messages of training and evaluation on one rank. */
   static messageBytes(schedule: Schedule, part: number, model: PipelineModel): number {
     const bytes = (lowered: Schedule) =>
       mailboxBytes(lowered, part, model.stages) + vocabularyBytes(lowered, model.vocabulary)
-    return Math.max(bytes(lower(schedule)), bytes(lower(forwardSchedule(schedule, schedule.microbatches))))
+    const chain = schedule.updates === 'validated' ? StateChain.bytes : 0
+    return chain + Math.max(bytes(lower(schedule)), bytes(lower(forwardSchedule(schedule, schedule.microbatches))))
   }
 
+  /** Where updates are validated afterwards, sums of losses, samples and squares are those of the ranks up to this one in their pipe. */
   async gradients(step: number): Promise<StepGradients> {
     const { dataset, state, clock, batch } = this.#options
     const from = (step - 1) * batch.global + this.#replica * this.#share
     const to = from + this.#share
     const runs = runsOf(from, to, batch.micro)
-    state.gradientView().fill(0)
-    this.#begin(microbatch => dataset.batch('train', runs[microbatch] as number[]))
+    const begin = () => this.#begin(microbatch => dataset.batch('train', runs[microbatch] as number[]))
+    // Those of a step in doubt may be needed once more.
+    if (this.#inDoubt === undefined) state.gradientView().fill(0)
+    begin()
+    this.#chain?.begin(step)
     const reducer = this.#reducer()
-    const report = await this.#run(this.#schedule, this.#mail, step, { onReduce: stage => reducer.stageDone(stage) })
+    const report = await this.#run(this.#schedule, this.#mail, step, {
+      onReduce: stage => reducer.stageDone(stage),
+      validation: {
+        verdict: async () => {
+          const stands = await this.settle()
+          state.gradientView().fill(0)
+          return stands
+        },
+        beginAgain: begin,
+      },
+    })
     this.#options.onTimeline?.(step, report)
     const listedMs = clock.now()
     await reducer.settled()
-    const [lossSum, samples, sumSquares] = await this.#summed(lossOf(this.#options.model), this.#ownSumSquares())
+    const { lossSum, samples, sumSquares } = await this.#known(step)
     const computeMs = report.ops.reduce((sum, op) => sum + op.end - op.start, 0)
     return {
       lossSum,
@@ -107,6 +138,17 @@ export class PipelineParallel implements Strategy {
       computeMs,
       waitMs: report.waitMs + (clock.now() - listedMs),
     }
+  }
+
+  /**
+   * Waits for the verdict on a step that is in doubt; without one nothing happens. Before the state of a step is evaluated, saved or handed on, and where no
+   * step follows. @returns whether every rank's update was as it should be
+   */
+  async settle(): Promise<boolean> {
+    if (this.#inDoubt === undefined || this.#chain === undefined) return true
+    const truth = await this.#chain.verdict(this.#inDoubt)
+    this.#inDoubt = undefined
+    return this.#options.onVerdict?.(truth) ?? true
   }
 
   /**
@@ -155,7 +197,7 @@ export class PipelineParallel implements Strategy {
     schedule: Schedule,
     mail: Mail,
     step: number,
-    how: { readonly onReduce?: (stage: number) => void; readonly isEvaluation?: boolean },
+    how: Pick<ListContext, 'onReduce' | 'validation' | 'isEvaluation'>,
   ): Promise<ListReport> {
     const { model, clock } = this.#options
     const check = () => this.#options.check()
@@ -196,11 +238,60 @@ export class PipelineParallel implements Strategy {
     return new BucketReducer({ layout, buckets: this.#buckets, stages: [...stages.keys()], gradients, groups })
   }
 
-  /** Of the buckets that count here: each counts on the first of the ranks that have it. */
-  #ownSumSquares(): number {
+  /** Of all ranks; in the pipes of a validated schedule, of the ranks up to this one. */
+  async #known(step: number): Promise<Summed> {
+    const own = lossOf(this.#options.model)
+    if (this.#chain === undefined) {
+      const [lossSum, samples, sumSquares] = await this.#summed(
+        own,
+        this.#ownSumSquares(ranks => ranks[0]),
+      )
+      return { lossSum, samples, sumSquares }
+    }
+    // Every pipe sums for itself, in the same order: a bucket counts on its first rank in each.
+    const { mesh } = this.#options
+    const inPipe = (ranks: readonly number[]) => ranks.find(rank => replicaOf(rank, mesh.pp) === this.#replica)
+    const known = await this.#chain.passOn(step, {
+      ...(await this.#lossOfReplicas(own)),
+      sumSquares: this.#ownSumSquares(inPipe),
+    })
+    this.#inDoubt = step
+    return known
+  }
+
+  /** Summed over the copies of the last stage, which are in a group already; elsewhere it is nothing. */
+  async #lossOfReplicas(own: LossSum): Promise<LossSum> {
+    const { mesh, model, groups, state } = this.#options
+    const last = model.numStages - 1
+    if (mesh.dp === 1 || !model.stages.has(last)) return own
+    const bucket = this.#buckets.find(({ stages }) => stages.length === 1 && stages[0] === last)
+    const group = bucket === undefined ? undefined : groups.get(bucket.groupNumber)
+    if (group === undefined) throw new Error('the copies of the last stage have no group')
+    const region: TensorRegion = { byteOffset: state.scalars.byteOffset, elems: 2, dtype: 'float32' }
+    const scalars = new Float32Array(state.sharedBuffer, region.byteOffset, region.elems)
+    scalars.set([own.lossSum, own.samples])
+    await group.allReduce(region)
+    return { lossSum: scalars[0] as number, samples: scalars[1] as number }
+  }
+
+  #openChain(): StateChain {
+    const { mesh, messages, memory, messageMemory } = this.#options
+    const byteOffset = messageMemory.byteOffset + messageMemory.bytes - StateChain.bytes
+    return new StateChain({
+      rank: this.#part,
+      ranks: mesh.pp,
+      groupRankOf: part => rankAt(mesh, this.#replica, part),
+      messages,
+      memory,
+      region: { byteOffset, bytes: StateChain.bytes },
+    })
+  }
+
+  /** Of the buckets that count here: each counts on one of the ranks that have it. */
+  #ownSumSquares(countsOn: (ranks: readonly number[]) => number | undefined): number {
     const { rank, model, simd, state } = this.#options
     return this.#buckets.reduce((sum, { index, ranks }) => {
-      if (ranks[0] !== rank) return sum
+      if (countsOn(ranks) !== rank) return sum
       const { offset, elems } = model.layout.buckets[index] as { offset: number; elems: number }
       return sum + simd.sumSquares(state.gradients.byteOffset + offset * 4, elems)
     }, 0)
@@ -220,6 +311,8 @@ export class PipelineParallel implements Strategy {
   }
 }
 
+type Summed = Pick<StepGradients, 'lossSum' | 'samples' | 'sumSquares'>
+
 interface Forwards {
   readonly schedule: Schedule
   readonly mail: Mail
@@ -238,6 +331,18 @@ function lossOf(model: PipelineModel): LossSum {
     lossSum: losses.reduce((sum, loss) => sum + loss.lossSum, 0),
     samples: losses.reduce((sum, loss) => sum + loss.samples, 0),
   }
+}
+
+function notValidated({ name, updates }: Schedule): SkeinError {
+  return new SkeinError(TrainerErrors.NOT_VALIDATED, {
+    what:
+      updates === 'validated'
+        ? `the schedule ${name} updates before the global state is known, and nobody here takes such an update back`
+        : `a verdict on updates was asked for, and the schedule ${name} makes none in doubt`,
+    why: 'the steps of a job are committed as they are made, and a validated schedule knows its step only while the next one runs',
+    todo: 'take the schedule without post-validation, or run its steps with UpdatesInDoubt and onVerdict',
+    details: { name, updates },
+  })
 }
 
 function fewHeldOut(count: number, micro: number): SkeinError {

@@ -17,8 +17,10 @@ export interface TrainingState {
   current(): StateSlot
   /** The slot beside the current one, to be written: it holds no step from now on. */
   vacate(): StateSlot
-  /** The update of `step` is written: the other slot becomes the current one. */
-  flip(step: number): void
+  /** The update of `step` is written: the other slot becomes the current one. Undefined: it is in doubt, and holds no step until `confirm`. */
+  flip(step: number | undefined): void
+  /** The current slot, which was in doubt, is the state after `step`. */
+  confirm(step: number): void
   /** Neither slot holds a step from now on: the current one is about to be filled. */
   forget(): void
   /** Zeros everywhere, held by no step. */
@@ -93,6 +95,7 @@ export function createTrainingState(layout: FlatLayout, arena: SharedArena): Tra
       index = otherIndex()
       steps.set(index, step)
     },
+    confirm: step => steps.set(index, step),
     forget,
     clear: () => {
       forget()

@@ -118,6 +118,19 @@ export class Mailbox {
     return taken
   }
 
+  /** Waits for messages that nobody takes any more, of each rank in the order in which they come, and drops them; posted or not. */
+  async discard(left: ReadonlyMap<number, readonly TransferOp[]>, step: number): Promise<void> {
+    const { schedule } = this.#options
+    await Promise.all(
+      [...left.values()].map(async receives => {
+        for (const receive of receives) {
+          if (!this.#coming.has(messageTag(schedule, receive, step))) this.post(receive, step)
+          await this.receive(receive, step, () => undefined)
+        }
+      }),
+    )
+  }
+
   /** Takes the tensor over and sends its values; resolves when it is copied, not when it is sent. */
   async send(op: TransferOp, step: number, tensor: StageTensor): Promise<void> {
     const { schedule, messages, groupRankOf } = this.#options

@@ -6,6 +6,9 @@ import { ParallelErrors } from '../errors.ts'
 const distinctSteps = 256
 const tagsPerStep = 2 ** 32 / distinctSteps
 
+/** The last two of a step: its global state on its way up the ranks, and back down. */
+const stateTags = { partial: tagsPerStep - 1, verdict: tagsPerStep - 2 } as const
+
 /** Says what a message is: the activation or the gradient of which piece, made for which stage, in which step. */
 export type MessageTag = number
 
@@ -22,13 +25,18 @@ export function messageTag(schedule: Schedule, op: TransferOp, step: number): Me
   return (step % distinctSteps) * tagsPerStep + (piece * stages + maker) * 2 + (isActivation ? 0 : 1)
 }
 
+/** Of what ranks tell each other about the step as a whole. */
+export function stateTag(step: number, what: keyof typeof stateTags): MessageTag {
+  return (step % distinctSteps) * tagsPerStep + stateTags[what]
+}
+
 /** @throws SKEIN_PARALLEL_SCHEDULE_SIZE where a step has more messages than there are tags for it */
 export function assertTagged({ name, microbatches, slices, stages }: Schedule): void {
   const wanted = microbatches * slices * stages * 2
-  if (wanted <= tagsPerStep) return
+  if (wanted <= stateTags.verdict) return
   throw new SkeinError(ParallelErrors.SCHEDULE_SIZE, {
     what: `a step of the schedule ${name} has up to ${wanted} messages: ${microbatches} microbatches × ${slices} slices × ${stages} stages × 2`,
-    why: `messages of a step are told apart by ${tagsPerStep} numbers`,
+    why: `messages of a step are told apart by ${stateTags.verdict} numbers`,
     todo: 'take larger microbatches, or fewer slices or chunks',
     details: { name, microbatches, slices, stages },
   })

@@ -12,6 +12,8 @@ import {
   recompute,
   type Schedule,
   shardWeights,
+  verdictAt,
+  withPostValidation,
 } from '@skein/schedule'
 import type { Region } from '@skein/simd'
 import { temporaryFolder } from '@skein/testkit'
@@ -42,7 +44,11 @@ describe('the executor of lists', () => {
   })
 
   /** Steps of a schedule, all ranks at once; what stages do takes no time. */
-  async function run(schedule: Schedule, steps: number, isEvaluation = false) {
+  async function run(
+    schedule: Schedule,
+    steps: number,
+    { isEvaluation = false, stands }: { readonly isEvaluation?: boolean; stands?: (step: number) => boolean } = {},
+  ) {
     const world = worlds.get(schedule.ranks) as OpenedGroup[]
     return Promise.all(
       world.map(async (opened, rank) => {
@@ -51,19 +57,20 @@ describe('the executor of lists', () => {
         const reports: ListReport[] = []
         let lossSum = 0
         for (let step = 1; step <= steps; step++) {
-          for (const stage of stages.values()) {
-            stage.begin({
-              batch: () => ({ samples: 1, arrays: {} }),
-              params: new Float32Array(),
-              gradients: new Float32Array(),
-            })
+          const beginAgain = () => {
+            for (const stage of stages.values()) {
+              stage.begin({
+                batch: () => ({ samples: 1, arrays: {} }),
+                params: new Float32Array(),
+                gradients: new Float32Array(),
+              })
+            }
           }
-          reports.push(
-            await runList(
-              { schedule, rank, stages, mailbox, clock: systemClock, check: () => undefined, isEvaluation },
-              step,
-            ),
-          )
+          beginAgain()
+          const validation = stands && { verdict: () => Promise.resolve(stands(step)), beginAgain }
+          const check = () => undefined
+          const context = { schedule, rank, stages, mailbox, clock: systemClock, check, isEvaluation, validation }
+          reports.push(await runList(context, step))
           for (const stage of stages.values()) lossSum += stage.loss().lossSum
         }
         return { reports, lossSum, held: [...stages.values()].reduce((sum, stage) => sum + stage.heldBytes(), 0) }
@@ -111,13 +118,36 @@ describe('the executor of lists', () => {
 
   it('runs the forwards alone, and keeps nothing of them', async () => {
     const schedule = lower(forwardSchedule(generateSchedule('zb-v', { ranks: 3, microbatches: 7 }), 4))
-    const done = await run(schedule, 2, true)
+    const done = await run(schedule, 2, { isEvaluation: true })
     expect(done.reduce((sum, { lossSum }) => sum + lossSum, 0)).toBe(2 * 4 * schedule.stages)
     for (const { reports, held } of done) {
       expect(held).toBe(0)
       for (const { peakHeldBytes } of reports) expect(peakHeldBytes).toBe(0)
     }
   })
+
+  for (const name of ['1f1b', 'zb-h2', 'zb-v', 'interleaved', 'bitpipe', 'gpipe', 'sppo']) {
+    it(`begins a step of ${name} again where an update was wrong, and nothing of the first attempt is left`, async () => {
+      const one = withPostValidation(generateSchedule(name, { ranks: 4, microbatches: 8 }))
+      for (const schedule of [lower(one), lower(one, 0), lower(recompute(one))]) {
+        const steps = 6
+        const done = await run(schedule, steps, { stands: step => step % 3 === 0 })
+        const perStep = one.microbatches * one.stages * one.slices
+        // Of the steps begun again the losses of the second attempt alone.
+        expect(done.reduce((sum, { lossSum }) => sum + lossSum, 0)).toBe(steps * perStep)
+        for (const [rank, { reports, held }] of done.entries()) {
+          expect(held).toBe(0)
+          const early = (schedule.ops[rank] ?? []).slice(0, verdictAt(schedule.ops[rank] ?? []))
+          const forwards = (schedule.ops[rank] ?? []).filter(({ op }) => op === 'F').length
+          const again = early.filter(({ op }) => op === 'F').length
+          for (const [at, { ops }] of reports.entries()) {
+            const wanted = (at + 1) % 3 === 0 ? forwards : forwards + again
+            expect(ops.filter(({ op }) => op.op === 'F')).toHaveLength(wanted)
+          }
+        }
+      }
+    })
+  }
 
   it('moves activations to the host and back where the list says so', async () => {
     const costs = { forward: 1, inputGrad: 1, weightGrad: 1, copy: 0.5 }

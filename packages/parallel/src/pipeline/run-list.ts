@@ -4,12 +4,14 @@ import {
   type ComputeOp,
   type CopyOp,
   describeOp,
+  messagesLeftOver,
   rankOf,
   type Schedule,
   type ScheduleOp,
   stageAlong,
   type TimedOp,
   type TransferOp,
+  verdictAt,
   type VocabularyOp,
 } from '@skein/schedule'
 import { ParallelErrors } from '../errors.ts'
@@ -33,8 +35,18 @@ export interface ListContext {
   onReduce?(stage: number): void
   /** In a schedule that updates after each microbatch. */
   onUpdate?(): void
+  /** In a schedule whose updates are validated afterwards. */
+  readonly validation?: Validation | undefined
   /** An evaluation: the forwards keep nothing. */
   readonly isEvaluation?: boolean
+}
+
+/** What becomes of updates that were made before the global state was known. */
+export interface Validation {
+  /** Waits for the verdict on the step before, whose update is then as it should be; whether every rank's was so before. */
+  verdict(): Promise<boolean>
+  /** The stages begin this step again, with the weights as they are now. */
+  beginAgain(): void
 }
 
 export interface ListReport {
@@ -56,9 +68,11 @@ export async function runList(context: ListContext, step: number): Promise<ListR
   const run = new ListRun(context, step)
   try {
     context.vocabulary?.begin()
-    for (const op of context.schedule.ops[context.rank] ?? []) {
+    const list = context.schedule.ops[context.rank] ?? []
+    for (const op of list) {
       context.check()
-      await run.do(op)
+      if (op.op === 'validate') await run.validate(list, op)
+      else await run.do(op)
     }
     await context.mailbox.flushed()
     await context.vocabulary?.settled()
@@ -84,6 +98,23 @@ class ListRun {
     this.#step = step
     const list = context.schedule.ops[context.rank] ?? []
     this.#recomputed = new Set(list.flatMap(op => (op.op === 'R' ? [keyOf(op)] : [])))
+  }
+
+  /**
+   * Waits for the verdict. Where some rank's update was wrong, what this rank has done of the step was made of it, and so were messages under way:
+   * all of that goes, and the step begins again.
+   */
+  async validate(list: readonly ScheduleOp[], op: ScheduleOp): Promise<void> {
+    const { validation, mailbox, schedule, rank } = this.#context
+    if (validation === undefined) throw notExecuted(schedule, op)
+    if (await this.#waited(() => validation.verdict())) return
+    this.drop()
+    await this.#waited(() => mailbox.discard(messagesLeftOver(schedule, rank), this.#step))
+    validation.beginAgain()
+    for (const again of list.slice(0, verdictAt(list))) {
+      this.#context.check()
+      await this.do(again)
+    }
   }
 
   async do(op: ScheduleOp): Promise<void> {
@@ -305,7 +336,7 @@ const resultKey = (kind: 'activation' | 'gradient', op: Keyed) => `${kind} of ${
 function notExecuted(schedule: Schedule, op: ScheduleOp): SkeinError {
   return new SkeinError(ParallelErrors.NOT_EXECUTED, {
     what: `the schedule ${schedule.name} has "${describeOp(op)}"`,
-    why: 'weights that are sharded, a vocabulary for which there is no exchange, and updates before the global state is known, can be drawn and simulated, and not run yet',
+    why: 'weights that are sharded, a vocabulary for which there is no exchange, and updates that nobody here validates, can be drawn and simulated, and not run',
     todo: 'take the schedule without it',
     details: { name: schedule.name, op: op.op },
   })
