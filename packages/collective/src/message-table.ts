@@ -19,8 +19,11 @@ export const maxUnderWay = 4096
 const rowNumbers = 6
 const calls = ['send', 'recv'] as const
 
-/** Of the words before the states. `bell` changes whenever the serving thread is to look, `asked` counts requests. */
-const word = { bell: 0, asked: 1, isClosed: 2 } as const
+/**
+ * Of the words before the states. `bell` changes whenever the serving thread is to look, `asked` counts requests, `awaited` is 1 + the peer of
+ * the message that the asking thread waits for, or 0.
+ */
+const word = { bell: 0, asked: 1, isClosed: 2, awaited: 3 } as const
 const numWords = 4
 
 const stateBytes = (numWords + 2 * maxUnderWay) * Int32Array.BYTES_PER_ELEMENT
@@ -74,6 +77,17 @@ export class MessageTable {
   /** Asking thread: stands still until the message is over, at most so long; whether it is. */
   standStill(row: number, ms: number): boolean {
     return Atomics.wait(this.#states, row, messageState.underWay, ms) !== 'timed-out'
+  }
+
+  /** Asking thread: it waits for a message of this peer, or for none. */
+  awaits(peer: number | undefined): void {
+    Atomics.store(this.#words, word.awaited, peer === undefined ? 0 : peer + 1)
+  }
+
+  /** Serving thread: for whose message the other thread waits at this moment. */
+  get awaitedPeer(): number | undefined {
+    const awaited = Atomics.load(this.#words, word.awaited)
+    return awaited === 0 ? undefined : awaited - 1
   }
 
   /** Serving thread: what was asked for since the last call, in order. */

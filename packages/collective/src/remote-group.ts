@@ -163,6 +163,11 @@ export class GroupServer {
     }
   }
 
+  /** For whose message the asking thread waits at this moment. */
+  get awaitedPeer(): number | undefined {
+    return this.#table?.awaitedPeer
+  }
+
   /** The group has ended: messages that are asked for from now on have failed. */
   close(): void {
     this.#isClosed = true

@@ -64,14 +64,16 @@ describe('messages of a group in another thread', () => {
     expect(answers).toEqual([])
   })
 
-  it('go over at once where one is waited for', async () => {
-    const { remote, handles, served } = rig()
+  it('go over at once where one is waited for, and tell for whom', async () => {
+    const { remote, server, handles, served } = rig()
     const receive = remote.messages.recv(region, 1, 7)
     const done = receive.done()
     await served(1)
+    expect(server.awaitedPeer).toBe(1)
     handles[0]?.end.resolve(undefined as never)
     await done
     expect(receive.isDone).toBe(true)
+    expect(server.awaitedPeer).toBeUndefined()
   })
 
   it('reject with the error of the one that failed, and all others with it', async () => {

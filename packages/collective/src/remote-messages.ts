@@ -68,11 +68,14 @@ export class RemoteMessages implements Messages {
     }
     const wait = async () => {
       this.flush()
+      if (look()) return
+      table.awaits(peer)
       while (!look()) {
         if (table.stateOf(row) === messageState.failed) return this.#failed
         // Woken without a turn of the loop: a quarter of the way of a small message.
         if (!table.standStill(row, standStillMs)) await turnOfTheLoop()
       }
+      table.awaits(undefined)
     }
     return {
       get isDone() {

@@ -150,8 +150,8 @@ export class Coordinator {
     const hasJoined = memberOfLink(this.#state, link) !== undefined
     const now = this.#parts.clock.now()
     if (message.type === 'heartbeat') {
-      const { progress, step, opsEntered } = message
-      this.#links.saw(link, now, { hasJoined, progress, step, opsEntered })
+      const { progress, step, opsEntered, waitsFor } = message
+      this.#links.saw(link, now, { hasJoined, progress, step, opsEntered, waitsFor })
     } else this.#links.saw(link, now, { hasJoined })
     this.#diagnosis.heard(link, message)
     if (message.type === 'timeline') this.#keepTimeline(link, message)
@@ -200,8 +200,8 @@ export class Coordinator {
     const nowMs = this.#parts.clock.now()
     return Object.fromEntries(
       this.#state.members.map(({ workerId, link }) => {
-        const { opsEntered = 0, movedMs = nowMs } = this.#links.facts(link) ?? {}
-        return [workerId, { opsEntered, stillMs: nowMs - movedMs }]
+        const { opsEntered = 0, movedMs = nowMs, waitsFor } = this.#links.facts(link) ?? {}
+        return [workerId, { opsEntered, stillMs: nowMs - movedMs, waitsFor }]
       }),
     )
   }

@@ -20,6 +20,7 @@ interface Link extends LinkFacts {
   progress: number
   step: number
   opsEntered: number
+  waitsFor: readonly string[] | undefined
   movedMs: Ms
   /** What was sent last; settles, never rejects. */
   lastSend: Promise<void>
@@ -50,6 +51,7 @@ export class Links {
       progress: 0,
       step: 0,
       opsEntered: 0,
+      waitsFor: undefined,
       movedMs: nowMs,
       lastSend,
     })
@@ -68,7 +70,7 @@ export class Links {
   saw(
     id: LinkId,
     nowMs: Ms,
-    said: { hasJoined?: boolean; progress?: number; step?: number; opsEntered?: number } = {},
+    said: Partial<Pick<Link, 'hasJoined' | 'progress' | 'step' | 'opsEntered' | 'waitsFor'>> = {},
   ): void {
     const link = this.#links.get(id)
     if (link === undefined) return

@@ -409,6 +409,29 @@ test('of a run of short steps a worker that is slow is waited for, and one that 
   expect((await w1.hears('refuse')).error.code).toBe('SKEIN_MEMBERSHIP_STALLED')
 })
 
+test('of a pipe whose stages wait for each other the one that waits for nobody is put out', async () => {
+  const coordinator = await start({
+    numWorkers: 2,
+    minWorkers: 2,
+    parts: 2,
+    totalSteps: 100,
+    deadlines: { stallMs: 60_000, stallLeastMs: 300 },
+  })
+  const [w0, w1] = (await joinAll(coordinator, ['w0', 'w1'])) as [FakeWorker, FakeWorker]
+  await w0.prepare()
+  await w1.prepare()
+  await Promise.all([w0.hears('start'), w1.hears('start')])
+  for (let step = 1; step <= 22; step++) {
+    await Promise.all([w0.vote(step), w1.vote(step)])
+    await w0.committed(step)
+  }
+  // Whoever waits has entered fewer than the one that hangs: that says nothing, since parts do different work.
+  await w0.send({ type: 'heartbeat', progress: 1, step: 22, opsEntered: 3, waitsFor: ['w1'] })
+  await w1.send({ type: 'heartbeat', progress: 1, step: 22, opsEntered: 8 })
+  expect((await w0.hears('abort')).error.what).toContain('worker w1 (rank 1)')
+  expect((await w1.hears('refuse')).error.code).toBe('SKEIN_MEMBERSHIP_STALLED')
+})
+
 test('status shows members, their progress, and whose vote is missing', async () => {
   const coordinator = await start({ numWorkers: 2 })
   const [w0, w1] = (await joinAll(coordinator, ['w0', 'w1'])) as [FakeWorker, FakeWorker]

@@ -11,6 +11,8 @@ export interface LinkFacts {
   readonly step: number
   /** Collectives that it has begun in the generation. */
   readonly opsEntered: number
+  /** Whose messages it waits for; see `SeenMoves`. */
+  readonly waitsFor: readonly string[] | undefined
   /** When its device thread was seen to move last. */
   readonly movedMs: Ms
 }

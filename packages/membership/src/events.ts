@@ -32,7 +32,17 @@ export interface RecoveredEvent {
 }
 
 /** What heartbeats say of each worker's device thread, by workerId. */
-export type SeenMoves = Readonly<Record<string, { readonly opsEntered: number; readonly stillMs: Ms }>>
+export type SeenMoves = Readonly<
+  Record<
+    string,
+    {
+      readonly opsEntered: number
+      readonly stillMs: Ms
+      /** Whose messages it waits for, as far as that is known; undefined where it waits for nobody. */
+      readonly waitsFor?: readonly string[] | undefined
+    }
+  >
+>
 
 /** How fast a member was in the last steps. */
 export interface MeasuredSpeed {

@@ -14,8 +14,8 @@ const lookAgainMs = 1_000
 
 /**
  * No commit for too long although every link is alive. Those are put out who have not come as far as the others, whose vote is missing
- * while others have voted, or who have entered fewer collectives than the others who wait in one for them, and whose device threads
- * have stood still for all that time: one that is slow gets its time. After the longest wait there is, that it moves helps nobody, and
+ * while others have voted, for whom others wait while they wait for nobody, or who have entered fewer collectives than the others who wait in
+ * one for them, and whose device threads have stood still for all that time: one that is slow gets its time. After the longest wait there is, that it moves helps nobody, and
  * where nobody stands out the run ends.
  */
 export function stallTimeout(state: MembershipState, seen: SeenMoves, nowMs: Ms): Decision {
@@ -26,6 +26,11 @@ export function stallTimeout(state: MembershipState, seen: SeenMoves, nowMs: Ms)
   const isLastLook = waitedMs >= stallMs
   const limitMs = isLastLook ? stallMs : stallAfterMs(state)
   const missing = active.filter(member => member.vote === undefined)
+  // A pipe waits from stage to stage: only the end of the chain keeps it.
+  const awaited = new Set(active.flatMap(({ workerId }) => seen[workerId]?.waitsFor ?? []))
+  const keepers = missing.filter(
+    ({ workerId }) => awaited.has(workerId) && seen[workerId] !== undefined && seen[workerId].waitsFor === undefined,
+  )
   // Parts of a model do different work: who has one is compared with the others who have the same.
   const furthest = new Map<number, number>()
   for (const { workerId, rank } of active) {
@@ -36,7 +41,7 @@ export function stallTimeout(state: MembershipState, seen: SeenMoves, nowMs: Ms)
     const most = furthest.get(partOfRank(state, rank)) ?? 0
     return (seen[workerId]?.opsEntered ?? most) < most
   })
-  const suspects = missing.length < active.length ? missing : behind
+  const suspects = keepers.length > 0 ? keepers : missing.length < active.length ? missing : behind
   const guilty = suspects.filter(({ workerId }) => isLastLook || (seen[workerId]?.stillMs ?? waitedMs) >= limitMs)
   const standsOut = guilty.length > 0 && guilty.length < active.length
   if (!standsOut && !isLastLook) {

@@ -47,7 +47,7 @@ class Machine {
     if (before === undefined) throw new Error('a transcript begins with the command run')
     if (name === 'after') {
       this.#nowMs += number('ms', 0)
-      return this.#apply({ type: 'tick', seen: seenOf(text('ops', ''), text('still', '')) })
+      return this.#apply({ type: 'tick', seen: seenOf(text('ops', ''), text('still', ''), text('waits', '')) })
     }
     const link = text('link', '')
     const step = number('step', before.committed.step + 1)
@@ -214,16 +214,23 @@ class Machine {
   }
 }
 
-/** "w1:7,w2:5" collectives entered, "w2:50000" ms without a move (for ever, where nothing is said); whoever is not named is not seen. */
-function seenOf(ops: string, still: string) {
-  const numbersOf = (entries: string) =>
+/**
+ * "w1:7,w2:5" collectives entered, "w2:50000" ms without a move (for ever, where nothing is said), "w1:w2" w1 waits for w2 ("w1:" for someone);
+ * whoever is not named is not seen.
+ */
+function seenOf(ops: string, still: string, waits: string) {
+  const entriesOf = (entries: string) =>
     entries
       .split(',')
       .filter(entry => entry !== '')
-      .map(entry => [entry.split(':')[0] ?? '', Number(entry.split(':')[1])] as const)
-  const stillOf = new Map(numbersOf(still))
+      .map(entry => [entry.split(':')[0] ?? '', entry.split(':')[1] ?? ''] as const)
+  const stillOf = new Map(entriesOf(still))
+  const waitsOf = new Map(entriesOf(waits).map(([id, peer]) => [id, peer === '' ? [] : [peer]]))
   return Object.fromEntries(
-    numbersOf(ops).map(([id, opsEntered]) => [id, { opsEntered, stillMs: stillOf.get(id) ?? 1e9 }]),
+    entriesOf(ops).map(([id, opsEntered]) => {
+      const stillMs = Number(stillOf.get(id) ?? 1e9)
+      return [id, { opsEntered: Number(opsEntered), stillMs, waitsFor: waitsOf.get(id) }]
+    }),
   )
 }
 

@@ -83,10 +83,17 @@ export const workerMessages = [
     baselineLoss: loss.exactOptional(),
   }),
   /**
-   * Progress of the device thread: `progress` rises whenever it moved, `opsEntered` counts the collectives it has begun in the generation.
+   * Progress of the device thread: `progress` rises whenever it moved, `opsEntered` counts the collectives it has begun in the generation,
+   * `waitsFor` is there while it waits for others, with their names as far as they are known.
    * That the link lives is shown by its own pings.
    */
-  z.strictObject({ type: z.literal('heartbeat'), progress: count, step: count, opsEntered: count }),
+  z.strictObject({
+    type: z.literal('heartbeat'),
+    progress: count,
+    step: count,
+    opsEntered: count,
+    waitsFor: z.array(workerName).max(16).readonly().exactOptional(),
+  }),
   /** The worker cannot go on; its process ends. */
   z.strictObject({ type: z.literal('failed'), error: errorRecord }),
   /** The lanes with a peer are lost; the worker waits for the next generation. */

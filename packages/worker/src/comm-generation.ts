@@ -74,6 +74,20 @@ export class CommGeneration {
     return this.#opsEntered
   }
 
+  /**
+   * For whom the device thread waits: the worker whose message it stands still for; nobody in particular in a collective; undefined where it
+   * waits for nobody.
+   */
+  get waitsFor(): readonly string[] | undefined {
+    for (const { place, server } of this.#groups.values()) {
+      const peer = server.awaitedPeer
+      if (peer === undefined) continue
+      const member = this.#options.message.members[place.ranks[peer] ?? -1]
+      return member === undefined ? [] : [member.workerId]
+    }
+    return this.isBusy ? [] : undefined
+  }
+
   /** In each group, dials a lane from every peer (the receiver dials) and waits for theirs. @throws SKEIN_COLLECTIVE_UNREACHABLE */
   async connect(): Promise<void> {
     const { generation, members } = this.#options.message

@@ -106,7 +106,14 @@ export class CommSession {
     this.#heartbeat = setInterval(() => {
       const opsEntered = this.#generation?.opsEntered ?? 0
       const progress = this.#progress + (Atomics.load(start.numPieces, 0) >>> 0)
-      this.#tell({ type: 'heartbeat', progress, step: this.#step, opsEntered })
+      const waitsFor = this.#generation?.waitsFor
+      this.#tell({
+        type: 'heartbeat',
+        progress,
+        step: this.#step,
+        opsEntered,
+        ...(waitsFor === undefined ? {} : { waitsFor }),
+      })
       this.#catchUp.sweep()
     }, start.heartbeat.intervalMs)
   }
