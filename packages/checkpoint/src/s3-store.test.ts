@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import fs from 'node:fs'
+import net from 'node:net'
 import path from 'node:path'
 import { startS3Server } from '@skein/testkit'
 import { AwsClient } from 'aws4fetch'
@@ -90,6 +92,34 @@ describe.skipIf(server === undefined)('checkpoints on a real S3 server', () => {
     await expect(findCheckpoint(root, { environment })).rejects.toThrow(code('NO_MANIFEST'))
     await draft.discard()
     expect(await store.names()).toEqual([])
+  })
+
+  test('are written and read over connections that are lost', async () => {
+    const target = new URL(new URL(place('')).searchParams.get('endpoint') ?? '')
+    let requests = 0
+    const proxy = net.createServer(socket => {
+      const through = net.connect(Number(target.port), target.hostname)
+      through.on('error', () => socket.destroy())
+      socket.on('error', () => through.destroy())
+      through.pipe(socket)
+      socket.on('data', (chunk: Buffer) => {
+        // Every other one is lost, with its connection, before it is answered.
+        const isRequest = /^(?:GET|PUT|HEAD|DELETE) /u.test(chunk.toString('latin1', 0, 8))
+        if (!isRequest || requests++ % 2 === 1) through.write(chunk)
+        else for (const end of [socket, through]) end.destroy()
+      })
+    })
+    await once(proxy.listen(0, '127.0.0.1'), 'listening')
+    try {
+      const root = `s3://skein/lost?endpoint=http://127.0.0.1:${(proxy.address() as net.AddressInfo).port}`
+      await saveCheckpoint(root, contentsAt(5), { environment })
+      const found = await findCheckpoint(root, { environment })
+      await using checkpoint = await openCheckpoint(found.path, { environment })
+      expect(await checkpoint.readParameters()).toEqual(tensors(5))
+      expect(requests).toBeGreaterThan(10)
+    } finally {
+      proxy.close()
+    }
   })
 
   test('are refused with what is wrong: keys, bucket, endpoint', async () => {

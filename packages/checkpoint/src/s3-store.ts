@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto'
-import { SkeinError } from '@skein/core'
+import { SkeinError, sleep } from '@skein/core'
 import { AwsClient } from 'aws4fetch'
 import { CheckpointErrors } from './errors.ts'
 import { isS3, type StoreEnvironment } from './location.ts'
 import { byStepDescending, checkpointFolderPattern, manifestFileName } from './manifest.ts'
 import type { CheckpointStore } from './store.ts'
 
-/** Of requests that a server puts off (5xx, 429), with growing pauses. */
+/** Of requests that a server puts off (5xx, 429), and of those whose connection is lost, with growing pauses. */
 const retries = 4
+const firstPauseMs = 100
 const requestMs = 120_000
 
 /**
@@ -17,7 +18,12 @@ const requestMs = 120_000
  */
 export function s3Store(location: string, environment: StoreEnvironment): CheckpointStore {
   const { bucketUrl, prefix, query } = placeOf(location, environment)
-  const client = new AwsClient({ ...credentials(location, environment), service: 's3', retries, initRetryMs: 100 })
+  const client = new AwsClient({
+    ...credentials(location, environment),
+    service: 's3',
+    retries,
+    initRetryMs: firstPauseMs,
+  })
   const keyOf = (name: string, file: string) => `${prefix}${name}/${file}`
   const request = async (
     method: string,
@@ -29,10 +35,19 @@ export function s3Store(location: string, environment: StoreEnvironment): Checkp
     if (search !== undefined) url.search = queryOf(search)
     const timeout = AbortSignal.timeout(requestMs)
     const signal = rest.signal ? AbortSignal.any([rest.signal, timeout]) : timeout
-    const response = await client.fetch(url, { ...rest, method, signal }).catch((cause: unknown) => {
-      rest.signal?.throwIfAborted()
-      throw failed(`${method} ${url.href}`, cause instanceof Error ? causeOf(cause) : String(cause), cause)
-    })
+    let response: Response | undefined
+    // Each is the same when it is done twice.
+    for (let retry = 0; response === undefined; retry++) {
+      try {
+        response = await client.fetch(url, { ...rest, method, signal })
+      } catch (cause) {
+        rest.signal?.throwIfAborted()
+        if (retry === retries || timeout.aborted) {
+          throw failed(`${method} ${url.href}`, cause instanceof Error ? causeOf(cause) : String(cause), cause)
+        }
+        await sleep(firstPauseMs * 2 ** retry, signal)
+      }
+    }
     if (response.ok || response.status === 404) return response
     throw failed(`${method} ${url.href}`, `${response.status} ${(await response.text()).slice(0, 300)}`)
   }
