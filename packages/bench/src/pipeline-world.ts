@@ -14,15 +14,15 @@ export interface PipelineRun {
   readonly peakActivations: readonly number[]
 }
 
-/** Ranks of a pipeline with paced stages, alive and connected over TCP: processes with two threads each. */
+/** Ranks of a pipeline with paced stages, alive and connected: processes with two threads each. */
 export interface PipelineWorld {
   run(request: PipelineRequest): Promise<PipelineRun>
   end(): Promise<void>
 }
 
-export async function pipelineWorld(ranks: number): Promise<PipelineWorld> {
+export async function pipelineWorld(ranks: number, lanes: 'raw' | 'unix'): Promise<PipelineWorld> {
   const place = onLoopback
-  const { processes, folder } = await startRanks('pipeline-rank.js', { ranks, lanes: 'raw', maxBytes: 64 << 20, place })
+  const { processes, folder } = await startRanks('pipeline-rank.js', { ranks, lanes, maxBytes: 64 << 20, place })
   return {
     async run(request) {
       const line = `run ${JSON.stringify(request)}`

@@ -31,6 +31,8 @@ export interface MeasuredSchedule {
   readonly perOpMicros: number
   /** Most activations held by each rank. */
   readonly peakActivations: readonly number[]
+  /** The same over Unix sockets, as between workers of one host. */
+  readonly unix: { readonly ratio: number; readonly medianMs: number }
   /** The same schedule by PyTorch, over the same ideal; where it has it. */
   readonly torch?: { readonly ratio: number; readonly medianMs: number }
 }
@@ -50,7 +52,7 @@ export function pipelineBench(options: PipelineBenchOptions = {}): Bench {
 }
 
 const about =
-  'A step of each schedule on 4 ranks (processes with two threads each, messages of 128 KiB over TCP), 8 microbatches, stages paced at 20 ms F, 20 ms B, 20 ms W per rank and microbatch; ours = time of the step from the first start to the last end; ratio = ideal / ours, so 0.98 is 1.02 of the ideal; floor = ideal (simulated, messages free; of a validated schedule the period of steps without a barrier, and so is ours); peer = the same schedule by torch.distributed.pipelining over Gloo with stages that sleep as long.'
+  'A step of each schedule on 4 ranks (processes with two threads each, messages of 128 KiB over TCP, or Unix sockets as between workers of one host), 8 microbatches, stages paced at 20 ms F, 20 ms B, 20 ms W per rank and microbatch; ours = time of the step from the first start to the last end; ratio = ideal / ours, so 0.98 is 1.02 of the ideal; floor = ideal (simulated, messages free; of a validated schedule the period of steps without a barrier, and so is ours); peer = the same schedule by torch.distributed.pipelining over Gloo (TCP) with stages that sleep as long.'
 
 /** Every rule, and what saves a barrier beside the rule that has none without it. */
 function* executed(): Generator<{ readonly name: string; readonly schedule: Schedule; readonly ideal: number }> {
@@ -74,12 +76,14 @@ async function warmUp(world: PipelineWorld): Promise<void> {
 }
 
 async function runPipeline({ python }: PipelineBenchOptions, report: (line: string) => void): Promise<BenchCase[]> {
-  const world = await pipelineWorld(ranks)
+  const world = await pipelineWorld(ranks, 'raw')
+  const unixWorld = await pipelineWorld(ranks, 'unix')
   const torch = python === undefined ? undefined : await torchPipeline(python, ranks)
   const measured: MeasuredSchedule[] = []
   const cases: BenchCase[] = []
   try {
     await warmUp(world)
+    await warmUp(unixWorld)
     for (const { name, schedule, ideal } of executed()) {
       const part = ranks / schedule.stages
       const passes = Array.from({ length: schedule.stages }, () => ({
@@ -87,7 +91,9 @@ async function runPipeline({ python }: PipelineBenchOptions, report: (line: stri
         inputGrad: costs.inputGrad * part,
         weightGrad: costs.weightGrad * part,
       }))
-      const { samples, ...found } = await world.run({ schedule, passes, steps, boundaryBytes })
+      const request = { schedule, passes, steps, boundaryBytes }
+      const { samples, ...found } = await world.run(request)
+      const { samples: unixSamples } = await unixWorld.run(request)
       const peer =
         torch?.schedules.includes(name) === true
           ? median(await torch.run(name, steps - 1, { ...costs, microbatches, elems: boundaryBytes / 4 }))
@@ -99,28 +105,34 @@ async function runPipeline({ python }: PipelineBenchOptions, report: (line: stri
         idealMs: ideal,
         medianMs: median(samples),
         ...found,
+        unix: { ratio: median(unixSamples) / ideal, medianMs: median(unixSamples) },
         ...(peer === undefined ? {} : { torch: { ratio: peer / ideal, medianMs: peer } }),
       }
       measured.push(one)
       report(
-        `${name}: ${one.medianMs.toFixed(1)} ms, ${one.ratio.toFixed(4)} of ${ideal.toFixed(0)} ms; ${one.perOpMicros.toFixed(0)} µs an op${peer === undefined ? '' : `; PyTorch ${(peer / ideal).toFixed(4)}`}`,
+        `${name}: ${one.medianMs.toFixed(1)} ms, ${one.ratio.toFixed(4)} of ${ideal.toFixed(0)} ms; ${one.perOpMicros.toFixed(0)} µs an op; Unix sockets ${one.unix.ratio.toFixed(4)}${peer === undefined ? '' : `; PyTorch ${(peer / ideal).toFixed(4)}`}`,
       )
-      cases.push({
-        bench: 'pipeline',
-        case: name,
-        unit: 'ms',
-        ours: one.medianMs,
-        peer: peer === undefined ? null : { name: 'PyTorch', value: peer },
-        floor: ideal,
-        ratio: 1 / one.ratio,
+      const common = { bench: 'pipeline', unit: 'ms', floor: ideal }
+      const caseOf = (samples: readonly number[]) => ({
+        ours: median(samples),
+        ratio: ideal / median(samples),
         samples,
         spread: range(samples.map(ms => ideal / ms)),
+      })
+      cases.push({
+        ...common,
+        case: name,
+        ...caseOf(samples),
+        peer: peer === undefined ? null : { name: 'PyTorch', value: peer },
         goal: 'at most 1.02 of the ideal: ratio ≥ 0.980',
       })
+      const unix = `${name}, Unix sockets`
+      cases.push({ ...common, case: unix, ...caseOf(unixSamples), peer: null, goal: 'for information' })
     }
   } finally {
     await torch?.end()
     await world.end()
+    await unixWorld.end()
   }
   const file = path.join(places.root, 'bench/results/pipeline.json')
   fs.mkdirSync(path.dirname(file), { recursive: true })

@@ -47,7 +47,7 @@ export const plannerBench: Bench = {
 }
 
 async function runPlanner(report: (line: string) => void): Promise<BenchCase[]> {
-  const world = await pipelineWorld(ranks)
+  const world = await pipelineWorld(ranks, 'raw')
   try {
     const machine = await measureMachine(world)
     report(
