@@ -30,7 +30,17 @@ class Client {
     const lane = { host: '127.0.0.1', port: 1 }
     const device = { backend: 'none', version: '1', threads: 1 }
     const incarnation = `${workerId}-${process.pid}`
-    void link.send({ type: 'join', workerId, incarnation, protocol: protocolVersion, lane, pid: 1, device, holds: [] })
+    void link.send({
+      type: 'join',
+      workerId,
+      incarnation,
+      protocol: protocolVersion,
+      lane,
+      pid: 1,
+      device,
+      holds: [],
+      keeps: [],
+    })
     void link.send({ type: 'loaded', dataFingerprint: 'none', numParams: 1 })
   }
 

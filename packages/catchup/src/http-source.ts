@@ -6,7 +6,7 @@ import type { AdamwOptions } from '@skein/simd'
 import { isSameProof, type TlsTrust, tlsClientOptions } from '@skein/transport'
 import type { Chunk } from './chunks.ts'
 import { CatchupErrors } from './errors.ts'
-import type { ChunkAnswer, Standing, StateSource } from './source.ts'
+import type { ChunkAnswer, CopyPlace, CopySource, CopyStanding, Standing, StateSource } from './source.ts'
 import { names, newAsker, numberIn, pathOf, proofOf, requestHeaders, type StateRequest } from './state-request.ts'
 
 export interface HttpSourceOptions {
@@ -25,6 +25,9 @@ export interface HttpSourceOptions {
   /** Longest silence within a request, in ms: longer than its wait for a commit. Default 3 s. */
   readonly timeoutMs?: number
 }
+
+/** Two copies of more are not reached by 32 bits. */
+const maxCopyElems = 2 ** 32 / 24
 
 interface Answer {
   readonly headers: http.IncomingHttpHeaders
@@ -66,6 +69,15 @@ export class HttpSource implements StateSource {
     return this.#trouble
   }
 
+  /** The same peer, of which a copy is asked for instead of the state it trains; closed with this one. */
+  ofCopy(copy: CopyPlace): CopySource {
+    return {
+      name: this.name,
+      standing: (_, signal) => this.#copyStanding(copy, signal),
+      chunk: (chunk, _, signal) => this.#askChunk(chunk, { have: undefined, copy }, signal),
+    }
+  }
+
   async standing(have: number | undefined, signal: AbortSignal): Promise<Standing> {
     const request: StateRequest = { generation: this.#options.generation, chunk: undefined, have }
     const said = ({ headers: h }: Answer) => [h[names.step], h[names.digest]].join(' ')
@@ -76,8 +88,30 @@ export class HttpSource implements StateSource {
     return { step, digest }
   }
 
-  async chunk({ index, elems }: Chunk, have: number | undefined, signal: AbortSignal): Promise<ChunkAnswer> {
-    const request: StateRequest = { generation: this.#options.generation, chunk: index, have }
+  async #copyStanding(copy: CopyPlace, signal: AbortSignal): Promise<CopyStanding> {
+    const { generation } = this.#options
+    const said = ({ headers: h }: Answer) => [h[names.step], h[names.digest], h[names.elems]].join(' ')
+    const { headers } = await this.#noting(
+      this.#get({ generation, copy, chunk: undefined, have: undefined }, 0, signal, said),
+    )
+    const digest = headers[names.digest]
+    const totalElems = numberIn(headers[names.elems])
+    const isOfStep = numberIn(headers[names.step]) === copy.step
+    if (!isOfStep || typeof digest !== 'string' || totalElems === undefined || totalElems > maxCopyElems)
+      throw this.#bad(`that is not of a copy of step ${copy.step}`)
+    return { step: copy.step, digest, totalElems }
+  }
+
+  chunk(chunk: Chunk, have: number | undefined, signal: AbortSignal): Promise<ChunkAnswer> {
+    return this.#askChunk(chunk, { have }, signal)
+  }
+
+  async #askChunk(
+    { index, elems }: Chunk,
+    of: Pick<StateRequest, 'have' | 'copy'>,
+    signal: AbortSignal,
+  ): Promise<ChunkAnswer> {
+    const request: StateRequest = { generation: this.#options.generation, chunk: index, ...of }
     const said = ({ headers: h, hash }: Answer) =>
       [h[names.kind], h[names.step], hash, h[names.options] ?? ''].join(' ')
     const { headers, body } = await this.#noting(this.#get(request, 3 * elems * 4, signal, said))

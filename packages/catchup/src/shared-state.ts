@@ -1,16 +1,19 @@
 import type { Region, SharedMemory, Slab, StateSlot } from '@skein/simd'
 
-/** Where a worker's training state lies. Plain data: it crosses threads as it is. */
-export interface SharedState {
+/** Where the states of a part of the model after two steps lie. Plain data: it crosses threads as it is. */
+export interface StateSlots {
   readonly memory: SharedMemory
-  /** Two, so that one step can be undone; one is current, the other holds the step before, or is being written. */
   readonly slots: readonly [StateSlot, StateSlot]
   /** int32 [2]: the step that each slot holds, -1 for none. Written first with -1, last with the step: see `SlotSteps`. */
   readonly steps: Region
-  /** float32 [totalElems]: gradient sums of the step under way. */
-  readonly gradients: Region
   /** Elements of each flat buffer. */
   readonly totalElems: number
+}
+
+/** Where a worker's training state lies: one slot is current, the other holds the step before, so that it can be undone, or is being written. */
+export interface SharedState extends StateSlots {
+  /** float32 [totalElems]: gradient sums of the step under way. */
+  readonly gradients: Region
   /** Runs of equal weight decay, in order, that cover all elements. */
   readonly slabs: readonly Slab[]
 }

@@ -14,6 +14,22 @@ export type ChunkAnswer =
   /** Gradient sums of the step after the one that is had, float32 [chunk.elems], and the scalars of its update. */
   | { readonly kind: 'update'; readonly options: AdamwOptions; readonly values: Float32Array<ArrayBuffer> }
 
+/** A part of a mirrored step, of which a peer keeps a copy. */
+export interface CopyPlace {
+  readonly part: number
+  readonly step: number
+}
+
+/** What a peer says of such a copy; `totalElems`: of each of its flat buffers. */
+export interface CopyStanding extends Standing {
+  readonly totalElems: number
+}
+
+/** A peer that keeps a copy: of that step, and no other. @throws as a `StateSource`, SKEIN_CATCHUP_REFUSED also where it has no such copy (yet, or any more) */
+export interface CopySource extends StateSource {
+  standing(have: undefined, signal: AbortSignal): Promise<CopyStanding>
+}
+
 /** A peer that holds the state, as its followers see it. */
 export interface StateSource {
   /** For messages. */

@@ -1,12 +1,16 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
+import type { CopyPlace } from './source.ts'
 
 /**
- * How state is asked for: `GET /state` for where the peer stands, `GET /state/<chunk>` for a chunk, each with a proof that the asker knows the
+ * How state is asked for: `GET /state` for where the peer stands, `GET /state/<chunk>` for a chunk, and of a copy that it keeps of a part at a step
+ * `GET /state/copy/<part>/<step>` and `…/<chunk>`; each with a proof that the asker knows the
  * generation's token, as lanes have (ADR 5). A proof holds for one request: its asker numbers them.
  */
 export interface StateRequest {
   readonly generation: number
+  /** A copy that the peer keeps; absent: the state it trains. */
+  readonly copy?: CopyPlace
   /** Undefined: where the peer stands. */
   readonly chunk: number | undefined
   /** The step that the asker has; undefined: none. */
@@ -37,13 +41,17 @@ export const names = {
   step: 'x-skein-step',
   digest: 'x-skein-digest',
   options: 'x-skein-options',
+  elems: 'x-skein-elems',
   hash: 'x-skein-hash',
   why: 'x-skein-reason',
 } as const
 
 export const newAsker = (): string => randomBytes(16).toString('hex')
 
-export const pathOf = ({ chunk }: StateRequest): string => (chunk === undefined ? statePath : `${statePath}/${chunk}`)
+export function pathOf({ chunk, copy }: StateRequest): string {
+  const state = copy === undefined ? statePath : `${statePath}/copy/${copy.part}/${copy.step}`
+  return chunk === undefined ? state : `${state}/${chunk}`
+}
 
 export function requestHeaders(
   request: StateRequest,
@@ -64,11 +72,12 @@ export function requestHeaders(
 export function proofOf(
   side: 'ask' | 'answer',
   token: string,
-  { generation, chunk, have }: StateRequest,
+  { generation, chunk, have, copy }: StateRequest,
   { asker, number }: Pick<RequestProof, 'asker' | 'number'>,
   said = '',
 ): string {
-  const text = ['skein-state/1', side, generation, chunk ?? '-', have ?? '-', asker, number, said].join(' ')
+  const state = copy === undefined ? '-' : `${copy.part}/${copy.step}`
+  const text = ['skein-state/2', side, generation, state, chunk ?? '-', have ?? '-', asker, number, said].join(' ')
   return createHmac('sha256', token).update(text).digest('hex')
 }
 
@@ -77,7 +86,7 @@ export function parseStateRequest(
   url: string,
   headers: IncomingHttpHeaders,
 ): { readonly request: StateRequest; readonly shown: RequestProof } | undefined {
-  const path = /^\/state(?:\/(\d{1,7}))?$/.exec(url)
+  const path = /^\/state(?:\/copy\/(\d{1,7})\/(\d{1,15}))?(?:\/(\d{1,7}))?$/.exec(url)
   const generation = numberIn(headers[names.generation])
   const number = numberIn(headers[names.number])
   const asker = headers[names.asker]
@@ -86,8 +95,15 @@ export function parseStateRequest(
   if (path === null || generation === undefined || number === undefined) return undefined
   if (typeof asker !== 'string' || !/^[0-9a-f]{32}$/.test(asker) || typeof proof !== 'string') return undefined
   if (have !== undefined && numberIn(have) === undefined) return undefined
+  const [, part, step, chunk] = path
+  const copy = part === undefined ? undefined : { part: Number(part), step: Number(step) }
   return {
-    request: { generation, chunk: path[1] === undefined ? undefined : Number(path[1]), have: numberIn(have) },
+    request: {
+      generation,
+      ...(copy === undefined ? {} : { copy }),
+      chunk: chunk === undefined ? undefined : Number(chunk),
+      have: numberIn(have),
+    },
     shown: { asker, number, proof },
   }
 }

@@ -3,8 +3,9 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { deferred, type Deferred, sleep } from '@skein/core'
 import { type ConnectionGuard, isSameProof, type RefusalReason } from '@skein/transport'
 import { type Chunk, chunksOf } from './chunks.ts'
-import { type SharedState, SlotSteps } from './shared-state.ts'
-import type { Standing } from './source.ts'
+import { KeptCopies } from './kept-copies.ts'
+import { type SharedState, SlotSteps, type StateSlots } from './shared-state.ts'
+import type { CopyPlace, Standing } from './source.ts'
 import { names, parseStateRequest, proofOf, type RequestProof, type StateRequest, statePath } from './state-request.ts'
 import type { UpdateHistory } from './update-history.ts'
 
@@ -14,6 +15,13 @@ export interface StateServerOptions {
   /** Whether the link is needed for something more urgent: then a chunk waits, for a bounded time. Default: never. */
   readonly isBusy?: () => boolean
   readonly chunkElems?: number
+}
+
+/** States that a chunk can be given of. */
+interface Shelf {
+  readonly slots: StateSlots
+  readonly steps: SlotSteps
+  readonly chunks: readonly Chunk[]
 }
 
 /** How long a chunk waits for an idle moment of the link, looking so often. */
@@ -37,9 +45,9 @@ interface Door {
 export class StateServer {
   readonly #options: StateServerOptions
   readonly #doors = new Map<number, Door>()
-  #state: SharedState | undefined
-  #steps: SlotSteps | undefined
-  #chunks: readonly Chunk[] = []
+  #trained: Shelf | undefined
+  /** By part. */
+  readonly #copies = new Map<number, Shelf & { readonly copies: KeptCopies }>()
   #history: UpdateHistory | undefined
   #committed: Standing | undefined
   #news: Deferred<void> = deferred()
@@ -55,9 +63,16 @@ export class StateServer {
 
   /** The state that is given from; before, everyone is refused. */
   serve(state: SharedState): void {
-    this.#state = state
-    this.#steps = new SlotSteps(state.memory, state.steps)
-    this.#chunks = chunksOf(state.totalElems, this.#options.chunkElems)
+    this.#trained = this.#shelf(state)
+  }
+
+  /** Copies of a part of mirrored steps that are given as well, until they are let go. */
+  keep(part: number, copies: KeptCopies): void {
+    this.#copies.set(part, { ...this.#shelf(copies.slots), copies })
+  }
+
+  letCopiesGo(): void {
+    this.#copies.clear()
   }
 
   /** Undefined: updates are not recorded. */
@@ -110,11 +125,12 @@ export class StateServer {
     { request, shown }: { readonly request: StateRequest; readonly shown: RequestProof },
     token: string,
   ): Promise<void> {
+    const sign = (said: string) => ({ [names.answer]: proofOf('answer', token, request, shown, said) })
+    if (request.copy !== undefined) return this.#answerOfCopy(response, request.chunk, request.copy, sign)
     this.#options.onFollower()
     await this.#newerThan(request.have, http)
     const committed = this.#committed
     if (committed === undefined) return answerWhy(response, 409, 'no committed state is held here')
-    const sign = (said: string) => ({ [names.answer]: proofOf('answer', token, request, shown, said) })
     if (request.chunk === undefined) {
       const { step, digest } = committed
       response.writeHead(204, {
@@ -128,6 +144,45 @@ export class StateServer {
     await this.#quiet()
     const answer = this.#chunk(request.chunk, request.have)
     if (answer === undefined) return answerWhy(response, 409, `chunk ${request.chunk} is not to be had here now`)
+    this.#give(response, answer, sign)
+  }
+
+  async #answerOfCopy(
+    response: ServerResponse,
+    chunk: number | undefined,
+    { part, step }: CopyPlace,
+    sign: Sign,
+  ): Promise<void> {
+    const refuse = () => answerWhy(response, 409, `no copy of part ${part} after step ${step} is kept here now`)
+    if (chunk === undefined) {
+      const shelf = this.#copies.get(part)
+      const digest = shelf?.copies.digest(step)
+      if (shelf === undefined || digest === undefined) return refuse()
+      const { totalElems } = shelf.slots
+      response.writeHead(204, {
+        [names.step]: step,
+        [names.digest]: digest,
+        [names.elems]: totalElems,
+        ...sign(`${step} ${digest} ${totalElems}`),
+      })
+      response.end()
+      return
+    }
+    await this.#quiet()
+    const answer = whole(this.#copies.get(part), chunk, step)
+    if (answer === undefined) return refuse()
+    this.#give(response, answer, sign)
+  }
+
+  #shelf(slots: StateSlots): Shelf {
+    return {
+      slots,
+      steps: new SlotSteps(slots.memory, slots.steps),
+      chunks: chunksOf(slots.totalElems, this.#options.chunkElems),
+    }
+  }
+
+  #give(response: ServerResponse, answer: GivenChunk, sign: Sign): void {
     const sum = hash('sha256', answer.body, 'hex')
     this.#bytesSent += answer.body.byteLength
     response.writeHead(200, {
@@ -165,8 +220,8 @@ export class StateServer {
   }
 
   /** The next update, where it is recorded and not too many are lacking; else the whole state. */
-  #chunk(index: number, have: number | undefined) {
-    const chunk = this.#chunks[index]
+  #chunk(index: number, have: number | undefined): GivenChunk | undefined {
+    const chunk = this.#trained?.chunks[index]
     const committed = this.#committed?.step
     if (chunk === undefined || committed === undefined || have === committed) return undefined
     if (have !== undefined && have < committed && committed - have <= updatesWorthAState) {
@@ -177,22 +232,34 @@ export class StateServer {
         return { kind: 'update', step: have + 1, options: JSON.stringify(options), body } as const
       }
     }
-    return this.#whole(chunk, committed)
+    return whole(this.#trained, index, committed)
   }
+}
 
-  #whole({ offset, elems }: Chunk, step: number) {
-    const state = this.#state
-    const slot = this.#steps?.slotOf(step)
-    if (state === undefined || slot === undefined) return undefined
-    const values = new Float32Array(3 * elems)
-    const { params, expAvg, expAvgSq } = state.slots[slot]
-    for (const [i, { byteOffset }] of [params, expAvg, expAvgSq].entries()) {
-      values.set(new Float32Array(state.memory.buffer, byteOffset + offset * 4, elems), i * elems)
-    }
-    // Overtaken by the training while it was copied: the asker asks again.
-    if (this.#steps?.at(slot) !== step) return undefined
-    return { kind: 'state', step, options: undefined, body: Buffer.from(values.buffer) } as const
+type Sign = (said: string) => Readonly<Record<string, string>>
+
+interface GivenChunk {
+  readonly kind: 'state' | 'update'
+  readonly step: number
+  readonly options: string | undefined
+  readonly body: Buffer
+}
+
+/** A chunk of the state after `step`; undefined where that is not there, or any more. */
+function whole(shelf: Shelf | undefined, index: number, step: number): GivenChunk | undefined {
+  const chunk = shelf?.chunks[index]
+  const slot = shelf?.steps.slotOf(step)
+  if (shelf === undefined || chunk === undefined || slot === undefined) return undefined
+  const { offset, elems } = chunk
+  const { memory, slots } = shelf.slots
+  const values = new Float32Array(3 * elems)
+  const { params, expAvg, expAvgSq } = slots[slot]
+  for (const [i, { byteOffset }] of [params, expAvg, expAvgSq].entries()) {
+    values.set(new Float32Array(memory.buffer, byteOffset + offset * 4, elems), i * elems)
   }
+  // Overtaken by the training, or by the next copy, while it was copied: the asker asks again.
+  if (shelf.steps.at(slot) !== step) return undefined
+  return { kind: 'state', step, options: undefined, body: Buffer.from(values.buffer) }
 }
 
 /** As many updates weigh as much as the state itself: a gradient against parameters and two moments. */

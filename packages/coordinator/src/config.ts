@@ -60,6 +60,11 @@ export const coordinatorConfig = z
       .readonly()
       .exactOptional()
       .describe('numbers of replicas that the batch can be divided among, rising from 1; default: any'),
+    mirrorEvery: z
+      .number()
+      .int()
+      .min(0)
+      .describe('steps between two that neighbours keep in memory, 0: none; default: job.elastic.mirror.every, else 0'),
     numWorkers: z.number().int().min(1).max(4_096).describe('the run begins when so many are here'),
     minWorkers: z.number().int().min(1).max(4_096).describe('fewer pause the run; default: job.elastic.min, else 1'),
     maxWorkers: z.number().int().min(1).max(4_096).describe('more stand by; default: job.elastic.max, else 64'),
@@ -107,6 +112,9 @@ export const coordinatorConfig = z
   .refine(({ numWorkers, parts }) => numWorkers % parts === 0, {
     error: 'numWorkers must be a multiple of parts: whole replicas',
   })
+  .refine(({ mirrorEvery, parts }) => mirrorEvery === 0 || parts > 1, {
+    error: 'mirrorEvery needs more than one part: a whole model is held by whoever is left',
+  })
   .refine(({ replicas }) => replicas === undefined || replicas[0] === 1, { error: 'replicas must begin with 1' })
   .refine(hasGenerations, {
     error: 'no number of replicas (of `parts` workers each, one of `replicas`) is within minWorkers and maxWorkers',
@@ -117,7 +125,7 @@ export type CoordinatorConfig = z.output<typeof coordinatorConfig>
 export type CoordinatorConfigInput = Omit<z.input<typeof coordinatorConfig>, FromJob> & {
   readonly [name in FromJob]?: z.input<typeof coordinatorConfig>[name]
 }
-type FromJob = 'totalSteps' | 'globalBatch' | 'shares' | 'parts' | 'minWorkers' | 'maxWorkers'
+type FromJob = 'totalSteps' | 'globalBatch' | 'shares' | 'parts' | 'mirrorEvery' | 'minWorkers' | 'maxWorkers'
 
 function hasGenerations({
   minWorkers,
@@ -140,6 +148,7 @@ export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
     globalBatch: input.globalBatch ?? batch?.global,
     shares: input.shares ?? batch?.shares ?? 'equal',
     parts: input.parts ?? mesh?.pp ?? 1,
+    mirrorEvery: input.mirrorEvery ?? elastic?.mirror?.every ?? 0,
     minWorkers: input.minWorkers ?? elastic?.min ?? 1,
     maxWorkers: input.maxWorkers ?? elastic?.max ?? Math.max(defaultMaxWorkers, input.numWorkers),
   })
@@ -159,7 +168,11 @@ interface JobValues {
   readonly steps?: unknown
   readonly batch?: { readonly global?: unknown; readonly shares?: unknown }
   readonly mesh?: { readonly pp?: unknown }
-  readonly elastic?: { readonly min?: unknown; readonly max?: unknown }
+  readonly elastic?: {
+    readonly min?: unknown
+    readonly max?: unknown
+    readonly mirror?: { readonly every?: unknown }
+  }
 }
 
 /** Of a job that does not say. A worker keeps memory for the lanes of so many: half a MiB each, untouched until they are there. */

@@ -62,6 +62,7 @@ async function start() {
       globalBatch: 6,
       shares: 'equal',
       totalSteps: 9,
+      mirrorEvery: 0,
       laneSecret: 's',
       deadlines: defaultDeadlines,
     },
@@ -99,6 +100,7 @@ const joining = (workerId: string): WorkerMessage => ({
   pid: 1,
   device: { backend: 'cpu', version: '1', threads: 1 },
   holds: [],
+  keeps: [],
 })
 
 const failure = (code: ErrorCode) => new SkeinError(code, { what: 'the log said no', todo: 'nothing' })

@@ -64,6 +64,7 @@ export class FakeWorker {
       pid: process.pid,
       device: { backend: 'none', version: '1', threads: 1 },
       holds,
+      keeps: [],
     })
     await worker.send({ type: 'loaded', dataFingerprint, numParams: 10 })
     return worker

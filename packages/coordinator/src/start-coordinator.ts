@@ -253,6 +253,7 @@ function membershipConfig(config: CoordinatorConfig, runId: string, runDir: stri
     globalBatch,
     shares,
     totalSteps,
+    mirrorEvery,
     deadlines,
   } = config
   return {
@@ -267,6 +268,7 @@ function membershipConfig(config: CoordinatorConfig, runId: string, runDir: stri
     globalBatch,
     shares,
     totalSteps,
+    mirrorEvery,
     laneSecret: randomBytes(16).toString('hex'),
     deadlines,
     ...(jobFile === undefined ? {} : { jobFile }),

@@ -35,6 +35,8 @@ export interface RunStatus {
   readonly valLoss: number | null
   readonly untrainedLoss: number | null
   readonly checkpoint: { readonly step: number; readonly path: string } | null
+  /** The last step that neighbours keep of each other in memory; null: none, or the job does not ask for it. */
+  readonly mirror: { readonly step: number } | null
   /** What the run waits for, in words. */
   readonly waitingFor: string
   readonly uptimeMs: Ms
@@ -96,6 +98,7 @@ export function statusOf(state: MembershipState, { facts, steps, lastStep, numEv
     valLoss: state.valLoss ?? null,
     untrainedLoss: state.untrainedLoss ?? null,
     checkpoint: state.checkpoint ?? null,
+    mirror: state.mirror === undefined ? null : { step: state.mirror.step },
     waitingFor: whyWaiting(state),
     uptimeMs: nowMs - state.createdMs,
     numWorkers: config.numWorkers,

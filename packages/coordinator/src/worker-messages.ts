@@ -5,8 +5,8 @@ import type { WorkerMessage } from '@skein/wire'
 export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent | undefined {
   switch (message.type) {
     case 'join': {
-      const { workerId, incarnation, protocol, lane, pid, device, holds } = message
-      return { type: 'joined', link, workerId, incarnation, protocol, lane, pid, device, holds }
+      const { workerId, incarnation, protocol, lane, pid, device, holds, keeps } = message
+      return { type: 'joined', link, workerId, incarnation, protocol, lane, pid, device, holds, keeps }
     }
     case 'loaded': {
       const { dataFingerprint, numParams } = message
@@ -29,6 +29,10 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
     case 'evaluated': {
       const { generation, step, loss, phase } = message
       return { type: 'evaluated', link, generation, step, loss, phase }
+    }
+    case 'mirrored': {
+      const { generation, step, digests } = message
+      return { type: 'mirrored', link, generation, step, digests }
     }
     case 'checkpoint-part': {
       const { generation, step } = message

@@ -34,7 +34,7 @@ export {
   workerId,
 } from './ids.ts'
 export { type Lanes16, lanes16 } from './lanes16.ts'
-export { partOf, replicaOf } from './mesh-place.ts'
+export { mirroredPart, mirroredRank, partOf, replicaOf } from './mesh-place.ts'
 export { nearestName } from './nearest.ts'
 export { mixKeys, type Random, seededRandom } from './random.ts'
 export { abortedError, type Deferred, deferred, sleep, type WaitOptions, within } from './waiting.ts'

@@ -226,7 +226,15 @@ export const jobSchema = section({
     .default(1)
     .describe('Of first weights and order of samples. Same seed, same run.'),
   precision: z.enum(['f32', 'bf16']).default('f32').describe('Of matrix products; parameters are always float32.'),
-  elastic: section({ min: whole(1, 4096), max: whole(1, 4096) })
+  elastic: section({
+    min: whole(1, 4096).exactOptional(),
+    max: whole(1, 4096).exactOptional(),
+    mirror: section({
+      every: whole(1, 2 ** 31 - 1).describe(
+        'Steps between two that every worker and a neighbour keep a copy of in memory, where mesh.pp is above 1.',
+      ),
+    }).exactOptional(),
+  })
     .optional()
     .describe('Workers the run may shrink and grow to; it uses whole replicas, mesh.pp workers each.'),
 })

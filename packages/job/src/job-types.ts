@@ -154,8 +154,7 @@ export interface ResolvedJob {
   }
   readonly seed: number
   readonly precision: Precision
-  /** In workers; a generation has whole replicas of them. */
-  readonly elastic?: { readonly min: number; readonly max: number }
+  readonly elastic?: Elastic
   /** The job file, absolute. */
   readonly jobFile: string
   /** The module with the code of model or data, absolute; only for jobs that have such. Workers import the same file. */
@@ -165,6 +164,14 @@ export interface ResolvedJob {
 }
 
 type Optional<T, Required extends keyof T> = Partial<Omit<T, Required>> & Pick<T, Required>
+
+/** In workers; a generation has whole replicas of them. */
+export interface Elastic {
+  readonly min?: number
+  readonly max?: number
+  /** Where mesh.pp is above 1: every so many steps each worker keeps its own part and that of a neighbour in memory. */
+  readonly mirror?: { readonly every: number }
+}
 
 /** What a job file says: everything but model, data, batch.global and steps has a default. */
 export interface JobInput {
@@ -189,7 +196,7 @@ export interface JobInput {
   }
   readonly seed?: number
   readonly precision?: Precision
-  readonly elastic?: { readonly min: number; readonly max: number }
+  readonly elastic?: Elastic
 }
 
 /** Paths are relative to the job file. */

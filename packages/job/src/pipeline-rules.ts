@@ -148,11 +148,34 @@ export const pipelineRules: readonly Rule[] = [
   },
 
   function elasticHoldsReplica({ elastic, mesh }) {
-    if (elastic === undefined || elastic.min > elastic.max || mesh.pp === 1 || elastic.min >= mesh.pp) return undefined
+    const { min, max = Number.POSITIVE_INFINITY } = elastic ?? {}
+    if (min === undefined || min > max || mesh.pp === 1 || min >= mesh.pp) return undefined
     return {
       fields: ['elastic.min', 'mesh.pp'],
-      what: `elastic.min ${elastic.min} is below mesh.pp ${mesh.pp}`,
+      what: `elastic.min ${min} is below mesh.pp ${mesh.pp}`,
       todo: `fewer workers than mesh.pp hold no whole model: take at least elastic.min ${mesh.pp}`,
+    }
+  },
+
+  function mirrorHasNeighbours({ elastic, mesh }) {
+    if (elastic?.mirror === undefined || mesh.pp > 1) return undefined
+    return {
+      fields: ['elastic.mirror', 'mesh.pp'],
+      what: `elastic.mirror with mesh.pp ${mesh.pp}`,
+      todo:
+        mesh.dp === 1
+          ? 'a single worker has no neighbour who could keep a copy: leave elastic.mirror out, and rely on checkpoint.every'
+          : 'every worker has the whole model, so whoever is left is a copy: leave elastic.mirror out',
+    }
+  },
+
+  function mirrorWithinSteps({ elastic, steps, sources }) {
+    const every = elastic?.mirror?.every
+    if (every === undefined || every < steps || sources['steps'] !== 'job') return undefined
+    return {
+      fields: ['elastic.mirror.every', 'steps'],
+      what: `elastic.mirror.every ${every} is not below steps ${steps}`,
+      todo: 'the run would end before the first one: lower elastic.mirror.every, or leave elastic.mirror out',
     }
   },
 ]

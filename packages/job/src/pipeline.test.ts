@@ -87,8 +87,14 @@ describe('the schedule of a resolved job', () => {
     expect(measured).not.toEqual(jobSchedule(job, 2))
   })
 
+  test('mirrors nothing where it is run once without its pipeline', () => {
+    const job = { ...base, elastic: { min: 2, mirror: { every: 5 } } }
+    expect(resolve(job).elastic).toEqual({ min: 2, mirror: { every: 5 } })
+    expect(resolve(job, { pp: 1 }).elastic).toEqual({ min: 2 })
+  })
+
   test('survives JSON, and resolves to itself', () => {
-    const job = resolve({ ...base, schedule: 'hanayo', elastic: { min: 2, max: 8 } })
+    const job = resolve({ ...base, schedule: 'hanayo', elastic: { min: 2, max: 8, mirror: { every: 9 } } })
     expect(parseResolvedJob(JSON.parse(JSON.stringify(job)))).toEqual(job)
   })
 
@@ -203,6 +209,15 @@ describe('refusals', () => {
     ],
     [{ ...base, batch: { ...base.batch, shares: 'measured' } }, /batch\.shares "measured" with mesh\.pp 2/],
     [{ ...base, elastic: { min: 1, max: 8 } }, /elastic\.min 1 is below mesh\.pp 2.* elastic\.min 2/],
+    [
+      { ...base, mesh: { pp: 1 }, schedule: undefined, elastic: { mirror: { every: 5 } } },
+      /elastic\.mirror with mesh\.pp 1.*single worker has no neighbour/,
+    ],
+    [
+      { ...base, mesh: { dp: 2 }, schedule: undefined, elastic: { mirror: { every: 5 } } },
+      /elastic\.mirror with mesh\.pp 1.*whoever is left is a copy/,
+    ],
+    [{ ...base, elastic: { mirror: { every: 1e6 } } }, /elastic\.mirror\.every 1000000 is not below steps/],
     [
       { ...base, elastic: { min: 2, max: 3 } },
       /mesh\.dp 2 × mesh\.pp 2 = 4 workers is outside elastic\.min 2 … elastic\.max 3/,

@@ -35,6 +35,7 @@ export function resolveJob(value: unknown, options: ResolveOptions): ResolvedJob
   const data = resolveData(parsed, path.dirname(jobFile))
   const needsModule = parsed.model.kind === 'layers' || data.kind === 'custom'
   const schedule = resolveSchedule(parsed, given.flagged)
+  const elastic = resolveElastic(parsed, given.flagged)
   const job: Omit<ResolvedJob, 'sources'> = {
     name: parsed.name ?? nameOf(jobFile),
     model: parsed.model.kind === 'layers' ? { kind: 'layers', name: parsed.model.name } : parsed.model,
@@ -49,7 +50,7 @@ export function resolveJob(value: unknown, options: ResolveOptions): ResolvedJob
     checkpoint: resolveCheckpoint(parsed.checkpoint, cwd),
     seed: parsed.seed,
     precision: parsed.precision,
-    ...(parsed.elastic === undefined ? {} : { elastic: parsed.elastic }),
+    ...(elastic === undefined ? {} : { elastic }),
     jobFile,
     ...(needsModule ? { moduleFile: jobFile } : {}),
   }
@@ -75,6 +76,13 @@ function resolveOptimizer(optimizer: ParsedJob['optimizer'], steps: number): Ada
     warmupSteps: optimizer.warmupSteps ?? Math.min(100, Math.floor(steps / 20)),
     minLr: optimizer.minLr ?? Number((optimizer.lr / 10).toPrecision(12)),
   }
+}
+
+/** Without its pipeline a job that is run so once has nothing to mirror; if the job itself says so, it is a conflict. */
+function resolveElastic({ mesh, elastic }: ParsedJob, flagged: ReadonlySet<string>): ParsedJob['elastic'] {
+  if (elastic === undefined || mesh.pp > 1 || !flagged.has('mesh.pp')) return elastic
+  const { mirror: _, ...limits } = elastic
+  return limits
 }
 
 function resolveSchedule({ mesh, schedule }: ParsedJob, flagged: ReadonlySet<string>): JobSchedule | undefined {

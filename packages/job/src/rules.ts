@@ -100,19 +100,20 @@ const rules: readonly Rule[] = [
 
   function elasticHoldsMesh({ elastic, mesh }) {
     if (elastic === undefined) return undefined
-    if (elastic.min > elastic.max) {
+    const { min = 1, max = Number.POSITIVE_INFINITY } = elastic
+    if (min > max) {
       return {
         fields: ['elastic.min', 'elastic.max'],
-        what: `elastic.min ${elastic.min} is above elastic.max ${elastic.max}`,
+        what: `elastic.min ${min} is above elastic.max ${max}`,
         todo: 'exchange them',
       }
     }
     const workers = workersOf(mesh)
-    if (workers >= elastic.min && workers <= elastic.max) return undefined
+    if (workers >= min && workers <= max) return undefined
     const name = mesh.pp === 1 ? `mesh.dp ${mesh.dp}` : `mesh.dp ${mesh.dp} × mesh.pp ${mesh.pp} = ${workers} workers`
     return {
       fields: mesh.pp === 1 ? ['mesh.dp', 'elastic.min', 'elastic.max'] : ['mesh', 'elastic.min', 'elastic.max'],
-      what: `${name} is outside elastic.min ${elastic.min} … elastic.max ${elastic.max}`,
+      what: `${name} is outside elastic.min ${min} … elastic.max ${max}`,
       todo: `the run starts with ${mesh.pp === 1 ? 'mesh.dp' : 'so many'} workers: choose it within the limits`,
     }
   },

@@ -9,6 +9,7 @@ import { onJoined, onRecovered } from './joining.ts'
 import { onFailed, onLeft, onLinkLost } from './leaving.ts'
 import { onLoaded } from './loading.ts'
 import { onMeasured } from './measuring.ts'
+import { onMirrored } from './mirroring.ts'
 import { considerRegroup, onCatchUpFailed, onCaughtUp } from './newcomers.ts'
 import { onReady, prepareTimeout } from './preparing.ts'
 import { onCheckpointed, onCheckpointFailed, onCheckpointPart } from './saving.ts'
@@ -48,6 +49,8 @@ function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decis
       const { step, loss, phase } = event
       return onEvaluated(state, event.link, event.generation, { step, loss, phase }, nowMs)
     }
+    case 'mirrored':
+      return onMirrored(state, event.link, event.generation, event.step, event.digests)
     case 'checkpointPart':
       return onCheckpointPart(state, event.link, event.generation, event.step, nowMs)
     case 'checkpointed':

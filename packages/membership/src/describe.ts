@@ -15,13 +15,13 @@ export function whyWaiting(state: MembershipState): string {
       const pending = [...suspects, ...expected]
       if (!isFirst) {
         const whom = pending.length === 0 ? 'workers' : listNames(pending)
-        return `waiting for ${whom} before generation ${state.generation + 1} begins at step ${state.committed.step}`
+        return `waiting for ${whom} before generation ${state.generation + 1} begins at step ${state.committed.step}${saidMirror(state)}`
       }
       const names = here.length === 0 ? '' : ` (here: ${listNames(here)})`
       return `waiting for ${Math.max(0, state.config.numWorkers - here.length)} of ${state.config.numWorkers} workers to join${names}`
     }
     case 'paused':
-      return `paused after step ${state.committed.step}: ${whyPaused(state)}`
+      return `paused after step ${state.committed.step}: ${whyPaused(state)}${saidMirror(state)}`
     case 'preparing':
       return `waiting for ${without(member => member.ready !== undefined)} to connect and to hold step ${state.startStep}`
     case 'training': {
@@ -36,6 +36,10 @@ export function whyWaiting(state: MembershipState): string {
       return assertNever(state.phase, 'whyWaiting')
   }
 }
+
+/** What may be gone back to without a checkpoint. */
+const saidMirror = ({ mirror }: MembershipState): string =>
+  mirror === undefined ? '' : `; the last mirrored step is ${mirror.step}`
 
 function whyPaused(state: MembershipState): string {
   const { config, members } = state

@@ -1,6 +1,6 @@
 import type { ErrorRecord, Ms } from '@skein/core'
 import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
-import type { Evaluation, FinishReport, HeldState, LinkId, LoadReport } from './state.ts'
+import type { Evaluation, FinishReport, HeldState, KeptStep, LinkId, LoadReport } from './state.ts'
 
 export interface JoinedEvent {
   readonly type: 'joined'
@@ -13,6 +13,8 @@ export interface JoinedEvent {
   readonly device: DeviceFacts
   /** What it kept of its former part in the run, the newest first. */
   readonly holds: readonly HeldState[]
+  /** Likewise of mirrored steps. */
+  readonly keeps: readonly KeptStep[]
 }
 
 /** What the log (or the checkpoint a user names) says about the past of this run. */
@@ -66,6 +68,14 @@ export type MembershipEvent =
   | { readonly type: 'ready'; readonly link: LinkId; readonly generation: number; readonly digest: string }
   | { readonly type: 'voted'; readonly link: LinkId; readonly vote: Vote }
   | ({ readonly type: 'evaluated'; readonly link: LinkId; readonly generation: number } & Evaluation)
+  /** A member keeps copies of its own part and of its neighbour's, whole, by their digests. */
+  | {
+      readonly type: 'mirrored'
+      readonly link: LinkId
+      readonly generation: number
+      readonly step: number
+      readonly digests: KeptStep['digests']
+    }
   /** A member's part of a committed state is on disk; rank 0 makes a checkpoint of all parts. */
   | { readonly type: 'checkpointPart'; readonly link: LinkId; readonly generation: number; readonly step: number }
   | {

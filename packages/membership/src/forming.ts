@@ -1,16 +1,17 @@
 import type { Ms } from '@skein/core'
 import { awaitedBy } from './awaiting.ts'
-import { candidatesOf, isSaved, originFor, originOf, rewound } from './candidates.ts'
+import { candidatesOf, isSaved, originFor, originOf } from './candidates.ts'
 import { prepareAfterMs } from './deadlines.ts'
 import { sharesFor } from './dividing.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
 import { endFailed, endOf } from './ending.ts'
 import { loadDisagreement } from './load-agreement.ts'
-import { activeMembers, counted, heldPart, linksOf, listNames, partOfRank } from './members.ts'
+import { activeMembers, asIn, counted, heldPart, heldParts, linksOf, listNames, partOfRank } from './members.ts'
 import type { GenerationMember } from './messages.ts'
 import { errorRecord } from './refusing.ts'
 import { release } from './releasing.ts'
+import { backToDisk, rewound } from './rewinding.ts'
 import { choose, leastWorkers, mostWorkers, replicasOf } from './seating.ts'
 import type { Member, MembershipState } from './state.ts'
 
@@ -43,8 +44,8 @@ function letGo(
   const staying = state.members.filter(member => member.leaving === undefined)
   const canGoOn = candidatesOf(state, nowMs).length >= leastWorkers(state.config)
   if (originOf(state, staying) !== undefined || !canGoOn) return release(state, leavers)
-  const kept = new Set(staying.map(member => heldPart(state, member)))
-  const isNeeded = (member: Member) => heldPart(state, member) !== undefined && !kept.has(heldPart(state, member))
+  const kept = new Set(staying.flatMap(member => heldParts(state, member)))
+  const isNeeded = (member: Member) => heldParts(state, member).some(part => !kept.has(part))
   return release(
     state,
     leavers.filter(member => !isNeeded(member)),
@@ -56,10 +57,12 @@ function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {
   const awaited = awaitedBy(state, nowMs)
   if (awaited !== undefined) return keep(state, `${why}; ${awaited}`)
   const candidates = candidatesOf(state, nowMs)
-  const isLost = originOf(state, candidates) === undefined
-  const from = isLost ? rewound(state) : state
-  // Nothing is left to be made, or to be taken to disk.
-  if (stop !== undefined && (isLost || candidates.length < config.parts)) return endOf(from, nowMs)
+  const back = originOf(state, candidates) === undefined ? rewound(state, candidates) : undefined
+  const from = back === undefined ? state : stoppedHere(back.state)
+  // Nothing is left to be made, or to be taken to disk; or too few are, even where one keeps what several are to hold.
+  if (stop !== undefined && candidates.length < config.parts)
+    return endOf(isSaved(state) ? state : backToDisk(state), nowMs)
+  if (stop !== undefined && back !== undefined && back.to !== 'mirror') return endOf(from, nowMs)
   if (candidates.length === 0 && state.committed.step === config.totalSteps && isSaved(state))
     return endOf(state, nowMs)
   if (candidates.length < leastWorkers(config) && stop === undefined) {
@@ -68,11 +71,12 @@ function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {
   const disagreement = state.loaded === undefined ? loadDisagreement(candidates) : undefined
   if (disagreement !== undefined) return endFailed(state, disagreement)
   // Of several who have the same part and want to go, not all have a place: the others are needed no more.
-  const chosen = choose(from, candidates)
+  const able = asIn(from, candidates)
+  const chosen = choose(from, able)
   const names = new Set(chosen.map(({ workerId }) => workerId))
   const spared = from.members.filter(({ leaving, workerId }) => leaving !== undefined && !names.has(workerId))
   const { state: rest, effects } = release(from, spared)
-  return withEffects(form(rest, { candidates, chosen }, nowMs, why, isLost), effects)
+  return withEffects(form(rest, { candidates: able, chosen }, nowMs, why, back?.reason), effects)
 }
 
 function form(
@@ -80,7 +84,7 @@ function form(
   { candidates, chosen }: { readonly candidates: readonly Member[]; readonly chosen: readonly Member[] },
   nowMs: Ms,
   why: string,
-  isRewound: boolean,
+  whyBack: string | undefined,
 ): Decision {
   const { committed, config } = state
   const generation = state.generation + 1
@@ -101,10 +105,11 @@ function form(
     const part = partOfRank(state, rank)
     // What it gets now is written over what it has, whether the generation comes about or not.
     const isKept = isHeld && heldPart(state, member) === part
-    return { ...seated, part, holds: isKept ? member.holds : [] }
+    const keeps = member.keeps.filter(kept => kept.part === part)
+    return { ...seated, part, holds: isKept ? member.holds : [], keeps }
   })
   const startStep = committed.step
-  const back = isRewound ? `; nobody is left who holds a later state, the run goes back to step ${startStep}` : ''
+  const back = whyBack === undefined ? '' : `; ${whyBack}`
   const said = `${why}${back}${saidSpares(state, candidates, chosen)}`
   const active = activeMembers({ ...state, members })
   const origin = originFor(state, active)
@@ -120,6 +125,7 @@ function form(
     reshare: undefined,
     sharesSince: startStep,
     pendingEvaluations: [],
+    mirroring: undefined,
     gathering: { isFirst: false, suspects: [], expected: [], untilMs: nowMs, stateUntilMs: nowMs },
     loaded: state.loaded ?? chosen[0]?.loaded,
     lastAdmissionMs: nowMs,
@@ -166,6 +172,7 @@ function form(
         laneToken: laneToken(next),
         startStep,
         origin,
+        ...(state.mirror === undefined ? {} : { mirrored: state.mirror.step }),
       },
     },
   ]

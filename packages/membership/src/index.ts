@@ -32,6 +32,7 @@ export {
   type Deadlines,
   defaultDeadlines,
   type HeldState,
+  type KeptStep,
   initialState,
   type LinkId,
   type Member,

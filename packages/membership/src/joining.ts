@@ -13,7 +13,7 @@ import type { Member, MembershipState } from './state.ts'
 import { admissibleFrom } from './strikes.ts'
 
 /** Version of the control protocol that this machine speaks. */
-export const protocolVersion = 5
+export const protocolVersion = 6
 
 /** Members and spares together. */
 export const maxJoined = 16_384
@@ -118,7 +118,7 @@ function replace(state: MembershipState, event: JoinedEvent, old: Member, nowMs:
 }
 
 function admit(state: MembershipState, event: JoinedEvent, before: readonly Effect[], nowMs: Ms): Decision {
-  const { workerId, incarnation, link, lane, pid, device, holds } = event
+  const { workerId, incarnation, link, lane, pid, device, holds, keeps } = event
   const notBeforeMs = admissibleFrom(state, workerId, nowMs)
   const member: Member = {
     workerId,
@@ -129,6 +129,7 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
     device,
     loaded: undefined,
     holds,
+    keeps,
     part: undefined,
     caughtUp: false,
     rank: undefined,

@@ -1,5 +1,5 @@
-import { partOf } from '@skein/core'
-import type { LinkId, Member, MembershipState } from './state.ts'
+import { mirroredPart, partOf } from '@skein/core'
+import type { HeldState, KeptStep, LinkId, Member, MembershipState } from './state.ts'
 
 export const memberOfLink = (state: MembershipState, link: LinkId): Member | undefined => state.members.ofLink(link)
 
@@ -16,9 +16,36 @@ export function activeMembers(state: MembershipState): Member[] {
   return byRank.filter(member => member !== undefined)
 }
 
+const isCommitted = ({ committed: { step, digests } }: MembershipState, held: HeldState): boolean =>
+  held.step === step && held.digest === digests?.[held.part]
+
+/** The part of the last commit that is in the state which it trains. */
+export const trainedPart = (state: MembershipState, { holds }: Member): number | undefined =>
+  holds.find(held => isCommitted(state, held))?.part
+
+/** Of a mirrored step: its own part, then its neighbour's. */
+export const copiesOf = ({ config }: MembershipState, { step, part, digests }: KeptStep): readonly HeldState[] => [
+  { part, step, digest: digests[0] },
+  { part: mirroredPart(part, config.parts), step, digest: digests[1] },
+]
+
+/** Of the last commit, where that is mirrored: the parts it keeps copies of, its own first. */
+export const keptParts = (state: MembershipState, { keeps }: Member): readonly number[] =>
+  keeps
+    .map(kept => copiesOf(state, kept))
+    .find(copies => copies.every(copy => isCommitted(state, copy)))
+    ?.map(copy => copy.part) ?? []
+
 /** The part of the last commit that it can go on from. */
-export const heldPart = ({ committed: { step, digests } }: MembershipState, member: Member): number | undefined =>
-  member.holds.find(held => held.step === step && held.digest === digests?.[held.part])?.part
+export const heldPart = (state: MembershipState, member: Member): number | undefined =>
+  trainedPart(state, member) ?? keptParts(state, member)[0]
+
+/** That one, and the part that its neighbour could go on from with what is kept here. */
+export function heldParts(state: MembershipState, member: Member): readonly number[] {
+  const kept = keptParts(state, member)
+  const trained = trainedPart(state, member)
+  return trained === undefined || kept.length > 0 ? kept : [trained]
+}
 
 /** Whether it can go on from the last commit. */
 export const holdsCommitted = (state: MembershipState, member: Member): boolean => heldPart(state, member) !== undefined
@@ -28,8 +55,7 @@ export function isAllHeld(state: MembershipState, members: Iterable<Member>): bo
   const { parts } = state.config
   const held = new Set<number>()
   for (const member of members) {
-    const part = heldPart(state, member)
-    if (part !== undefined) held.add(part)
+    for (const part of heldParts(state, member)) held.add(part)
     if (held.size === parts) return true
   }
   return false
@@ -39,7 +65,7 @@ export function isAllHeld(state: MembershipState, members: Iterable<Member>): bo
 export function lostWith(state: MembershipState, member: Member): number {
   const part = heldPart(state, member)
   if (part === undefined) return 0
-  return state.members.some(other => other !== member && heldPart(state, other) === part) ? 1 : 2
+  return state.members.some(other => other !== member && heldParts(state, other).includes(part)) ? 1 : 2
 }
 
 /** The part of one that is in the generation. */
@@ -49,6 +75,10 @@ export const partOfRank = ({ config }: MembershipState, rank: number | undefined
 /** " of part 1", where there is more than one. */
 export const saidPart = ({ config }: MembershipState, part: number): string =>
   config.parts === 1 ? '' : ` of part ${part}`
+
+/** These, as they are in another state of the run. */
+export const asIn = (state: MembershipState, members: readonly Member[]): Member[] =>
+  members.flatMap(({ workerId }) => state.members.byId(workerId) ?? [])
 
 export const withoutMember = (state: MembershipState, workerId: string): MembershipState => ({
   ...state,

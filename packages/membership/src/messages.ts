@@ -28,8 +28,15 @@ export type StateOrigin =
   | { readonly kind: 'initial' }
   /** As seen from the coordinator's machine. */
   | { readonly kind: 'checkpoint'; readonly path: string }
-  /** These ranks hold their part of it; the others get theirs from those of the same part. */
-  | { readonly kind: 'members'; readonly ranks: readonly number[] }
+  /**
+   * These ranks hold their part of it; the others get theirs from those of the same part. Where all that is left of a part are the copies of a mirror, from
+   * those who keep them.
+   */
+  | {
+      readonly kind: 'members'
+      readonly ranks: readonly number[]
+      readonly copies?: readonly { readonly part: number; readonly ranks: readonly number[] }[]
+    }
 
 /** What membership sends to a worker: the coordinator → worker messages of the control protocol. */
 export type CoordinatorMessage =
@@ -52,6 +59,8 @@ export type CoordinatorMessage =
       readonly laneToken: string
       readonly startStep: number
       readonly origin: StateOrigin
+      /** The last step that is mirrored whole: its copies are not to be written over. */
+      readonly mirrored?: number
     }
   /** A worker that waits: these train and hold the state, of which it is to get this part. Answered by `caught-up`, also where it gets the state only when it is taken in, or by `catch-up-failed`. */
   | {
@@ -63,8 +72,15 @@ export type CoordinatorMessage =
       readonly laneToken: string
     }
   /** All are ready, those of a part with one digest: go on from `step`, the `startStep` of the generation. */
-  | { readonly type: 'start'; readonly generation: number; readonly step: number }
-  | { readonly type: 'commit'; readonly generation: number; readonly step: number; readonly digest: string }
+  | { readonly type: 'start'; readonly generation: number; readonly step: number; readonly mirror?: true }
+  /** `mirror`, there and here: this step is to be kept in memory, by whoever has it and its neighbour. */
+  | {
+      readonly type: 'commit'
+      readonly generation: number
+      readonly step: number
+      readonly digest: string
+      readonly mirror?: true
+    }
   /** Make no step after this one: the next generation goes on from it. `save`: the first replica takes it to disk, nobody may be left to hold it. */
   | {
       readonly type: 'regroup'
@@ -87,6 +103,8 @@ export type CoordinatorMessage =
       readonly step: number
       readonly isWhole: boolean
     }
+  /** All members keep their parts of this step: those of the one before may be written over. */
+  | { readonly type: 'mirror-whole'; readonly generation: number; readonly step: number }
   | { readonly type: 'stop'; readonly generation: number; readonly afterStep: number; readonly reason: string }
   /** The generation is over; its uncommitted step is undone, and the worker waits for the next generation. */
   | { readonly type: 'abort'; readonly generation: number; readonly error: ErrorRecord }

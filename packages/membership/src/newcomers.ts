@@ -58,8 +58,10 @@ export function catchUps(
 }
 
 /** What it has of another part is written over. */
-const goingAfter = (member: Member, part: number): Member =>
-  part === nearPart(member) ? { ...member, part } : { ...member, part, holds: [], caughtUp: false }
+function goingAfter(member: Member, part: number): Member {
+  const keeps = member.keeps.filter(kept => kept.part === part)
+  return part === nearPart(member) ? { ...member, part, keeps } : { ...member, part, holds: [], keeps, caughtUp: false }
+}
 
 /** A worker that waits has got a state near the last commit. */
 export function onCaughtUp(state: MembershipState, link: LinkId, holds: readonly HeldState[], nowMs: Ms): Decision {

@@ -17,6 +17,7 @@ import {
   saidPart,
   withMember,
 } from './members.ts'
+import { withMirrorDue } from './mirroring.ts'
 import { catchUps, considerRegroup, lastStepOf } from './newcomers.ts'
 import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
 import type { LinkId, Member, MembershipState } from './state.ts'
@@ -108,8 +109,9 @@ function start(state: MembershipState, active: readonly Member[], digests: reado
   if (state.stop !== undefined) {
     effects.push({ type: 'broadcast', links, message: { type: 'stop', generation, ...state.stop } })
   }
-  effects.push({ type: 'broadcast', links, message: { type: 'start', generation, step: startStep } })
-  const told = hasSteps ? catchUps(next, () => true) : { state: next, effects: [] }
+  const mirrored = withMirrorDue(next)
+  effects.push({ type: 'broadcast', links, message: { type: 'start', generation, step: startStep, ...mirrored.told } })
+  const told = hasSteps ? catchUps(mirrored.state, () => true) : { state: mirrored.state, effects: [] }
   effects.push(...told.effects)
   return considerRegroup(told.state, effects, nowMs, `${counted(active.length)} ready with digest ${digest}`)
 }

@@ -43,16 +43,17 @@ const aRun = (parts: number) =>
       /** Numbers of replicas that the batch is said to be divisible among. */
       possible: parts === 1 ? fc.constant(undefined) : fc.option(fc.subarray([1, 2, 3, 4]), { nil: undefined }),
       totalSteps: fc.constantFrom(1, 12, 40, 80),
+      mirrorEvery: parts === 1 ? fc.constant(0) : fc.constantFrom(0, 2, 5),
       shares: parts === 1 ? fc.constantFrom('equal', 'measured') : fc.constant('equal'),
     })
-    .map(({ shares, replicas: begun, least, spares, more, possible, totalSteps }) => {
+    .map(({ shares, replicas: begun, least, spares, more, possible, totalSteps, mirrorEvery }) => {
       const numWorkers = begun * parts
       const minWorkers = Math.min(least, numWorkers)
       const fewest = leastWorkers({ parts, minWorkers, maxWorkers: numWorkers, replicas: undefined })
       const maxWorkers = Math.max(fewest, numWorkers - spares) + (parts === 1 ? 0 : more)
       // One replica can always be, and one number within the limits there is.
       const replicas = possible && [...new Set([1, ...possible, fewest / parts])].sort((a, b) => a - b)
-      return { parts, replicas, shares, numWorkers, minWorkers, maxWorkers, totalSteps } as const
+      return { parts, replicas, shares, numWorkers, minWorkers, maxWorkers, totalSteps, mirrorEvery } as const
     })
 
 describe('simulated runs', () => {
@@ -183,7 +184,15 @@ describe.each([1, 2, 3])('simulated runs of a model in %i parts', parts => {
     fc.assert(
       fc.property(fc.nat(), aChurn, (seed, churn) => {
         const least = 2 * parts
-        const given = { parts, numWorkers: least, minWorkers: parts, maxWorkers: 3 * parts, totalSteps: 300 }
+        const mirrorEvery = parts === 1 ? 0 : 3
+        const given = {
+          parts,
+          mirrorEvery,
+          numWorkers: least,
+          minWorkers: parts,
+          maxWorkers: 3 * parts,
+          totalSteps: 300,
+        }
         const run = new SimulatedRun(configOf(given), seed)
         for (let i = 0; i < least; i++) run.start(`w${i}`)
         let atMs = 800
@@ -208,5 +217,37 @@ describe.each([1, 2, 3])('simulated runs of a model in %i parts', parts => {
       }),
       { numRuns: fuzzRuns(parts === 1 ? 10 : 30) },
     )
+  })
+})
+
+describe.each([2, 3])('simulated runs of a model in %i parts, mirrored in memory', parts => {
+  test('whoever dies alone takes nothing along: the run goes back to what a neighbour keeps', () => {
+    const aDeath = fc.record({ afterMs: fc.nat({ max: 3_000 }), rank: fc.nat({ max: parts - 1 }) })
+    const given = { parts, numWorkers: parts, minWorkers: parts, maxWorkers: parts, totalSteps: 900 }
+    const everyFew = fc.integer({ min: 1, max: 9 })
+    const few = fc.array(aDeath, { minLength: 1, maxLength: 3 })
+    let numBack = 0
+    fc.assert(
+      fc.property(fc.nat(), everyFew, few, (seed, mirrorEvery, deaths) => {
+        const run = new SimulatedRun(configOf({ ...given, mirrorEvery }), seed)
+        for (let i = 0; i < parts; i++) run.start(`w${i}`)
+        for (const [i, { afterMs, rank }] of deaths.entries()) {
+          // By then it has waited for the one before to come back, and has mirrored a step.
+          run.after(3_000 + 17_000 * i + afterMs, () => {
+            run.kill(run.workers.find(worker => worker.isAlive && worker.rank === rank) as SimulatedWorker)
+            run.start(`n${i}`)
+          })
+        }
+        run.play(limitMs)
+        checkRun(run)
+        checkGoodEnd(run)
+        const starts = run.coordinator.log.flatMap(record => (record.type === 'generation' ? [record] : [])).slice(1)
+        expect(starts.length).toBe(deaths.length)
+        for (const { startStep } of starts) expect(startStep, 'never from the beginning').toBeGreaterThan(0)
+        numBack += run.coordinator.numBackToMirror
+      }),
+      { numRuns: fuzzRuns(15) },
+    )
+    expect(numBack, 'times that a run went back').toBeGreaterThan(0)
   })
 })

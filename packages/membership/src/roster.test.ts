@@ -15,6 +15,7 @@ const memberOf = (workerId: string, given: Partial<Member> = {}): Member => ({
   device: { backend: 'cpu', version: '1', threads: 1 },
   loaded: undefined,
   holds: [],
+  keeps: [],
   part: undefined,
   caughtUp: false,
   rank: undefined,

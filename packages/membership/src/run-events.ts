@@ -93,6 +93,10 @@ export type RunEvent =
       readonly loss: number
       readonly phase: 'untrained' | 'during' | 'final'
     }
+  /** Every part of this step is kept in the memory of two members. */
+  | { readonly event: 'mirrored'; readonly step: number }
+  /** Not all have got their copies of this step in time: it was given up for a newer one. Until that is whole the run would go back to an earlier one. */
+  | { readonly event: 'mirror-late'; readonly step: number; readonly reason: string }
   | { readonly event: 'checkpoint'; readonly step: number; readonly path: string }
   | CheckpointFailedEvent
   /** Newer than the one the run goes on from, and not whole. */

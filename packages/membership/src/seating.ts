@@ -1,5 +1,5 @@
 import { originOf } from './candidates.ts'
-import { compareWorkerIds, heldPart, partOfRank } from './members.ts'
+import { compareWorkerIds, heldPart, keptParts, partOfRank } from './members.ts'
 import type { Member, MembershipConfig, MembershipState } from './state.ts'
 
 /*
@@ -47,6 +47,9 @@ export function choose(state: MembershipState, candidates: readonly Member[]): M
     if (held !== undefined) onPart[held]?.holding.push(member)
     else if (member.caughtUp) onPart[nearPart(member)]?.near.push(member)
   }
+  // Who keeps copies for others as well is not left out for one who does not.
+  const numKept = (member: Member) => keptParts(state, member).length
+  for (const { holding } of onPart) holding.sort((a, b) => numKept(b) - numKept(a))
   const numNear = Math.min(...onPart.map(({ holding, near }) => holding.length + near.length))
   const isEnough = isHeld && replicasOf(config, numNear) * parts >= leastWorkers(config)
   const replicas = replicasOf(config, isEnough ? numNear : Math.floor(candidates.length / parts))

@@ -15,6 +15,10 @@ const mostTicksBetween = 5
 /** The coordinator's process: the machine, a log that outlives it, its control links; and a watch over what it decides. */
 export class SimulatedCoordinator {
   readonly log: LogRecord[] = []
+  /** Steps that were mirrored whole. */
+  readonly mirrored = new Set<number>()
+  /** Each time the run went back to a step that is in memory alone. */
+  numBackToMirror = 0
   /** What must not happen, and did. */
   readonly problems: string[] = []
   /** For a closer look at a run that went wrong: hears of each decision. */
@@ -94,6 +98,9 @@ export class SimulatedCoordinator {
     const before = this.state
     const decision = decide(before, event, this.#queue.nowMs)
     this.state = decision.state
+    const { committed, checkpoint, mirror, phase } = decision.state
+    const isBack = phase === 'preparing' && committed.step < before.committed.step
+    if (isBack && committed.step === mirror?.step && committed.step > (checkpoint?.step ?? 0)) this.numBackToMirror++
     this.trace?.(`${this.#queue.nowMs} ms, ${this.state.phase}: ${decision.reason}`)
     const hasFailed = before.phase !== 'ended' && decision.state.outcome?.status === 'failed'
     if (event.type === 'failed' && before.members.length > 1 && hasFailed)
@@ -117,6 +124,7 @@ export class SimulatedCoordinator {
         case 'emit':
           if (hasSent) this.problems.push('something was sent before what must be durable')
           if (effect.type === 'append') this.log.push(effect.record)
+          else if (effect.event.event === 'mirrored') this.mirrored.add(effect.event.step)
           break
         case 'send':
           hasSent = true

@@ -9,13 +9,13 @@ import type { SimulatedRun } from './simulated-run.test.support.ts'
 /** What must hold of every run, whatever happened: nobody saw what must not be, and the log tells one history. */
 export function checkRun(run: SimulatedRun): void {
   expect(run.coordinator.problems).toEqual([])
-  checkLog(run.coordinator.log, run.config)
+  checkLog(run.coordinator.log, run.config, run.coordinator.mirrored)
   // Nobody was put out for good while the run went on: what is late is taken as late, and what is refused may come again.
   const refusals = run.workers.flatMap(worker => worker.refusal ?? [])
   expect(refusals.filter(error => error.code !== MembershipErrors.RUN_ENDED.code)).toEqual([])
 }
 
-function checkLog(log: readonly LogRecord[], config: MembershipConfig): void {
+function checkLog(log: readonly LogRecord[], config: MembershipConfig, mirrored: ReadonlySet<number>): void {
   const { parts } = config
 
   let generation = 0
@@ -27,7 +27,8 @@ function checkLog(log: readonly LogRecord[], config: MembershipConfig): void {
       if (record.startStep + 1 !== next) {
         const saved = log.some(other => other.type === 'checkpoint' && other.step === record.startStep)
         expect(record.startStep + 1, 'it only goes back').toBeLessThan(next)
-        expect(saved || record.startStep === 0, `back to step ${record.startStep}, which is on disk`).toBe(true)
+        const isKept = saved || mirrored.has(record.startStep) || record.startStep === 0
+        expect(isKept, `back to step ${record.startStep}, which is on disk or mirrored`).toBe(true)
       }
       next = record.startStep + 1
     }

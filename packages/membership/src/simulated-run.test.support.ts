@@ -21,6 +21,7 @@ export const configOf = (given: Partial<MembershipConfig> = {}): MembershipConfi
   globalBatch: batch,
   shares: 'equal',
   totalSteps: 20,
+  mirrorEvery: 0,
   laneSecret: 's',
   deadlines: defaultDeadlines,
   ...given,
@@ -155,6 +156,10 @@ export class SimulatedRun implements Surroundings {
     const source = member === undefined ? undefined : this.#byPort.get(member.lane.port)
     if (source === undefined || source.isDead) return undefined
     return [source.state, source.former].find(state => state?.step === step && state.part === part)
+  }
+
+  copyOf(member: GenerationMember | undefined, part: number, step: number): HeldState | undefined {
+    return member === undefined ? undefined : this.#byPort.get(member.lane.port)?.copy(part, step)
   }
 
   committedOf(member: GenerationMember, part: number, generation: number): HeldState | undefined {

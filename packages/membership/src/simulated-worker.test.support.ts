@@ -5,6 +5,7 @@ import { protocolVersion } from './joining.ts'
 import type { CoordinatorMessage, GenerationMember, Vote } from './messages.ts'
 import { SimulatedCatchUp } from './simulated-catch-up.test.support.ts'
 import type { LaneOwner } from './simulated-lanes.test.support.ts'
+import { SimulatedMirror } from './simulated-mirror.test.support.ts'
 import type { LinkOwner } from './simulated-links.test.support.ts'
 import type { HeldState, LinkId, MembershipConfig } from './state.ts'
 
@@ -31,6 +32,8 @@ export interface Surroundings {
   stateOf(member: GenerationMember | undefined, part: number, step: number): HeldState | undefined
   /** What it gives to one who waits: undefined where it is gone, or the generation is over there. */
   committedOf(member: GenerationMember, part: number, generation: number): HeldState | undefined
+  /** What it keeps of a mirrored step: undefined where it is gone, or has no such copy. */
+  copyOf(member: GenerationMember | undefined, part: number, step: number): HeldState | undefined
   /** `share`: [from, to) of the batch. */
   voteFor(generation: number, state: HeldState, share: readonly [number, number]): Vote
   /** The process has ended before its time: the network breaks what was open. */
@@ -48,6 +51,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
   readonly lanePort: number
   readonly #run: Surroundings
   readonly #catchUp: SimulatedCatchUp
+  readonly #mirror: SimulatedMirror
   incarnation: string
   link: LinkId | undefined
   /** Killed, refused for good, or failed. */
@@ -86,6 +90,12 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     this.workerId = workerId
     this.lanePort = lanePort
     this.incarnation = run.newIncarnation(workerId)
+    this.#mirror = new SimulatedMirror({
+      parts: run.config.parts,
+      after: (mostMs, act) => this.#after(mostMs, act),
+      copyOf: (member, part, step) => run.copyOf(member, part, step),
+      onKept: (generation, { step, digests }) => this.say({ type: 'mirrored', generation, step, digests }),
+    })
     this.#catchUp = new SimulatedCatchUp({
       held: () => this.#holds,
       after: (mostMs, act) => this.#after(mostMs, act),
@@ -105,6 +115,11 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
         this.say({ type: 'catchUpFailed', generation, error: { ...error, details: {} } })
       },
     })
+  }
+
+  /** What it gives of a mirrored step, even while it has no place. */
+  copy(part: number, step: number): HeldState | undefined {
+    return this.isDead || this.isStopped ? undefined : this.#mirror.copy(part, step)
   }
 
   get generationNumber(): number | undefined {
@@ -146,6 +161,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       pid: this.lanePort,
       device: { backend: 'cpu', version: '1', threads: 1 },
       holds: this.#holds,
+      keeps: this.#mirror.kept,
     })
   }
 
@@ -236,19 +252,23 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       return
     }
     if (origin.ranks.includes(rank)) {
-      const held = this.#holds.find(state => state.step === startStep && state.part === part)
+      const held =
+        this.#holds.find(state => state.step === startStep && state.part === part) ?? this.#mirror.copy(part, startStep)
       if (held === undefined) this.#run.problem(`${this.workerId} was taken to hold part ${part} of step ${startStep}`)
       else this.#begin(generation, held)
       return
     }
-    const source = origin.ranks.find(one => one % this.#run.config.parts === part)
+    const copies = origin.copies?.find(one => one.part === part)
+    const source = copies?.ranks[0] ?? origin.ranks.find(one => one % this.#run.config.parts === part)
     if (source === undefined) this.#run.problem(`nobody holds part ${part} of step ${startStep}`)
     // From here on what it had is torn.
     this.state = undefined
     this.former = undefined
     this.#after(100, () => {
       if (this.generation?.generation !== generation) return
-      const got = this.#run.stateOf(members[source ?? -1], part, startStep)
+      const from = members[source ?? -1]
+      const got =
+        copies === undefined ? this.#run.stateOf(from, part, startStep) : this.#run.copyOf(from, part, startStep)
       // Where the source is gone, the loss of its lanes says so.
       if (got !== undefined) this.#begin(generation, got)
     })
@@ -273,12 +293,15 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
         })
         return
       case 'catch-up':
+        this.#mirror.hasPart(message.part)
         this.#catchUp.begin(message)
         return
       case 'generation':
         this.#endGeneration()
         this.#catchUp.taken()
         this.generation = message
+        this.#mirror.hasPart(this.part)
+        this.#mirror.isWhole(message.mirrored)
         this.#shares = [{ fromStep: message.startStep + 1, shares: message.members }]
         this.#committed = message.startStep
         this.#run.meet(this, message.generation, 'connect', message.members)
@@ -301,6 +324,9 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
         this.isDone = true
         this.#run.breakLink(link, 'its part is over')
         return
+      case 'mirror-whole':
+        this.#mirror.isWhole(message.step)
+        return
       case 'start':
       case 'commit':
       case 'regroup':
@@ -308,7 +334,10 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       case 'checkpoint-parts':
       case 'stop':
         if (message.generation !== this.generation?.generation) return
-        if (message.type === 'start') this.#isStarted = true
+        if (message.type === 'start') {
+          this.#isStarted = true
+        }
+        if ((message.type === 'start' || message.type === 'commit') && message.mirror) this.#takeMirror(message.step)
         if (message.type === 'commit') this.#committed = message.step
         if (message.type === 'stop' || message.type === 'regroup') this.#assertReachable(message.afterStep)
         if (message.type === 'shares') {
@@ -351,7 +380,8 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
         this.#share = this.#shareAt(next)
         this.#after(60, () => this.#run.meet(this, generation.generation, `step ${next}`, generation.members))
       }
-      if (this.#reduced < next || !isCommitted) return
+      if (!isCommitted) return
+      if (this.#reduced < next) return
       this.former = state
       // Alone with its part it would be the majority.
       const isWrong = this.#isCorrupt && this.#members.length > this.#run.config.parts
@@ -380,6 +410,13 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
     })
   }
 
+  #takeMirror(step: number): void {
+    const { generation, state, rank } = this
+    if (state?.step !== step)
+      this.#run.problem(`${this.workerId} is to mirror step ${step}, and has step ${state?.step}`)
+    else if (generation !== undefined) this.#mirror.take(state, { ...generation, rank })
+  }
+
   #partsSaved({ generation, step, isWhole }: Extract<CoordinatorMessage, { type: 'checkpoint-parts' }>): void {
     if (this.rank !== 0 || this.#whenAllSaved?.step !== step || !isWhole)
       this.#run.problem(`${this.workerId} is told of parts of step ${step} that it has not saved`)
@@ -396,6 +433,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
   }
 
   #endGeneration(): void {
+    this.#mirror.stop()
     this.generation = undefined
     this.#isStarted = false
     this.#hasEnded = false

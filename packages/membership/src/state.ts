@@ -71,6 +71,8 @@ export interface MembershipConfig {
   /** Whether all take equally many of them, or each as many as it is fast. */
   readonly shares: 'equal' | 'measured'
   readonly totalSteps: number
+  /** Steps between two that are mirrored, where the model is cut; 0: none is. */
+  readonly mirrorEvery: number
   /** Secret of this run's tensor lanes; the token of a generation is derived from it. */
   readonly laneSecret: string
   readonly deadlines: Deadlines
@@ -87,6 +89,20 @@ export interface HeldState {
   readonly part: number
   readonly step: number
   readonly digest: string
+}
+
+/** What a worker keeps in memory of a mirrored step, beside what it trains: its own part, and the one of its neighbour (`mirroredPart`). */
+export interface KeptStep {
+  readonly step: number
+  /** Its own. */
+  readonly part: number
+  readonly digests: readonly [own: string, neighbours: string]
+}
+
+/** A step of which every part is to be kept by two, by the digests of its parts. */
+export interface MirroredStep {
+  readonly step: number
+  readonly digests: readonly string[]
 }
 
 export interface FinishReport {
@@ -107,6 +123,8 @@ export interface Member {
   readonly loaded: LoadReport | undefined
   /** States it can go on from, the newest first. */
   readonly holds: readonly HeldState[]
+  /** The newest first: a mirror under way, and the last that was whole. */
+  readonly keeps: readonly KeptStep[]
   /** The part that it was told to go after while it waits, or has in the generation. */
   readonly part: number | undefined
   /** It has got what it could of that while the others train. */
@@ -224,6 +242,10 @@ export interface MembershipState {
   readonly checkpoint: { readonly step: number; readonly path: string } | undefined
   /** Checkpoints of this generation of which parts are on disk, of a model that is cut: by the ranks of the first replica. */
   readonly saving: readonly PartsSaved[]
+  /** The last step that is mirrored whole: every member keeps its two parts of it, until the next one is whole or the member takes another part. */
+  readonly mirror: MirroredStep | undefined
+  /** The one under way in this generation. */
+  readonly mirroring: MirroredStep | undefined
   /** The last try to take a state to disk, where it failed. */
   readonly unsaved: { readonly step: number; readonly error: ErrorRecord } | undefined
   readonly tokens: number
@@ -275,6 +297,8 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
     valLoss: undefined,
     checkpoint: undefined,
     saving: [],
+    mirror: undefined,
+    mirroring: undefined,
     unsaved: undefined,
     tokens: 0,
     peakRssBytes: 0,

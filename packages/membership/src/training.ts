@@ -20,6 +20,7 @@ import {
   withMember,
 } from './members.ts'
 import type { Vote } from './messages.ts'
+import { withMirrorDue } from './mirroring.ts'
 import { considerRegroup, lastStepOf } from './newcomers.ts'
 import { isRegroupDue, nextGeneration } from './regrouping.ts'
 import { errorRecord, refuseMessage, refuseStranger } from './refusing.ts'
@@ -131,7 +132,6 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
     ...state.pendingEvaluations.map(
       (evaluation): Effect => ({ type: 'emit', event: { event: 'eval', ...evaluation } }),
     ),
-    { type: 'broadcast', links: linksOf(active), message: { type: 'commit', generation, step, digest } },
   ]
   const isLast = step >= lastStepOf(state)
   const committed = withSharesOfNext({
@@ -149,9 +149,15 @@ function commit(state: MembershipState, active: readonly Member[], votes: readon
   })
   const next = { ...committed, deadlineMs: nowMs + (isLast ? config.deadlines.finishMs : stallAfterMs(committed)) }
   const reason = `step ${step} committed`
-  if (isLast) return { state: next, effects, reason: `${reason}, the last one` }
-  if (isRegroupDue(next)) return nextGeneration(next, effects, nowMs)
-  return considerRegroup(next, effects, nowMs, reason)
+  const { state: going, effects: ofMirror, told } = withMirrorDue(next)
+  effects.push(...ofMirror, {
+    type: 'broadcast',
+    links: linksOf(active),
+    message: { type: 'commit', generation, step, digest, ...told },
+  })
+  if (isLast) return { state: going, effects, reason: `${reason}, the last one` }
+  if (isRegroupDue(going)) return nextGeneration(going, effects, nowMs)
+  return considerRegroup(going, effects, nowMs, reason)
 }
 
 function shownMember({ config }: MembershipState, { workerId, rank, part, share, vote }: Member): StepMember[] {

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import { mirroredPart } from '@skein/core'
 import { describe, expect, test } from 'vitest'
 import { decide } from './decide.ts'
 import { whyWaiting } from './describe.ts'
@@ -37,6 +38,7 @@ class Machine {
         globalBatch: number('batch', 8),
         shares: text('shares', 'equal') as 'equal' | 'measured',
         totalSteps: number('steps', 2),
+        mirrorEvery: number('mirror', 0),
         laneSecret: 'secret',
         deadlines: defaultDeadlines,
       }
@@ -95,6 +97,7 @@ class Machine {
           pid: number('pid', 100),
           device: { backend: 'cpu', version: '1', threads: 1 },
           holds: heldOf(text('holds', '')),
+          keeps: keptOf(text('keeps', '')),
         })
       case 'loaded': {
         const report = { dataFingerprint: text('data', 'f'), numParams: number('params', 10) }
@@ -141,6 +144,12 @@ class Machine {
       case 'evaluated': {
         const phase = text('phase', 'during') as 'untrained' | 'during' | 'final'
         return this.#apply({ type: 'evaluated', link, generation, step, loss: number('loss', 2), phase })
+      }
+      case 'mirrored': {
+        const { parts } = before.config
+        const own = partOfRank(before, memberOfLink(before, link)?.rank)
+        const digests = [`d${step}.${own}`, text('neighbours', `d${step}.${mirroredPart(own, parts)}`)] as const
+        return this.#apply({ type: 'mirrored', link, generation, step, digests })
       }
       case 'checkpoint-part':
         return this.#apply({ type: 'checkpointPart', link, generation, step })
@@ -251,6 +260,16 @@ const heldOf = (text: string) =>
     .map(entry => {
       const [step = '', digest = '', part = '0'] = entry.split(':')
       return { part: Number(part), step: Number(step), digest }
+    })
+
+/** "5:1:d5.1:d5.0": of step 5 part 1 as its own, and its neighbour's. */
+const keptOf = (text: string) =>
+  text
+    .split(',')
+    .filter(entry => entry !== '')
+    .map(entry => {
+      const [step = '', part = '', own = '', neighbours = ''] = entry.split(':')
+      return { step: Number(step), part: Number(part), digests: [own, neighbours] as const }
     })
 
 const errorOf = (args: ReadonlyMap<string, string>) => ({

@@ -18,7 +18,7 @@ export { PipelineParallel, type PipelineParallelOptions } from './pipeline-paral
 export { runStep, type StepContext, type StepResult } from './run-step.ts'
 export { runsOf, shareOf } from './share.ts'
 export type { StepGradients, Strategy } from './strategy.ts'
-export { type CheckpointSink, type TrainContext, type TrainOutcome, trainLoop } from './train-loop.ts'
+export { type CheckpointSink, type MirrorSink, type TrainContext, type TrainOutcome, trainLoop } from './train-loop.ts'
 export { type SettledStep, UpdatesInDoubt } from './updates-in-doubt.ts'
 export {
   createTrainingState,

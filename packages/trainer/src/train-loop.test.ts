@@ -9,7 +9,7 @@ import { describe, expect, it } from 'vitest'
 import { DataParallel } from './data-parallel.ts'
 import type { EvaluationReport, Peers, StepReport } from './peers.ts'
 import { shareOf } from './share.ts'
-import { trainLoop } from './train-loop.ts'
+import { type MirrorSink, trainLoop } from './train-loop.ts'
 import { createTrainingState, type TrainingState, trainingStateBytes } from './training-state.ts'
 
 const width = 20
@@ -158,7 +158,7 @@ function meetingPoint(
     regroup: (step: number) => {
       regroup = { step, saves: false }
     },
-    async run(startStep = 0, onStep?: (step: number) => void) {
+    async run(startStep = 0, onStep?: (step: number) => void, mirrorOf?: (rank: number) => MirrorSink) {
       return Promise.all(
         ranks.map(async ({ state, simd }, rank) => {
           const parts = { dataset: await data(), state, simd, peers: peers(rank), clock }
@@ -168,6 +168,7 @@ function meetingPoint(
             ...parts,
             startStep,
             ...(onStep === undefined ? {} : { onStep: result => onStep(result.step) }),
+            ...(mirrorOf === undefined ? {} : { mirror: mirrorOf(rank) }),
           })
         }),
       )
@@ -257,6 +258,26 @@ describe('trainLoop', () => {
     ])
     expect(group.ranks[0]?.evaluations.map(e => e.phase)).toEqual(['untrained', 'during'])
     expect(group.ranks.map(({ state }) => state.step())).toEqual([5, 5])
+  })
+
+  it('mirrors the committed steps that the coordinator asks for, each before anything is written over it', async () => {
+    const [mirrored, plain] = [meetingPoint(2), meetingPoint(2)]
+    const asked = [3, 9]
+    const taken: (readonly [number, number | undefined])[] = []
+    await mirrored.run(0, undefined, rank => ({
+      every: 3,
+      isDue: step => asked.includes(step),
+      take(step) {
+        expect(mirrored.digests.get(step), 'all have voted for it').toHaveLength(2)
+        if (rank === 1) taken.push([step, mirrored.ranks[1]?.state.step()])
+      },
+    }))
+    await plain.run()
+    expect(taken).toEqual([
+      [3, 3],
+      [9, 9],
+    ])
+    expect([...mirrored.digests]).toEqual([...plain.digests])
   })
 
   it('undoes one step, and makes it again with the same bits', async () => {

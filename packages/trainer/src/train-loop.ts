@@ -17,6 +17,16 @@ export interface CheckpointSink {
   flush(): Promise<void>
 }
 
+/** Keeps committed states in the memory of several workers. */
+export interface MirrorSink {
+  /** Steps between two: at these nothing is written over the state before its commit is known. */
+  readonly every: number
+  /** Whether the coordinator has asked for this committed step. */
+  isDue(step: number): boolean
+  /** Copies the current state, which neighbours then get beside the training. */
+  take(step: number): void
+}
+
 export interface TrainContext {
   readonly job: ResolvedJob
   readonly strategy: Strategy
@@ -28,6 +38,7 @@ export interface TrainContext {
   /** The last step already made; 0 for a new run. */
   readonly startStep: number
   readonly checkpoints?: CheckpointSink
+  readonly mirror?: MirrorSink
   /** Where updates are recorded for those who catch up, while there are any. */
   readonly history?: () => UpdateHistory | undefined
   /** Called after each step on this rank, before its commit is known. */
@@ -55,7 +66,7 @@ const turnOfTheLoop = () => new Promise<void>(resolve => setImmediate(resolve))
  * came from is committed (decision 4 of the design).
  */
 export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
-  const { job, strategy, peers, startStep, checkpoints } = context
+  const { job, strategy, peers, startStep, checkpoints, mirror } = context
   const optimizer = job.optimizer
   const evaluation = async (step: number, phase: 'untrained' | 'during' | 'final') => {
     // Before the first step everybody waits for this one, and an untrained model is equally bad everywhere: a few samples do.
@@ -68,6 +79,7 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
   let lastStep = startStep
   const lastOfRun = () => Math.min(job.steps, peers.stopAfter() ?? job.steps)
   const lastWanted = () => Math.min(lastOfRun(), peers.regroupAfter()?.step ?? job.steps)
+  if (mirror?.isDue(startStep)) mirror.take(startStep)
   for (let step = startStep + 1; step <= lastWanted(); step++) {
     const result = await runStep(
       { ...context, globalBatch: job.batch.global },
@@ -91,9 +103,11 @@ export async function trainLoop(context: TrainContext): Promise<TrainOutcome> {
     await turnOfTheLoop()
     const evaluates = job.eval.every > 0 && step % job.eval.every === 0
     const saves = job.checkpoint.every > 0 && step % job.checkpoint.every === 0
-    if (!evaluates && !saves) continue
+    const mayMirror = mirror !== undefined && step % mirror.every === 0
+    if (!evaluates && !saves && !mayMirror) continue
     await peers.committed(step)
     if (step >= lastWanted()) break
+    if (mirror?.isDue(step)) mirror.take(step)
     if (evaluates) await evaluation(step, 'during')
     if (saves) await checkpoints?.save(step)
   }

@@ -38,6 +38,12 @@ export const heldStates = z
   .max(2)
   .readonly()
 
+/** What a worker keeps of mirrored steps, the newest first: its own part by the first digest, its neighbour's by the second. */
+export const keptSteps = z
+  .array(z.strictObject({ step: count, part, digests: z.tuple([digest, digest]).readonly() }))
+  .max(2)
+  .readonly()
+
 const jsonObject = z.record(z.string(), z.unknown()).superRefine((value, context) => {
   const problem = whyNotJson(value)
   if (problem !== undefined) context.addIssue({ code: 'custom', message: `${problem}; only plain JSON values travel` })

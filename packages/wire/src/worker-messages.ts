@@ -4,6 +4,7 @@ import {
   digest,
   errorRecord,
   heldStates,
+  keptSteps,
   laneAddress,
   loss,
   ms,
@@ -18,7 +19,7 @@ import { flightOp, maxFlightOps } from './flight-op.ts'
 import { maxTimedOps, timedOp } from './timed-op.ts'
 
 /** Version of the control protocol; `join` carries it and membership refuses another. */
-export const protocolVersion = 5
+export const protocolVersion = 6
 
 export const workerMessages = [
   /** First message on a control link. `lane` is where peers dial for tensor lanes. */
@@ -32,6 +33,7 @@ export const workerMessages = [
     device: z.strictObject({ backend: name, version: name, threads: count }),
     /** What it kept of its former part in the run. */
     holds: heldStates,
+    keeps: keptSteps,
   }),
   /** Model and data are open. */
   z.strictObject({ type: z.literal('loaded'), dataFingerprint: name, numParams: count }),
@@ -66,6 +68,13 @@ export const workerMessages = [
     step: count,
     loss,
     phase: z.enum(['untrained', 'during', 'final']),
+  }),
+  /** Copies of this rank's own part and of its neighbour's of the state after `step` are in its memory, whole: what they digest to. */
+  z.strictObject({
+    type: z.literal('mirrored'),
+    generation: uint32,
+    step: count,
+    digests: z.tuple([digest, digest]).readonly(),
   }),
   /** Where the model is cut, of each rank of the first replica: its part of the state after `step` is on disk. */
   z.strictObject({ type: z.literal('checkpoint-part'), generation: uint32, step: count }),

@@ -2,7 +2,7 @@ import {
   allocateHistory,
   CatchupErrors,
   Follower,
-  HttpSource,
+  type HttpSource,
   type SharedHistory,
   type SharedState,
   SlotSteps,
@@ -13,9 +13,9 @@ import {
 import { asSkeinError, type Clock, type Ms, partOf, type SkeinError, sleep, systemClock } from '@skein/core'
 import { createSimd } from '@skein/simd'
 import type { Logger } from '@skein/telemetry'
-import { isSameHost, type TlsIdentity } from '@skein/transport'
 import type { GenerationMessage } from './generation-client.ts'
 import { SourceSilence } from './source-silence.ts'
+import { type AskerFacts, stateSources } from './state-sources.ts'
 
 /** Where nobody gives state, all are asked again after so long. */
 const askAgainMs: Ms = 500
@@ -27,11 +27,7 @@ export type StatePlaces = Pick<GenerationMessage, 'generation' | 'parts' | 'memb
   readonly part: number
 }
 
-export interface CatchUpParts {
-  readonly workerId: string
-  /** Peers of the same host are asked over their Unix sockets. */
-  readonly hostId: string | undefined
-  readonly tls: TlsIdentity | undefined
+export interface CatchUpParts extends AskerFacts {
   readonly logger: Logger
   readonly clock?: Clock
   /** Whether collectives are under way: then nothing large is sent, for a while. */
@@ -116,17 +112,21 @@ export class CatchUp {
     this.#follower = undefined
   }
 
-  /** Gets the state after `step` from `ranks` of a generation that waits for this worker. @throws SKEIN_CATCHUP_* */
+  /**
+   * Gets the state after `step` from `ranks` of a generation that waits for this worker: the one that they train, or their copies of a mirrored step.
+   * @throws SKEIN_CATCHUP_*
+   */
   async restore(
     places: Omit<StatePlaces, 'part'>,
-    ranks: readonly number[],
+    { ranks, areCopies }: { readonly ranks: readonly number[]; readonly areCopies: boolean },
     step: number,
     signal: AbortSignal,
   ): Promise<Standing> {
     this.stop()
-    const sources = this.#sources(places, ranks)
+    const sources = stateSources(places, ranks, this.#parts)
+    const given = areCopies ? sources.map(source => source.ofCopy({ part: this.#part, step })) : sources
     try {
-      return await this.#followerOf().reach(step, sources, signal)
+      return await this.#followerOf().reach(step, given, signal)
     } finally {
       for (const source of sources) source.close()
     }
@@ -164,9 +164,10 @@ export class CatchUp {
     if (places.part !== this.#part) return
     const following = new AbortController()
     this.#following = following
-    const sources = this.#sources(
+    const sources = stateSources(
       places,
       places.members.map(member => member.rank).filter(rank => partOf(rank, places.parts) === places.part),
+      this.#parts,
     )
     this.#silence = new SourceSilence(sources, this.#clock)
     void this.#goAfter(places.generation, sources, following.signal).finally(() => {
@@ -218,25 +219,6 @@ export class CatchUp {
     if (state === undefined) throw new Error('a state is asked for before there is a place for it')
     this.#follower ??= new Follower({ state, simd: createSimd(state.memory) })
     return this.#follower
-  }
-
-  #sources({ generation, members, laneToken }: Omit<StatePlaces, 'part'>, ranks: readonly number[]): HttpSource[] {
-    const { workerId, hostId, tls } = this.#parts
-    return members
-      .filter(member => member.workerId !== workerId && ranks.includes(member.rank))
-      .map(({ workerId: name, lane: { host, port, local } }) => {
-        // The Unix socket of a host is not for TLS.
-        const path =
-          tls === undefined && local !== undefined && isSameHost(local.hostId, hostId) ? local.path : undefined
-        return new HttpSource({
-          name: `worker ${name}`,
-          workerId,
-          address: { host, port, ...(path === undefined ? {} : { path }) },
-          generation,
-          token: laneToken,
-          ...(tls === undefined ? {} : { tls }),
-        })
-      })
   }
 }
 

@@ -177,6 +177,7 @@ export class CommClient {
       case 'regroup':
       case 'shares':
       case 'checkpoint-parts':
+      case 'mirror-whole':
       case 'stop':
         if (message.generation === this.#entered?.generation) this.#entered.hear(message)
         break

@@ -10,6 +10,7 @@ import { CatchUp } from './catch-up.ts'
 import { CommGeneration } from './comm-generation.ts'
 import { WorkerErrors } from './errors.ts'
 import type { GenerationMessage } from './generation-client.ts'
+import { Mirror } from './mirror.ts'
 import { CoordinatorLink, type JoinFacts } from './coordinator-link.ts'
 import type { CommStart, OfGroup, ToComm, ToDevice } from './thread-messages.ts'
 
@@ -40,6 +41,7 @@ export class CommSession {
   #toldGeneration = 0
   #generation: CommGeneration | undefined
   readonly #catchUp: CatchUp
+  readonly #mirror: Mirror
   #restoring: AbortController | undefined
   /** Of the device thread; another one where this worker has taken another part. */
   #memory: WebAssembly.Memory | undefined
@@ -72,10 +74,9 @@ export class CommSession {
       onLost: error => this.#endGeneration(error),
       onFailed: thrown => this.fail(thrown),
     })
+    const asker = { workerId: start.workerId, hostId: ownHostOf(start), tls: start.tls }
     this.#catchUp = new CatchUp({
-      workerId: start.workerId,
-      hostId: ownHostOf(start),
-      tls: start.tls,
+      ...asker,
       logger: this.#logger,
       isBusy: () => this.#generation?.isBusy ?? false,
       onRecord: history => post({ type: 'record', history }),
@@ -86,6 +87,12 @@ export class CommSession {
         this.#tell({ type: 'caught-up', holds: this.#holds })
       },
       onFailed: (generation, error) => this.#tell({ type: 'catch-up-failed', generation, error: error.toJSON() }),
+    })
+    this.#mirror = new Mirror({
+      ...asker,
+      logger: this.#logger,
+      server: this.#catchUp.server,
+      onKept: (generation, { step, digests }) => this.#tell({ type: 'mirrored', generation, step, digests }),
     })
   }
 
@@ -147,6 +154,7 @@ export class CommSession {
       case 'state':
         // What was held lay where nobody looks any more.
         this.#holds = []
+        this.#mirror.letGo()
         this.#catchUp.share(message.state, message.part)
         break
       case 'idle':
@@ -157,6 +165,9 @@ export class CommSession {
         break
       case 'connect':
         this.#connect(message)
+        break
+      case 'mirror':
+        this.#takeMirror(message)
         break
       case 'ready':
         if (message.generation !== this.#generation?.number) break
@@ -199,6 +210,7 @@ export class CommSession {
         ...(ownHost === undefined || localPath === undefined ? {} : { local: { hostId: ownHost, path: localPath } }),
       },
       holds: this.#wholeHolds,
+      keeps: this.#mirror.kept,
     }
   }
 
@@ -222,6 +234,7 @@ export class CommSession {
       case 'generation':
         this.#endGeneration(supersededError(message.generation))
         this.#message = message
+        this.#mirror.isWhole(message.mirrored)
         this.#catchUp.taken()
         this.#toldGeneration = message.generation
         this.#catchUp.server.open(message.generation, message.laneToken)
@@ -252,6 +265,9 @@ export class CommSession {
       case 'commit':
         if (message.generation === this.#message?.generation) this.#committed(message.step)
         break
+      case 'mirror-whole':
+        this.#mirror.isWhole(message.step)
+        break
       case 'regroup':
       case 'shares':
       case 'checkpoint-parts':
@@ -274,6 +290,7 @@ export class CommSession {
     // First of all the word that the device thread sees without listening.
     Atomics.store(this.#start.lastOver, 0, message.generation)
     this.#restoring?.abort(error)
+    this.#mirror.stop()
     this.#generation?.end(error)
     this.#reportFlight('failed')
     this.#generation = undefined
@@ -324,11 +341,12 @@ export class CommSession {
   #restore({ generation, step }: Extract<ToComm, { type: 'restore' }>): void {
     const message = this.#message
     if (message?.generation !== generation || message.origin.kind !== 'members') return
-    const { parts } = message
-    const ranks = message.origin.ranks.filter(rank => partOf(rank, parts) === this.#part)
+    const { parts, origin } = message
+    const copies = origin.copies?.find(({ part }) => part === this.#part)
+    const ranks = copies?.ranks ?? origin.ranks.filter(rank => partOf(rank, parts) === this.#part)
     const ending = new AbortController()
     this.#restoring = ending
-    this.#catchUp.restore(message, ranks, step, ending.signal).then(
+    this.#catchUp.restore(message, { ranks, areCopies: copies !== undefined }, step, ending.signal).then(
       () => this.#post({ type: 'restored', generation }),
       (thrown: unknown) => {
         if (message !== this.#message) return
@@ -339,6 +357,14 @@ export class CommSession {
         this.#endGeneration(error)
       },
     )
+  }
+
+  #takeMirror({ generation, step, slots }: Extract<ToComm, { type: 'mirror' }>): void {
+    const message = this.#message
+    if (message?.generation !== generation) return
+    const { workerId } = this.#start
+    const rank = message.members.find(member => member.workerId === workerId)?.rank ?? -1
+    this.#mirror.take({ message, rank, part: this.#part, step, slots })
   }
 
   #peerLost(generation: CommGeneration, error: SkeinError, peerRank: number): void {
@@ -403,6 +429,7 @@ export class CommSession {
     clearInterval(this.#heartbeat)
     this.#closing.abort()
     this.#catchUp.stop()
+    this.#mirror.stop()
     this.#generation?.end(supersededError(0))
     await this.#coordinator.close()
     this.#lanes?.close()

@@ -17,7 +17,7 @@ const replacedWithinMs = 60_000
 /** The coordinator's word for it. */
 const replacedCode = 'SKEIN_MEMBERSHIP_REPLACED'
 
-export type JoinFacts = Pick<Extract<WorkerMessage, { type: 'join' }>, 'lane' | 'holds'>
+export type JoinFacts = Pick<Extract<WorkerMessage, { type: 'join' }>, 'lane' | 'holds' | 'keeps'>
 
 export interface CoordinatorLinkOptions {
   readonly start: CommStart

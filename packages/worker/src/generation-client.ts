@@ -1,5 +1,6 @@
 import { type Deferred, deferred, partOf, replicaOf, type SkeinError } from '@skein/core'
 import { type GroupAnswer, RemoteGroup, type TensorRegion } from '@skein/collective'
+import type { StateSlots } from '@skein/catchup'
 import type { Region } from '@skein/simd'
 import { type EvaluationReport, type Peers, shareOf, type StepReport } from '@skein/trainer'
 import { isCompute, isCopy, isVocabulary, type TimedOp } from '@skein/schedule'
@@ -11,7 +12,7 @@ export type GenerationMessage = Extract<CoordinatorMessage, { type: 'generation'
 /** What the coordinator says within a generation. */
 type WithinGeneration = Extract<
   CoordinatorMessage,
-  { type: 'start' | 'commit' | 'regroup' | 'shares' | 'checkpoint-parts' | 'stop' }
+  { type: 'start' | 'commit' | 'regroup' | 'shares' | 'checkpoint-parts' | 'mirror-whole' | 'stop' }
 >
 
 /**
@@ -38,6 +39,8 @@ export class GenerationClient implements Peers {
   /** Shares by rank, and the step from which they hold; the newest last. */
   readonly #shares: { readonly fromStep: number; readonly shares: readonly number[] }[]
   #committedStep: number
+  #mirrored: number | undefined
+  #toMirror: number | undefined
   #stopAfter: number | undefined
   #regroup: { readonly step: number; readonly saves: boolean } | undefined
   #failure: SkeinError | undefined
@@ -58,6 +61,7 @@ export class GenerationClient implements Peers {
     this.#post = post
     this.#atPiece = atPiece
     this.#committedStep = startStep
+    this.#mirrored = message.mirrored
     this.#addGroup(0, this.rank, this.worldSize)
     // A failure may come while nobody waits: these promises must not count as unhandled then.
     for (const { promise } of [this.#connected, this.#restored, this.#started, this.#over])
@@ -91,6 +95,21 @@ export class GenerationClient implements Peers {
   async restore(step: number): Promise<void> {
     this.#post({ type: 'restore', generation: this.generation, step })
     await this.#restored.promise
+  }
+
+  /** The last step of which all keep copies. */
+  get mirrored(): number | undefined {
+    return this.#mirrored
+  }
+
+  /** Whether the coordinator has asked for copies of the state after `step`. */
+  isToMirror(step: number): boolean {
+    return step === this.#toMirror
+  }
+
+  /** Tells that the state after `step` is copied there, for the neighbour that keeps it as well. */
+  mirror(step: number, slots: StateSlots): void {
+    this.#post({ type: 'mirror', generation: this.generation, step, slots })
   }
 
   /** Tells that the state after `step` is in `params`; resolves when all members have it. */
@@ -188,9 +207,11 @@ export class GenerationClient implements Peers {
   hear(message: WithinGeneration): void {
     switch (message.type) {
       case 'start':
+        if (message.mirror) this.#toMirror = message.step
         this.#started.resolve()
         break
       case 'commit':
+        if (message.mirror) this.#toMirror = message.step
         this.#committedStep = Math.max(this.#committedStep, message.step)
         for (const [step, waiting] of this.#commits) {
           if (step > this.#committedStep) continue
@@ -207,6 +228,9 @@ export class GenerationClient implements Peers {
       case 'checkpoint-parts':
         this.#savedAt(message.step).resolve(message.isWhole)
         this.#saves.delete(message.step)
+        break
+      case 'mirror-whole':
+        this.#mirrored = message.step
         break
       case 'stop':
         this.#stopAfter = message.afterStep

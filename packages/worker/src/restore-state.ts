@@ -5,10 +5,11 @@ import type { Simd } from '@skein/simd'
 import { loadCheckpoint, type TrainingState } from '@skein/trainer'
 import { WorkerErrors } from './errors.ts'
 import type { GenerationClient, GenerationMessage } from './generation-client.ts'
+import type { OwnCopies } from './own-copies.ts'
 
 /**
  * Brings this rank to the state after the generation's `startStep`, together with the others: from the job's seed, from a checkpoint, or from
- * those who hold it. Whoever holds it already only undoes a step that was not committed. Where the model is cut, each has its part of it.
+ * those who hold it. Whoever holds it already only undoes a step that was not committed, or goes back to its copy of a mirrored one. Where the model is cut, each has its part of it.
  */
 export async function restoreState(parts: {
   readonly message: GenerationMessage
@@ -19,12 +20,14 @@ export async function restoreState(parts: {
   /** The group of those that hold the same parameters, where there are several. */
   readonly copies: number | undefined
   readonly state: TrainingState
+  /** What is kept of mirrored steps. */
+  readonly ownCopies: OwnCopies
   readonly simd: Simd
   readonly seed: number
   /** Needed for a checkpoint on S3. */
   readonly environment: StoreEnvironment
 }): Promise<void> {
-  const { message, peers, connected, model, copies, state, simd, seed, environment } = parts
+  const { message, peers, connected, model, copies, state, ownCopies, simd, seed, environment } = parts
   const { origin, startStep } = message
   const { rank } = peers
   const isWhole = message.parts === 1
@@ -43,7 +46,7 @@ export async function restoreState(parts: {
       if (isWhole) group = copies
       break
     case 'members':
-      if (origin.ranks.includes(rank) && state.goBackTo(startStep)) break
+      if (origin.ranks.includes(rank) && (state.goBackTo(startStep) || ownCopies.goBackTo(startStep))) break
       await peers.restore(startStep)
       if (!state.goBackTo(startStep)) throw notHeld(startStep, state.step())
       break

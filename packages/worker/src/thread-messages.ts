@@ -1,6 +1,6 @@
 import type { ErrorRecord } from '@skein/core'
 import type { GroupAnswer, GroupRequest } from '@skein/collective'
-import type { SharedHistory, SharedState } from '@skein/catchup'
+import type { SharedHistory, SharedState, StateSlots } from '@skein/catchup'
 import type { Region } from '@skein/simd'
 import type { StepReport } from '@skein/trainer'
 import type { TlsIdentity } from '@skein/transport'
@@ -35,6 +35,8 @@ export type ToComm =
   | { readonly type: 'idle'; readonly generation: number }
   /** The state after `step` is to be had from those who hold it, before this generation can begin. */
   | { readonly type: 'restore'; readonly generation: number; readonly step: number }
+  /** The state after `step`, which is committed, is copied to these slots: the neighbour's is to be kept as well. */
+  | { readonly type: 'mirror'; readonly generation: number; readonly step: number; readonly slots: StateSlots }
   /** The parameters after `step` are in `params`. */
   | { readonly type: 'ready'; readonly generation: number; readonly params: Region; readonly step: number }
   | OfGroup<GroupRequest>

@@ -5,12 +5,20 @@ import type { Dataset } from '@skein/data'
 import type { DeviceChoice } from '@skein/device'
 import { openDataset, parseResolvedJob, type ResolvedJob } from '@skein/job'
 import type { Logger } from '@skein/telemetry'
-import { type CheckpointSink, checkpointSink, type PartSaving, type TrainOutcome, trainLoop } from '@skein/trainer'
+import {
+  type CheckpointSink,
+  checkpointSink,
+  type MirrorSink,
+  type PartSaving,
+  type TrainOutcome,
+  trainLoop,
+} from '@skein/trainer'
 import type { CommClient } from './comm-client.ts'
 import { createdBy } from './created-by.ts'
 import { type GenerationClient, GenerationIsOver, type GenerationMessage } from './generation-client.ts'
 import { lastWords } from './last-words.ts'
 import { openTrainees } from './open-trainees.ts'
+import { OwnCopies } from './own-copies.ts'
 import { restoreState } from './restore-state.ts'
 import type { Trainee } from './trainee.ts'
 
@@ -36,6 +44,7 @@ interface Member {
 /** What stays with it as long as it has the same part of the model. */
 interface Holding extends AsyncDisposable {
   readonly trainee: Trainee
+  readonly ownCopies: OwnCopies
   readonly checkpoints: CheckpointSink
 }
 
@@ -73,7 +82,7 @@ export async function trainMember(
       await checkpoints[Symbol.asyncDispose]()
       trainee[Symbol.dispose]()
     }
-    return { trainee, checkpoints, [Symbol.asyncDispose]: dispose }
+    return { trainee, ownCopies: new OwnCopies(trainee.state), checkpoints, [Symbol.asyncDispose]: dispose }
   }
   // A whole model is the same for every rank: it is there before the first generation.
   let holding = job.mesh.pp === 1 ? await hold(0) : undefined
@@ -164,9 +173,15 @@ function checkpointsOf(job: ResolvedJob, runDir: string): string {
   return dir === undefined ? path.join(runDir, 'checkpoints') : locationIn(dir, path.basename(runDir))
 }
 
+const mirrorSink = (every: number, ownCopies: OwnCopies, peers: GenerationClient): MirrorSink => ({
+  every,
+  isDue: step => peers.isToMirror(step),
+  take: step => peers.mirror(step, ownCopies.take(step, peers.mirrored)),
+})
+
 async function trainGeneration(
   member: Member,
-  { trainee, checkpoints }: Holding,
+  { trainee, ownCopies, checkpoints }: Holding,
   message: GenerationMessage,
   peers: GenerationClient,
 ): Promise<TrainOutcome> {
@@ -178,8 +193,9 @@ async function trainGeneration(
   const connected = peers.connect(memory, trainee.groups(peers))
   connected.catch(() => undefined)
   const copies = trainee.copies(worldSize)
-  await restoreState({ message, peers, connected, model, copies, state, simd, seed: job.seed, environment })
+  await restoreState({ message, peers, connected, model, copies, state, ownCopies, simd, seed: job.seed, environment })
   await peers.ready(state.current().params, startStep)
+  const mirror = job.elastic?.mirror
   log.info({ step: startStep }, 'training.start')
   const outcome = await trainLoop({
     job,
@@ -192,6 +208,7 @@ async function trainGeneration(
     startStep,
     history: () => comm.history,
     ...(peers.replica === 0 ? { checkpoints } : {}),
+    ...(mirror === undefined ? {} : { mirror: mirrorSink(mirror.every, ownCopies, peers) }),
     onStep: result => {
       const { step, loss, gradNorm, stepMs, computeMs, waitMs } = result
       log.info({ step, loss, gradNorm, durMs: stepMs, computeMs, waitMs }, 'step.done')

@@ -38,6 +38,7 @@ function rawLine(view: RunView, event: RunEvent): string | undefined {
     case 'checkpoint-failed':
       return `CHECKPOINT FAILED after step ${numberField(event, 'step') ?? '?'}, the training goes on: ${textField(event, 'what') ?? '?'}`
     case 'checkpoint-skipped':
+    case 'mirror-late':
     case 'shares':
     case 'stopping':
       return view.note

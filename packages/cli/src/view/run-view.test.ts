@@ -121,6 +121,7 @@ describe('the view of a run', () => {
       'generation',
       'start',
       'checkpoint',
+      'mirror-late',
       'stopping',
       'done',
       'error',

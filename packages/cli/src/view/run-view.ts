@@ -134,6 +134,11 @@ export function advance(view: RunView, event: RunEvent): RunView {
         ...view,
         note: `the checkpoint ${textField(event, 'path') ?? '?'} is passed over: ${textField(event, 'reason') ?? 'no reason given'}`,
       }
+    case 'mirror-late':
+      return {
+        ...view,
+        note: `step ${numberField(event, 'step') ?? '?'} could not be mirrored: ${textField(event, 'reason') ?? 'no reason given'}`,
+      }
     case 'stopping':
       return {
         ...view,
