@@ -1,29 +1,43 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import type { MachineProfile, UnitProfile } from '@skein/planner'
+import type { MachineProfile, UnitProfile, VocabularyProfile } from '@skein/planner'
 import { z } from 'zod'
 import { usage } from './option-values.ts'
 
 const ms = z.number().min(0)
 const bytes = z.number().min(0)
 
+const unit = z.strictObject({
+  name: z.string(),
+  forward: ms,
+  inputGrad: ms,
+  weightGrad: ms,
+  backward: ms,
+  activationBytes: bytes,
+  gradientBytes: z.number().exactOptional(),
+  boundaryBytes: bytes,
+  parameterBytes: bytes,
+})
+
 /** What `--costs` names and `--save-costs` writes: JSON; times in ms, of one microbatch. */
 const costsSchema = z.strictObject({
-  units: z
-    .array(
-      z.strictObject({
-        name: z.string(),
-        forward: ms,
-        inputGrad: ms,
-        weightGrad: ms,
-        backward: ms,
-        activationBytes: bytes,
-        gradientBytes: z.number().optional(),
-        boundaryBytes: bytes,
-        parameterBytes: bytes,
-      }),
-    )
-    .min(1),
+  units: z.array(unit).min(1),
+  /** Dealt out over so many ranks. */
+  vocabulary: z
+    .strictObject({
+      ranks: z.int().positive(),
+      first: unit,
+      last: unit,
+      lookup: ms,
+      logits: ms,
+      gradients: ms,
+      lookupGrad: ms,
+      activationBytes: bytes,
+      parameterBytes: bytes,
+      boundaryBytes: bytes,
+      foundBytes: bytes,
+    })
+    .exactOptional(),
   machine: z
     .strictObject({
       hopMs: ms.optional(),
@@ -39,6 +53,8 @@ const costsSchema = z.strictObject({
 export interface MeasuredCosts {
   readonly units: readonly UnitProfile[]
   readonly machine: MachineProfile
+  /** Absent: how long a part of it takes is not known. */
+  readonly vocabulary?: VocabularyProfile
 }
 
 /**
@@ -73,19 +89,13 @@ export function readCosts(file: string): MeasuredCosts {
     const problems = result.error.issues.map(issue => `${issue.path.map(String).join('.')}: ${issue.message}`)
     throw usage(`${what}, which has other fields than costs have: ${problems.slice(0, 5).join('; ')}`, shape)
   }
-  const { units, machine } = result.data
-  return {
-    units: units.map(({ gradientBytes, ...unit }) => ({
-      ...unit,
-      ...(gradientBytes === undefined ? {} : { gradientBytes }),
-    })),
-    machine: withDefined(machine),
-  }
+  const { machine, ...measured } = result.data
+  return { ...measured, machine: withDefined(machine) }
 }
 
-export function writeCosts(file: string, { units, machine }: MeasuredCosts): void {
+export function writeCosts(file: string, { units, machine, vocabulary }: MeasuredCosts): void {
   fs.mkdirSync(path.dirname(path.resolve(file)), { recursive: true })
-  fs.writeFileSync(file, `${JSON.stringify({ units, machine }, null, 2)}\n`)
+  fs.writeFileSync(file, `${JSON.stringify({ units, machine, vocabulary }, null, 2)}\n`)
 }
 
 function withDefined(machine: { readonly [Key in keyof MachineProfile]?: MachineProfile[Key] | undefined }) {

@@ -1,7 +1,7 @@
 import { systemClock } from '@skein/core'
 import { chooseDevice, type DeviceKind, openKernelDevice } from '@skein/device'
 import type { Gpt2Model, Precision } from '@skein/job'
-import { profileGpt2 } from '@skein/model'
+import { profileGpt2, profileGpt2Vocabulary } from '@skein/model'
 import type { UnitProfile } from '@skein/planner'
 import { type MeasuredCosts, usualMachine } from './costs-file.ts'
 
@@ -9,6 +9,8 @@ export interface MeasureOptions {
   readonly model: Gpt2Model
   /** Of a microbatch. */
   readonly samples: number
+  /** Over which the vocabulary could be dealt out. */
+  readonly ranks: number
   readonly precision: Precision
   readonly device?: string
   readonly threads?: number
@@ -19,7 +21,7 @@ const shortening = 8
 
 /** What a model's units take on a device of this machine; links and messages take what is usual. Trains nothing. */
 export async function measureCosts(options: MeasureOptions): Promise<MeasuredCosts & { readonly device: string }> {
-  const { model, samples, precision, device: prefer, threads } = options
+  const { model, samples, ranks, precision, device: prefer, threads } = options
   const choice = await chooseDevice(prefer === undefined ? {} : { prefer: prefer as DeviceKind })
   if (choice.warning !== undefined) process.stderr.write(`${choice.warning}\n`)
   const device = await openKernelDevice(choice.kind, {
@@ -32,7 +34,14 @@ export async function measureCosts(options: MeasureOptions): Promise<MeasuredCos
     const units = profile(model.context)
     const short = Math.floor(model.context / shortening)
     const dispatchMs = short < 2 ? 0 : dispatchOf(units, profile(short), model.context / short)
-    return { units, machine: { ...usualMachine, dispatchMs }, device: choice.kind }
+    const vocabulary =
+      ranks > 1 ? profileGpt2Vocabulary({ config: model, device, samples, ranks }, { clock: systemClock }) : undefined
+    return {
+      units,
+      machine: { ...usualMachine, dispatchMs },
+      ...(vocabulary === undefined ? {} : { vocabulary }),
+      device: choice.kind,
+    }
   } finally {
     device.dispose()
   }

@@ -23,6 +23,8 @@ export class KeptTensors<T extends { readonly shape: Shape }> {
   readonly #device: TensorHolder<T>
   #tensors: Record<string, T> = {}
   #onHost: OnHost[] = []
+  /** Also where there was nothing to move: a stage that only adds positions keeps nothing. */
+  #isOffloaded = false
 
   constructor(device: TensorHolder<T>) {
     this.#device = device
@@ -34,7 +36,7 @@ export class KeptTensors<T extends { readonly shape: Shape }> {
   }
 
   get isOffloaded(): boolean {
-    return this.#onHost.length > 0
+    return this.#isOffloaded
   }
 
   /** Takes the ownership of these over. */
@@ -58,6 +60,7 @@ export class KeptTensors<T extends { readonly shape: Shape }> {
 
   /** Moves whole tensors to the host, the largest first, until `share` of the bytes has gone. */
   offload(share: number): void {
+    this.#isOffloaded = true
     let left = share * this.bytes()
     const largestFirst = [...this.#namesByTensor()].sort(([a], [b]) => bytesOf(b.shape) - bytesOf(a.shape))
     for (const [tensor, names] of largestFirst) {
@@ -77,12 +80,14 @@ export class KeptTensors<T extends { readonly shape: Shape }> {
       for (const [i, name] of names.entries()) this.#tensors[name] = i === 0 ? tensor : this.#device.retain(tensor)
     }
     this.#onHost = []
+    this.#isOffloaded = false
   }
 
   release(): void {
     for (const tensor of Object.values(this.#tensors)) this.#device.release(tensor)
     this.#tensors = {}
     this.#onHost = []
+    this.#isOffloaded = false
   }
 
   #namesByTensor(): Map<T, string[]> {

@@ -4,7 +4,7 @@ import { partition } from '@skein/planner'
 import { describe, expect, it } from 'vitest'
 import { flatLayout } from './flat-layout.ts'
 import type { Gpt2Config } from './gpt2/config.ts'
-import { profileGpt2 } from './gpt2/profile-gpt2.ts'
+import { profileGpt2, profileGpt2Vocabulary } from './gpt2/profile-gpt2.ts'
 import { LayersPipeline } from './layers-model/layers-pipeline.ts'
 import type { PipelineModel, PipelineStage } from './pipeline-stage.ts'
 import { profileUnits } from './profile-units.ts'
@@ -39,6 +39,28 @@ describe('a GPT-2', () => {
     // The embedding keeps its ids, then dx too; a block the square of its context for each head, among others.
     expect(embedding).toMatchObject({ activationBytes: 4 * rows, gradientBytes: 4 * rows * width })
     expect(first?.activationBytes).toBeGreaterThan(4 * samples * heads * context ** 2 + 4 * 10 * rows * width)
+  })
+
+  it('is measured with its vocabulary over three ranks: the largest part, and what embedding and head do then', () => {
+    const device = createTensorFlowDevice({ binding: loadBinding(), kind: 'graph', precision: 'f32' })
+    const found = profileGpt2Vocabulary({ config, device, samples, ranks: 3 }, { clock: systemClock, maxRounds: 3 })
+    expect(device.ledger().liveTensors).toBe(0)
+    device.dispose()
+    const { width, context, vocab } = config
+    const [rows, words] = [samples * context, vocab / 3]
+    const { lookup, logits, gradients, lookupGrad, first, last } = found
+    for (const time of [lookup, logits, gradients, lookupGrad]) expect(time).toBeGreaterThan(0)
+    expect(found).toMatchObject({
+      ranks: 3,
+      parameterBytes: 4 * words * width,
+      boundaryBytes: 4 * rows * width,
+      foundBytes: 4 * 3 * rows,
+      // y, pull and the row of the target; exps; ids, mask and max.
+      activationBytes: 4 * rows * (3 * width + words + 3),
+    })
+    expect(first).toMatchObject({ parameterBytes: 4 * context * width, boundaryBytes: 4 * rows * width })
+    expect(last).toMatchObject({ parameterBytes: 4 * 2 * width, boundaryBytes: 0 })
+    expect(Math.min(first.forward, first.backward, last.forward, last.backward)).toBeGreaterThan(0)
   })
 
   it('can be cut by what was measured', () => {

@@ -24,7 +24,36 @@ export interface UnitsToProfile {
  * What each unit of a model costs on this device: what `partition` and `planPipeline` of @skein/planner go by. Passes run as in a step, one microbatch
  * at a time: BW in one round's first half, B and W apart in its second.
  */
-export function profileUnits({ model, names, batch }: UnitsToProfile, options: ProfileOptions): UnitProfile[] {
+export function profileUnits(units: UnitsToProfile, options: ProfileOptions): UnitProfile[] {
+  return profileBetween(noEnds, units, options)
+}
+
+/** What comes before the first stage of a pipe and after the last one, by microbatch. */
+export interface PipeEnds {
+  begin(step: StageStep): void
+  input(microbatch: number): StageTensor | undefined
+  /** The last stage's output, for its gradient. */
+  loss(microbatch: number, y: StageTensor | undefined): StageTensor | undefined
+  /** The gradient of `input`. */
+  output(microbatch: number, dx: StageTensor | undefined): void
+  /** The first round is over, in which passes are compiled. */
+  forgetTimes(): void
+}
+
+const noEnds: PipeEnds = {
+  begin: () => undefined,
+  input: () => undefined,
+  loss: () => undefined,
+  output: () => undefined,
+  forgetTimes: () => undefined,
+}
+
+/** The same where the first stage is given something, and the last one gives something. */
+export function profileBetween(
+  ends: PipeEnds,
+  { model, names, batch }: UnitsToProfile,
+  options: ProfileOptions,
+): UnitProfile[] {
   const { clock, maxRounds = 7, budgetMs = 5000 } = options
   const stages = Array.from({ length: model.numStages }, (_, stage) => model.stages.get(stage) as PipelineStage)
   const params = new Float32Array(model.layout.totalElems)
@@ -34,8 +63,9 @@ export function profileUnits({ model, names, batch }: UnitsToProfile, options: P
   const end = clock.now() + budgetMs
   try {
     for (let round = 0; round <= maxRounds && (round < 2 || clock.now() < end); round++) {
-      runRound(stages, step, clock, measures)
-      if (round === 0) for (const measure of measures) measure.forgetTimes()
+      ends.begin(step)
+      runRound(stages, ends, step, clock, measures)
+      if (round === 0) for (const measure of [...measures, ends]) measure.forgetTimes()
     }
   } finally {
     for (const stage of stages) stage.reset()
@@ -87,6 +117,7 @@ const noTimes = (): Record<TimedPass, number[]> => ({ forward: [], inputGrad: []
 
 function runRound(
   stages: readonly PipelineStage[],
+  ends: PipeEnds,
   step: StageStep,
   clock: Clock,
   measures: readonly UnitMeasures[],
@@ -101,18 +132,22 @@ function runRound(
   const fused = { microbatch: 0, slice: 0 }
   const apart = { microbatch: 1, slice: 0 }
   const keeps: Keeps = 'activations'
-  let x: StageTensor | undefined
+  let x = ends.input(fused.microbatch)
   for (const stage of stages) x = timed(stage, 'forward', () => stage.forward(fused, x, keeps))
-  let dy: StageTensor | undefined
+  let dy = ends.loss(fused.microbatch, x)
   for (const stage of stages.toReversed()) dy = timed(stage, 'backward', () => stage.backward(fused, dy))
+  ends.output(fused.microbatch, dy)
+  x = ends.input(apart.microbatch)
   for (const stage of stages) {
     x = timed(stage, 'forward', () => stage.forward(apart, x, keeps))
     measures[stage.stage]?.held('forward', stage.heldBytes())
   }
+  dy = ends.loss(apart.microbatch, x)
   for (const stage of stages.toReversed()) {
     dy = timed(stage, 'inputGrad', () => stage.inputGrad(apart, dy))
     measures[stage.stage]?.held('inputGrad', stage.heldBytes())
   }
+  ends.output(apart.microbatch, dy)
   for (const stage of stages) timed(stage, 'weightGrad', () => stage.weightGrad(apart))
 }
 
@@ -122,7 +157,8 @@ function parameterBytes(model: PipelineModel, stage: number): number {
   return own.reduce((sum, { elems }) => sum + 4 * elems, 0)
 }
 
-function median(values: readonly number[]): number {
+/** Of one value at least. */
+export function median(values: readonly number[]): number {
   const ascending = values.toSorted((a, b) => a - b)
   const half = ascending.length >> 1
   const upper = ascending[half] as number

@@ -9,6 +9,8 @@ export interface Alternative {
   readonly slices: number
   /** Of the automatic schedule: the most microbatches that a rank may hold. */
   readonly cap?: number
+  /** Dealt out over all ranks. Absent: the first and the last stage have it. */
+  readonly vocabulary?: 'sharded'
 }
 
 export interface Refusal extends Alternative {

@@ -1,10 +1,19 @@
 import { SkeinError } from '@skein/core'
-import { families, generateSchedule, type Schedule, simulate, type TimedOp } from '@skein/schedule'
+import {
+  checkSchedule,
+  type Costs,
+  families,
+  generateSchedule,
+  type Schedule,
+  simulate,
+  type TimedOp,
+  vocabularyDepth,
+} from '@skein/schedule'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { stateFactor } from './memory.ts'
 import { type Candidate, type PlanOptions, planPipeline, scheduleOf } from './plan.ts'
-import type { MachineProfile, UnitProfile } from './profile.ts'
+import type { MachineProfile, UnitProfile, VocabularyProfile } from './profile.ts'
 
 const quietMachine: MachineProfile = {
   hopMs: 0,
@@ -207,6 +216,101 @@ test('a step without a barrier is shorter where the schedule is made for that', 
   expect(of(true)?.stepMs).toBeCloseTo(27, 6)
   expect(of(false)?.stepMs).toBeCloseTo(24, 6)
   expect(of(false)?.bubble).toBeCloseTo(0, 6)
+})
+
+/** A vocabulary over four ranks, whose head takes three times `head` for a microbatch: a part of it takes its share. */
+const shardsOf = (head: number): VocabularyProfile => ({
+  ranks: 4,
+  first: unit({ forward: 0.01, inputGrad: 0.01, weightGrad: 0.01, backward: 0.02 }),
+  last: unit({ forward: 0.01, inputGrad: 0.01, weightGrad: 0.01, backward: 0.02, boundaryBytes: 0 }),
+  lookup: 0.01,
+  logits: head / 4,
+  gradients: head / 2,
+  lookupGrad: 0.01,
+  activationBytes: 500,
+  parameterBytes: 50,
+  boundaryBytes: 10,
+  foundBytes: 3,
+})
+
+test('the vocabulary is dealt out where its head is dear, and not where it is cheap or nobody knows what it takes', () => {
+  const withHead = (head: number): PlanOptions => ({
+    ranks: 4,
+    microbatches: 8,
+    // Embedding and head at the ends.
+    units: [unit(), ...units(6), unit({ forward: head, inputGrad: head, weightGrad: head, backward: 2 * head })],
+    machine: { ...quietMachine, messageMs: 0.05, hopMs: 0.1 },
+    vocabulary: shardsOf(head),
+  })
+  const best = (options: PlanOptions) => planPipeline(options).candidates[0] as Candidate
+  const { vocabulary: _unknown, ...whole } = withHead(5)
+  const dear = best(withHead(5))
+  expect(dear.vocabulary).toBe('sharded')
+  // Of 15 ms in the head and 21 elsewhere a rank has a quarter. Whole, BitPipe does best: two ranks have the head, each for every other microbatch.
+  expect(dear.stepMs).toBeLessThan(1.2 * 8 * 9)
+  expect(best(whole).stepMs).toBeGreaterThan(1.2 * dear.stepMs)
+  expect(best(withHead(0.1)).vocabulary).toBeUndefined()
+  expect(planPipeline({ ...withHead(5), ranks: 2 }).candidates.every(one => one.vocabulary === undefined)).toBe(true)
+  // Whatever is chosen without is there with it, as it was.
+  const plain = planPipeline(whole).candidates
+  const among = planPipeline(withHead(5)).candidates.filter(
+    one => one.vocabulary === undefined && one.cap === undefined,
+  )
+  expect(among).toEqual(plain.filter(one => one.cap === undefined))
+})
+
+test('a schedule with a sharded vocabulary is planned as it is placed for the measured costs, and timed with them', () => {
+  const options: PlanOptions = {
+    ranks: 4,
+    microbatches: 8,
+    units: units(8),
+    machine: quietMachine,
+    vocabulary: shardsOf(2),
+  }
+  const { candidates, refused } = planPipeline(options)
+  const sharded = candidates.filter(({ vocabulary }) => vocabulary === 'sharded')
+  expect(new Set(sharded.map(({ name }) => name)).size).toBeGreaterThan(7)
+  for (const candidate of sharded) {
+    const schedule = scheduleOf(candidate, options)
+    expect(checkSchedule(schedule)).toBeUndefined()
+    expect(candidate.stepMs).toBe(simulate(schedule, candidate.costs as Costs).makespan)
+  }
+  for (const [name, why] of [
+    ['bitpipe', 'two directions'],
+    ['sppo', 'sliced'],
+    ['hanayo', 'two microbatches earlier'],
+  ]) {
+    expect(refused).toContainEqual(
+      expect.objectContaining({ name, vocabulary: 'sharded', reason: expect.stringContaining(why as string) }),
+    )
+  }
+})
+
+test('a sharded vocabulary takes memory: its rows, what lies between logits and gradients, and what is exchanged', () => {
+  const options: PlanOptions = {
+    ranks: 4,
+    microbatches: 8,
+    units: units(8),
+    machine: quietMachine,
+    vocabulary: shardsOf(2),
+    names: ['1f1b'],
+  }
+  const { candidates } = planPipeline(options)
+  const one = candidates.find(({ vocabulary, recompute }) => vocabulary === 'sharded' && !recompute) as Candidate
+  const schedule = scheduleOf(one, options)
+  for (const [rank, { activations, messages, state }] of one.memory.entries()) {
+    expect(state).toBe(((one.stageUnits[rank] as number) * 100 + 50) * stateFactor)
+    let [held, most] = [0, 0]
+    for (const op of schedule.ops[rank] ?? []) {
+      if (op.op === 'F') held += (one.stageUnits[rank] as number) * 1000
+      if (op.op === 'S') held += 500
+      most = Math.max(most, held)
+      if (op.op === 'BW') held -= (one.stageUnits[rank] as number) * 1000
+      if (op.op === 'T') held -= 500
+    }
+    expect(activations).toBe(most)
+    expect(messages).toBeGreaterThanOrEqual(vocabularyDepth(schedule) * (4 * 10 + 4 * 3))
+  }
 })
 
 test('jitter ranks by the time that nine in ten steps do not exceed, the same for the same seed', () => {

@@ -5,10 +5,12 @@ import {
   offloadActivations,
   recompute,
   type Schedule,
+  ScheduleErrors,
   type Simulation,
   simulate,
   steadyPeriod,
   usualCopyCosts,
+  withVocabularyShards,
 } from '@skein/schedule'
 import { type Alternative, type AlternativeOptions, alternativesFor, type Refusal } from './alternatives.ts'
 import { PlannerErrors } from './errors.ts'
@@ -16,11 +18,13 @@ import { evenRanks } from './even-ranks.ts'
 import { type Jitter, p90, stretchOf } from './jitter.ts'
 import { memoryOf, messageCounts, type RankMemory } from './memory.ts'
 import { partition } from './partition.ts'
-import { costsOf, type MachineProfile, stagesOf, type UnitProfile } from './profile.ts'
+import { costsOf, type MachineProfile, stagesOf, type UnitProfile, type VocabularyProfile } from './profile.ts'
 
 export interface PlanOptions extends AlternativeOptions {
   readonly units: readonly UnitProfile[]
   readonly machine: MachineProfile
+  /** Consider to deal the vocabulary out, too, where it was measured for as many ranks. */
+  readonly vocabulary?: VocabularyProfile
   /** Of a rank; default as much as it takes. */
   readonly memoryBytes?: number
   /** Whether all ranks meet at the end of a step, as clipping by the global norm and every commit make them; default true. */
@@ -33,7 +37,7 @@ export interface PlanOptions extends AlternativeOptions {
 export interface Candidate extends Alternative {
   readonly recompute: boolean
   readonly offload: boolean
-  /** What it was searched for, where it has a cap. */
+  /** What it was searched for, where it has a cap, or its passes of the vocabulary were placed for. */
   readonly costs?: Costs
   /** Units of each stage. */
   readonly stageUnits: readonly number[]
@@ -74,9 +78,15 @@ export function planPipeline(options: PlanOptions): Plan {
       })
       continue
     }
-    const found = candidatesOf(one, options)
-    if (typeof found === 'string') noStages.push({ ...one, reason: found })
-    else all.push(...found)
+    for (const way of [one, ...sharded(one, options)]) {
+      const found = candidatesOf(way, options)
+      if (typeof found !== 'string') {
+        all.push(...found)
+        continue
+      }
+      noStages.push({ ...way, reason: found })
+      break
+    }
   }
   const kept = withoutDominated(all)
   const timeOf = ({ p90Ms, stepMs }: Candidate) => p90Ms ?? stepMs
@@ -92,26 +102,40 @@ export function planPipeline(options: PlanOptions): Plan {
   return plan
 }
 
+/** The same with the vocabulary over all ranks, where it is known what that takes. */
+function sharded(one: Alternative, { ranks, vocabulary }: PlanOptions): readonly Alternative[] {
+  return ranks > 1 && vocabulary?.ranks === ranks ? [{ ...one, vocabulary: 'sharded' }] : []
+}
+
 /** The schedule of a candidate, with what it changes. */
 export function scheduleOf(candidate: Candidate, options: PlanOptions): Schedule {
   return changed(prepared(candidate, options).plain, candidate)
 }
 
-/** The schedule as it is, and the stages that it runs; rules that go by costs are given none, as a job gives them none. */
-function prepared({ name, chunks, slices, cap }: Alternative, { units, ranks, microbatches, machine }: PlanOptions) {
-  const work = units.map(({ forward, backward }) => forward + backward)
+/**
+ * The schedule as it is, and the stages that it runs; rules that go by costs are given none, as a job gives them none.
+ * @throws SKEIN_SCHEDULE_OPTIONS, SKEIN_SCHEDULE_INVALID where the vocabulary cannot be dealt out
+ */
+function prepared(one: Alternative, { units, ranks, microbatches, machine, vocabulary: measured }: PlanOptions) {
+  const { name, chunks, slices, cap } = one
+  const vocabulary = one.vocabulary === 'sharded' ? measured : undefined
+  const own = vocabulary === undefined ? units : [vocabulary.first, ...units.slice(1, -1), vocabulary.last]
+  const work = own.map(({ forward, backward }) => forward + backward)
   const sizes = { ranks, microbatches, chunks, slices }
   const inStages = (counts: readonly number[]) => {
-    const stages = stagesOf(units, counts, machine)
-    return { stages, costs: costsOf(stages, machine, ranks, slices) }
+    const stages = stagesOf(own, counts, machine, vocabulary)
+    return { stages, vocabulary, costs: costsOf(stages, machine, { ranks, slices, vocabulary }) }
   }
+  const dealtOut = (plain: Schedule, costs: Costs) =>
+    vocabulary === undefined ? plain : withVocabularyShards(plain, costs)
   // That which is searched for costs has a stage on each rank.
   if (cap !== undefined) {
     const cut = inStages(partition(work, ranks))
-    return { ...cut, plain: generateSchedule(name, { ...sizes, cap, costs: cut.costs }) }
+    return { ...cut, plain: dealtOut(generateSchedule(name, { ...sizes, cap, costs: cut.costs }), cut.costs) }
   }
   const plain = generateSchedule(name, sizes)
-  return { ...inStages(evenRanks(work, plain.pipes)), plain }
+  const cut = inStages(evenRanks(work, plain.pipes))
+  return { ...cut, plain: dealtOut(plain, cut.costs) }
 }
 
 interface Changes {
@@ -127,7 +151,9 @@ function changed(schedule: Schedule, changes: Changes): Schedule {
 
 /** The schedule as it is and with each change; or why it is none that a job would be given. */
 function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidate[] | string {
-  const { plain, stages, costs } = prepared(one, options)
+  const made = preparedOrReason(one, options)
+  if (typeof made === 'string') return made
+  const { plain, stages, costs, vocabulary } = made
   if (plain.updates === 'microbatch')
     return 'it updates after every microbatch: what is learned is not what one process would'
   if (plain.paths !== undefined) return 'microbatches leave stages out: what is learned is not what one process would'
@@ -140,11 +166,11 @@ function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidat
   const found = variants.map((changes): Candidate => {
     const schedule = changed(plain, changes)
     const simulation = simulate(schedule, costs)
-    const memory = memoryOf(schedule, simulation.ops, stages, counts)
+    const memory = memoryOf(schedule, simulation.ops, stages, counts, vocabulary)
     return {
       ...one,
       ...changes,
-      ...(one.cap === undefined ? {} : { costs }),
+      ...(one.cap === undefined && one.vocabulary === undefined ? {} : { costs }),
       stageUnits: stages.counts,
       ...timesOf(schedule, costs, simulation, options),
       memory,
@@ -155,6 +181,20 @@ function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidat
   const plainBytes = found[0]?.peakBytes as number
   return found.filter(({ recompute, offload, peakBytes }) => (!recompute && !offload) || peakBytes < plainBytes)
 }
+
+/** Or why the vocabulary cannot be dealt out. */
+function preparedOrReason(one: Alternative, options: PlanOptions): ReturnType<typeof prepared> | string {
+  if (one.vocabulary === undefined) return prepared(one, options)
+  try {
+    return prepared(one, options)
+  } catch (error) {
+    const isRefusal = error instanceof SkeinError && shardRefusals.has(error.code)
+    if (isRefusal) return error.why ?? error.what
+    throw error
+  }
+}
+
+const shardRefusals: ReadonlySet<string> = new Set([ScheduleErrors.OPTIONS.code, ScheduleErrors.INVALID.code])
 
 function timesOf(
   schedule: Schedule,
@@ -194,6 +234,7 @@ export function describeCandidate(one: Alternative & Partial<Changes>): string {
     ...(one.cap === undefined ? [] : [`for ${one.cap} microbatches held`]),
     ...(one.chunks > 1 ? [`with ${one.chunks} stages a rank`] : []),
     ...(one.slices > 1 ? [`in ${one.slices} slices`] : []),
+    ...(one.vocabulary === undefined ? [] : ['with a sharded vocabulary']),
     ...(one.recompute === true ? ['recomputing'] : []),
     ...(one.offload === true ? ['with activations on the host'] : []),
   ]

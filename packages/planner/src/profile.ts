@@ -1,4 +1,4 @@
-import type { Costs, Kept, PassTimes } from '@skein/schedule'
+import type { Costs, Kept, PassTimes, VocabularyTimes } from '@skein/schedule'
 import { perStage } from './partition.ts'
 
 /** What a unit of the model (embedding, block, head, layer) was measured to take for one microbatch; times in ms. */
@@ -21,6 +21,26 @@ export interface UnitProfile {
   readonly boundaryBytes: number
   /** Of float32 parameters. */
   readonly parameterBytes: number
+}
+
+/**
+ * A vocabulary that is dealt out over `ranks`: what the part of one takes for a microbatch, times in ms, and what is left of the units that had it
+ * whole.
+ */
+export interface VocabularyProfile extends VocabularyTimes {
+  readonly ranks: number
+  /** Instead of the first unit: it gets what was looked up. */
+  readonly first: UnitProfile
+  /** Instead of the last unit: it gives what logits are made of. */
+  readonly last: UnitProfile
+  /** Kept on each rank between the logits and their gradients. */
+  readonly activationBytes: number
+  /** Of a rank's rows. */
+  readonly parameterBytes: number
+  /** Of what the first stage gets and the last one gives, and of the gradients of these. */
+  readonly boundaryBytes: number
+  /** Of what a rank finds of its logits: it goes to all others. */
+  readonly foundBytes: number
 }
 
 /** What was measured of links and devices. */
@@ -52,6 +72,7 @@ export function stagesOf(
   units: readonly UnitProfile[],
   counts: readonly number[],
   machine: MachineProfile,
+  vocabulary?: VocabularyProfile,
 ): StageProfiles {
   const sum = (of: (unit: UnitProfile) => number) => perStage(counts, units.map(of))
   const [forward, inputGrad, weightGrad, backward, activations, gradients, parameterBytes] = [
@@ -74,24 +95,43 @@ export function stagesOf(
       backward: backward[stage] as number,
       copy: machine.copyBytesPerMs === undefined ? 0 : (activations[stage] as number) / machine.copyBytesPerMs,
     })),
-    // Of a first stage the input are token numbers, and no activation.
-    kept: { activations, gradients, inputs: boundaryBytes.map((_, stage) => boundaryBytes[stage - 1] ?? 0) },
+    kept: {
+      activations,
+      gradients,
+      // Of a first stage the input are token numbers, and no activation, unless others have looked them up.
+      inputs: boundaryBytes.map((_, stage) => boundaryBytes[stage - 1] ?? vocabulary?.boundaryBytes ?? 0),
+      ...(vocabulary === undefined ? {} : { vocabulary: vocabulary.activationBytes }),
+    },
     boundaryBytes,
     parameterBytes,
   }
 }
 
 /** What the simulator needs to know, of a step in such stages on so many ranks, with the sequence in so many slices. */
-export function costsOf(stages: StageProfiles, machine: MachineProfile, ranks: number, slices: number): Costs {
+export function costsOf(
+  stages: StageProfiles,
+  machine: MachineProfile,
+  {
+    ranks,
+    slices,
+    vocabulary,
+  }: { readonly ranks: number; readonly slices: number; readonly vocabulary?: VocabularyProfile | undefined },
+): Costs {
   const { counts, passes, boundaryBytes } = stages
+  const messageOf = (bytes: number) => machine.messageMs + bytes * machine.messageMsPerByte
+  /** What an end of the pipe gives to all ranks, or gets of them, is a message more. */
+  const exchanged = (stage: number) => {
+    const ends = Number(stage === 0) + Number(stage === counts.length - 1)
+    return vocabulary === undefined ? 0 : ends * messageOf(vocabulary.boundaryBytes)
+  }
   // A pass of a slice takes its part of the time, and the whole of what each pass takes anyway.
   const sliced = passes.map(({ forward, inputGrad, weightGrad, backward = 0, copy = 0 }, stage): PassTimes => {
     const again = (slices - 1) * machine.dispatchMs * (counts[stage] as number)
     return {
-      forward: short(forward + again),
-      inputGrad: short(inputGrad + again),
+      forward: short(forward + again + exchanged(stage)),
+      inputGrad: short(inputGrad + again + exchanged(stage)),
       weightGrad: short(weightGrad + again),
-      backward: short(backward + again),
+      backward: short(backward + again + exchanged(stage)),
       copy,
     }
   })
@@ -105,9 +145,20 @@ export function costsOf(stages: StageProfiles, machine: MachineProfile, ranks: n
     stages: sliced,
     hop: machine.hopMs,
     linkBusy: short(messageBytes / machine.bytesPerMs),
-    message: short(machine.messageMs + messageBytes * machine.messageMsPerByte),
+    message: short(messageOf(messageBytes)),
     // The thread that dispatches kernels is the one that copies.
     copyHoldsDevice: true,
+    ...(vocabulary === undefined ? {} : { vocabulary: shardTimes(vocabulary, messageOf(vocabulary.boundaryBytes)) }),
+  }
+}
+
+/** Each of the passes gives or takes a tensor of the size of a boundary. */
+function shardTimes({ lookup, logits, gradients, lookupGrad }: VocabularyTimes, message: number): VocabularyTimes {
+  return {
+    lookup: short(lookup + message),
+    logits: short(logits + message),
+    gradients: short(gradients + message),
+    lookupGrad: short(lookupGrad + message),
   }
 }
 

@@ -17,6 +17,8 @@ export interface Kept {
    * frees more than it adds. Default none.
    */
   readonly gradients?: readonly number[]
+  /** Where the vocabulary is sharded: what each rank keeps of a microbatch from S to T. Default none. */
+  readonly vocabulary?: number
 }
 
 /**
@@ -49,6 +51,10 @@ export function holdingsOf(schedule: Schedule, kept?: Kept): (op: ScheduleOp) =>
         return { takes: 0, frees: leftOf(op) * (op.share ?? 1) }
       case 'reload':
         return { takes: leftOf(op) * (op.share ?? 1), frees: 0 }
+      case 'S':
+        return { takes: kept?.vocabulary ?? 0, frees: 0 }
+      case 'T':
+        return { takes: 0, frees: kept?.vocabulary ?? 0 }
       default:
         return { takes: 0, frees: 0 }
     }

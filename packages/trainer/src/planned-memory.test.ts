@@ -1,8 +1,26 @@
 import { systemClock } from '@skein/core'
 import { type KernelDevice, openKernelDevice } from '@skein/device'
-import { Gpt2Pipeline, type PipelineStage, profileGpt2, type StageTensor } from '@skein/model'
+import {
+  Gpt2Pipeline,
+  type PipelineStage,
+  profileGpt2,
+  profileGpt2Vocabulary,
+  type StageTensor,
+  type VocabularyPart,
+} from '@skein/model'
+import { stagesOfPart } from '@skein/parallel'
 import { type Candidate, describeCandidate, type PlanOptions, planPipeline, scheduleOf } from '@skein/planner'
-import { isCompute, isCopy, type Schedule, type ScheduleOp, simulate, stageAlong, unitCosts } from '@skein/schedule'
+import {
+  isCompute,
+  isCopy,
+  isVocabulary,
+  type Schedule,
+  type ScheduleOp,
+  simulate,
+  stageAlong,
+  unitCosts,
+  type VocabularyOp,
+} from '@skein/schedule'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
 const config = { layers: 2, width: 16, heads: 2, context: 8, vocab: 24 }
@@ -20,13 +38,17 @@ beforeAll(async () => {
     units: profileGpt2({ config, device, samples }, { clock: systemClock, maxRounds: 1 }),
     machine: { hopMs: 0, bytesPerMs: 1e9, messageMs: 0, messageMsPerByte: 0, dispatchMs: 0, copyBytesPerMs: 1e9 },
     slices: [],
+    vocabulary: profileGpt2Vocabulary({ config, device, samples, ranks: 2 }, { clock: systemClock, maxRounds: 1 }),
   }
 })
 afterAll(() => device.dispose())
 
 test('the activations that a plan says each rank holds are those that its stages hold, with every schedule', () => {
   const { candidates } = planPipeline(options)
-  expect(new Set(candidates.map(({ name }) => name)).size).toBeGreaterThan(9)
+  for (const kind of [undefined, 'sharded']) {
+    const names = candidates.filter(({ vocabulary }) => vocabulary === kind).map(({ name }) => name)
+    expect(new Set(names).size, kind).toBeGreaterThan(8)
+  }
   for (const candidate of candidates) {
     const found = heldAtMost(candidate)
     for (const [rank, { activations }] of candidate.memory.entries()) {
@@ -43,40 +65,82 @@ test('the activations that a plan says each rank holds are those that its stages
 /** Runs one step in one process, in the order in which it is simulated; by rank the most that its stages held. */
 function heldAtMost(candidate: Candidate): number[] {
   const schedule = scheduleOf(candidate, options)
-  const model = new Gpt2Pipeline({
-    config,
-    device,
-    samples,
-    stages: candidate.stageUnits.map((_, stage) => stage),
-    cuts: candidate.stageUnits,
-  })
-  const params = new Float32Array(model.layout.totalElems)
-  model.initialise(params, 1)
+  const numStages = candidate.stageUnits.length
+  const sizes = { config, device, samples, cuts: candidate.stageUnits }
+  const models =
+    schedule.vocabulary === undefined
+      ? [new Gpt2Pipeline({ ...sizes, stages: candidate.stageUnits.map((_, stage) => stage) })]
+      : schedule.ops.map((_, part) => {
+          const place = { part, parts: schedule.ranks }
+          return new Gpt2Pipeline({ ...sizes, stages: stagesOfPart(schedule, part), vocabulary: place })
+        })
   const data = new Int32Array(samples * config.context)
   const shape = [samples, config.context]
   const batch = { samples, arrays: { inputs: { data, shape }, targets: { data, shape } } }
-  const stageOf = (stage: number) => model.stages.get(stage) as PipelineStage
-  for (const stage of model.stages.values()) {
-    stage.begin({ batch: () => batch, params, gradients: new Float32Array(params.length) })
+  for (const model of models) {
+    const params = new Float32Array(model.layout.totalElems)
+    model.initialise(params, 1)
+    const step = { batch: () => batch, params, gradients: new Float32Array(params.length) }
+    for (const stage of model.stages.values()) stage.begin(step)
+    model.vocabulary?.begin(step)
   }
+  const stageOf = (stage: number) => models.find(({ stages }) => stages.has(stage))?.stages.get(stage) as PipelineStage
   const results = new Map<string, StageTensor>()
   // A stage of BitPipe is on two ranks: what counts is whose microbatch it is.
   const held = schedule.ops.map(() => new Map<string, number>())
   const most = schedule.ops.map(() => 0)
   for (const { rank, op } of inTime(schedule)) {
-    if (!isCompute(op) && !isCopy(op)) continue
-    const before = stageOf(op.stage).heldBytes()
-    runOp(schedule, stageOf(op.stage), op, results)
+    const isShard = isVocabulary(op)
+    if (!isShard && !isCompute(op) && !isCopy(op)) continue
+    const shard = models[rank]?.vocabulary
+    const holder = isShard ? (shard as VocabularyPart) : stageOf(op.stage)
+    const before = holder.heldBytes()
+    if (isShard) runShard(op, holder as VocabularyPart, schedule.ranks)
+    else {
+      const { microbatch } = op
+      if (shard !== undefined) giveEnds(op, numStages, shard, results)
+      runOp(schedule, stageOf(op.stage), op, results)
+      // What no stage takes.
+      if (shard !== undefined)
+        for (const end of [`F ${numStages - 1} ${microbatch}`, `B 0 ${microbatch}`]) drop(results, end)
+    }
     const own = held[rank] as Map<string, number>
-    const key = `${op.stage} ${op.microbatch}`
-    own.set(key, (own.get(key) ?? 0) + stageOf(op.stage).heldBytes() - before)
+    const key = isShard ? `vocabulary ${op.microbatch}` : `${op.stage} ${op.microbatch}`
+    own.set(key, (own.get(key) ?? 0) + holder.heldBytes() - before)
     most[rank] = Math.max(
       most[rank] as number,
       [...own.values()].reduce((sum, bytes) => sum + bytes, 0),
     )
   }
-  model.dispose()
+  for (const model of models) model.dispose()
   return most
+}
+
+/** What the first stage takes of the passes E, and the last one of T: numbers are of no interest. */
+function giveEnds(op: ScheduleOp, numStages: number, part: VocabularyPart, results: Map<string, StageTensor>): void {
+  if (!isCompute(op)) return
+  const isFirst = op.op === 'F' && op.stage === 0
+  const isLast = (op.op === 'B' || op.op === 'BW') && op.stage === numStages - 1
+  const zeros = () => part.fromValues(new Float32Array(part.elems))
+  if (isFirst) results.set(`F undefined ${op.microbatch}`, zeros())
+  if (isLast) results.set(`B undefined ${op.microbatch}`, zeros())
+}
+
+function runShard({ op, microbatch }: VocabularyOp, part: VocabularyPart, ranks: number): void {
+  const zeros = () => part.fromValues(new Float32Array(part.elems))
+  const found = new Float32Array(ranks * part.foundElems).fill(1)
+  if (op === 'E') part.lookUp(microbatch).release()
+  else if (op === 'S') part.logits(microbatch, zeros(), found.subarray(0, part.foundElems), 'activations')
+  else if (op === 'G') part.lookUpGrad(microbatch, zeros())
+  else {
+    part.inputGrad(microbatch, found).release()
+    part.weightGrad(microbatch)
+  }
+}
+
+function drop(results: Map<string, StageTensor>, key: string): void {
+  results.get(key)?.release()
+  results.delete(key)
 }
 
 function inTime(schedule: Schedule) {

@@ -36,6 +36,20 @@ const unit = {
   parameterBytes: 1 << 20,
 }
 
+const vocabulary = {
+  ranks: 4,
+  first: { ...unit, name: 'first', forward: 0.1, inputGrad: 0.1, weightGrad: 0.1, backward: 0.2 },
+  last: { ...unit, name: 'last', forward: 0.2, inputGrad: 0.2, weightGrad: 0.2, backward: 0.4 },
+  lookup: 0.3,
+  logits: 4,
+  gradients: 7,
+  lookupGrad: 0.7,
+  activationBytes: 1 << 20,
+  parameterBytes: 1 << 20,
+  boundaryBytes: 1 << 20,
+  foundBytes: 1 << 10,
+}
+
 /** A model of eight units and its costs. */
 function plan(args: readonly string[], { global = 8, pp = 4, costs = { units: Array(8).fill(unit) } as unknown } = {}) {
   const job = path.join(folder, 'a.job.json')
@@ -58,8 +72,9 @@ test('lists the schedules that fit, the quickest first, and what the job has to 
   expect(await plan(['--memory', '80MiB', '--top', '5'])).toBe(0)
   const lines = out.split('\n')
   expect(lines[0]).toBe('a: 8 units on 4 ranks, 8 microbatches of 1 sample, at most 80.0 MiB a rank')
-  expect(lines[3]).toMatch(/^schedule +with +units of each stage +step +idle +memory +activations +messages +state$/u)
-  const steps = lines.slice(4, 9).map(line => Number(/(\d+) ms/u.exec(line)?.[1]))
+  expect(lines[2]).toMatch(/^a sharded vocabulary is not considered: of its times the costs have none/u)
+  expect(lines[4]).toMatch(/^schedule +with +units of each stage +step +idle +memory +activations +messages +state$/u)
+  const steps = lines.slice(5, 10).map(line => Number(/(\d+) ms/u.exec(line)?.[1]))
   expect(steps).toEqual(steps.toSorted((a, b) => a - b))
   expect(out).toMatch(/\d+ need more memory, from /u)
   expect(out).toMatch(/not there: pipedream: it updates after every microbatch/u)
@@ -91,7 +106,10 @@ test('measures the costs of the units where none are given, and keeps them for o
   const saved = path.join(folder, 'costs', 'tiny.json')
   expect(await runCommandLine(['plan', job, '--json', '--save-costs', saved])).toBe(0)
   const first = JSON.parse(out) as Answer
-  const costs = JSON.parse(fs.readFileSync(saved, 'utf8')) as { units: { name: string; forward: number }[] }
+  const costs = JSON.parse(fs.readFileSync(saved, 'utf8')) as {
+    units: { name: string; forward: number }[]
+    vocabulary: { logits: number }
+  }
   expect(costs.units.map(({ name }) => name)).toEqual([
     'transformer.wte',
     'transformer.h.0',
@@ -99,26 +117,53 @@ test('measures the costs of the units where none are given, and keeps them for o
     'transformer.ln_f',
   ])
   for (const { forward } of costs.units) expect(forward).toBeGreaterThan(0)
+  expect(costs.vocabulary).toMatchObject({ ranks: 2, parameterBytes: 4 * 128 * 16, boundaryBytes: 4 * 16 * 16 })
+  expect(costs.vocabulary.logits).toBeGreaterThan(0)
   out = ''
   expect(await runCommandLine(['plan', job, '--json', '--costs', saved])).toBe(0)
   expect(JSON.parse(out)).toEqual(first)
 })
 
-test('what is planned is what a job with that schedule runs', () => {
+test.each([
+  ['whole', 0],
+  ['sharded', 40],
+] as const)('what is planned is what a job with that schedule runs (a %s vocabulary)', (kind, headMs) => {
+  const head = { ...unit, forward: headMs, inputGrad: headMs, weightGrad: headMs, backward: 2 * headMs }
   const options = {
     ranks: 4,
     microbatches: 8,
-    units: Array.from({ length: 8 }, (_, i) => ({ ...unit, forward: 10 + i / 3 })),
+    units: [...Array.from({ length: 7 }, (_, i) => ({ ...unit, forward: 10 + i / 3 })), head],
     machine: { ...usualMachine, copyBytesPerMs: 1e7 },
+    vocabulary,
   }
   const { candidates } = planPipeline(options)
-  expect(candidates.some(({ cap }) => cap !== undefined)).toBe(true)
-  for (const candidate of candidates) {
+  const ofKind = candidates.filter(one => (one.vocabulary ?? 'whole') === kind)
+  expect(ofKind.some(({ cap }) => cap !== undefined)).toBe(true)
+  expect(new Set(ofKind.map(({ name }) => name)).size).toBeGreaterThan(7)
+  for (const candidate of ofKind) {
     const model = { kind: 'gpt2', layers: 6, width: 32, heads: 2, context: 16 }
     const value = { model, data: folder, batch: { global: 8, micro: 1 }, mesh: { pp: 4 }, steps: 1 }
     const job = resolveJob({ ...value, schedule: scheduleKey(candidate) }, { jobFile: '/jobs/a.job.json', cwd: folder })
     expect(jobSchedule(job, 1)).toEqual(scheduleOf(candidate, options))
   }
+})
+
+test('says what a sharded vocabulary takes and is worth, or why it is not considered', async () => {
+  const head = { ...unit, forward: 40, inputGrad: 40, weightGrad: 40, backward: 80 }
+  const costs = { units: [...Array(7).fill(unit), head], vocabulary }
+  expect(await plan([], { costs })).toBe(0)
+  expect(out).toMatch(
+    /embedding and head take 150 ms of it; with a sharded vocabulary 0\.900 ms, and each rank 12\.0 ms/u,
+  )
+  expect(out).toMatch(/^\S+ +(\(cap \d+\) +)?sharded vocabulary +\d/mu)
+  expect(out).toMatch(/the quickest with a whole vocabulary: \S+.*, \d+ ms/u)
+  expect(out).toMatch(/not there: bitpipe×2 with a sharded vocabulary: its microbatches run in two directions/u)
+  expect(out).toMatch(/for the job: schedule: \{.*"vocabulary":"sharded","cuts".*"vocabulary":\{"lookup":/u)
+  out = ''
+  // Two ranks have other parts.
+  expect(await plan(['--ranks', '2'], { costs })).toBe(0)
+  expect(out).toMatch(/a sharded vocabulary is not considered: of its times the costs have those over 4 ranks/u)
+  expect(out).not.toMatch(/"vocabulary"/u)
 })
 
 test('slow links cost time', async () => {

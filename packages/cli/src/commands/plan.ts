@@ -1,6 +1,14 @@
 import { loadJob, type ResolvedJob } from '@skein/job'
 import type { Costs } from '@skein/schedule'
-import { type Candidate, type Jitter, type Plan, type PlanOptions, planPipeline } from '@skein/planner'
+import {
+  type Candidate,
+  describeCandidate,
+  type Jitter,
+  type Plan,
+  type PlanOptions,
+  planPipeline,
+  type UnitProfile,
+} from '@skein/planner'
 import { type MeasuredCosts, readCosts, writeCosts } from '../costs-file.ts'
 import { usage } from '../option-values.ts'
 import { columnsOf } from '../view/columns.ts'
@@ -102,6 +110,7 @@ async function measured(job: ResolvedJob, { device, threads }: PlanCommandOption
   return measureCosts({
     model,
     samples: batch.micro,
+    ranks: job.mesh.pp,
     precision,
     ...(device === undefined ? {} : { device }),
     ...(threads === undefined ? {} : { threads }),
@@ -117,7 +126,7 @@ function slicesFor({ model }: ResolvedJob): readonly number[] {
 
 function heading(
   job: ResolvedJob,
-  { ranks, microbatches, memoryBytes, units, machine }: PlanOptions,
+  { ranks, microbatches, memoryBytes, units, machine, vocabulary }: PlanOptions,
   device: string | undefined,
 ): string[] {
   const work = units.reduce((sum, { forward, backward }) => sum + forward + backward, 0)
@@ -125,8 +134,23 @@ function heading(
   return [
     `${job.name}: ${units.length} units on ${ranks} ranks, ${microbatches} microbatches of ${job.batch.micro} sample${job.batch.micro === 1 ? '' : 's'}, ${limit}`,
     `one microbatch takes ${formatMs(work)} on ${device === undefined ? 'one device' : `this machine's ${device}`}, ${formatBytes(Math.max(0, ...units.slice(0, -1).map(unit => unit.boundaryBytes)))} go between stages; links of ${Number((machine.bytesPerMs / 125).toPrecision(3))} Mbit/s, ${machine.hopMs} ms one way`,
+    ...(job.model.kind === 'gpt2' && ranks > 1 ? [aboutVocabulary(ranks, units, vocabulary)] : []),
   ]
 }
+
+/** What it takes to deal the vocabulary out, or why that is not considered. */
+function aboutVocabulary(ranks: number, units: PlanOptions['units'], vocabulary: PlanOptions['vocabulary']): string {
+  if (vocabulary?.ranks !== ranks) {
+    const known = vocabulary === undefined ? 'none' : `those over ${vocabulary.ranks} ranks`
+    return `a sharded vocabulary is not considered: of its times the costs have ${known}; they are measured without --costs`
+  }
+  const { first, last, lookup, logits, gradients, lookupGrad } = vocabulary
+  const whole = [units[0], units.at(-1)].reduce((sum, unit) => sum + timeOf(unit), 0)
+  const part = lookup + logits + gradients + lookupGrad
+  return `embedding and head take ${formatMs(whole)} of it; with a sharded vocabulary ${formatMs(timeOf(first) + timeOf(last))}, and each rank ${formatMs(part)} for its part`
+}
+
+const timeOf = (unit: UnitProfile | undefined) => (unit?.forward ?? 0) + (unit?.backward ?? 0)
 
 function table({ candidates }: Plan, top: number): string[] {
   const hasJitter = candidates[0]?.p90Ms !== undefined
@@ -149,8 +173,9 @@ function table({ candidates }: Plan, top: number): string[] {
   return columnsOf([[...titles, 'memory', 'activations', 'messages', 'state'], ...rows])
 }
 
-function changesOf({ recompute, offload, slices }: Candidate): string {
+function changesOf({ recompute, offload, slices, vocabulary }: Candidate): string {
   const changes = [
+    ...(vocabulary === undefined ? [] : ['sharded vocabulary']),
     ...(slices > 1 ? [`${slices} slices`] : []),
     ...(recompute ? ['recompute'] : []),
     ...(offload ? ['offload'] : []),
@@ -163,11 +188,12 @@ function ending({ candidates, tooLarge, refused }: Plan, best: Candidate, top: n
   const more = candidates.length - top
   const nearest = tooLarge[0]
   const reasons = new Map<string, string[]>()
-  for (const { name, chunks, reason } of refused) {
-    const label = chunks > 1 ? `${name}×${chunks}` : name
+  for (const { name, chunks, reason, vocabulary } of refused) {
+    const label = `${chunks > 1 ? `${name}×${chunks}` : name}${vocabulary === undefined ? '' : ' with a sharded vocabulary'}`
     reasons.set(reason, [...(reasons.get(reason) ?? []), label])
   }
   return [
+    ...withoutShards(candidates, best),
     ...(more > 0 ? [`… and ${more} more that fit (--top ${candidates.length})`] : []),
     '',
     ...(nearest === undefined
@@ -179,8 +205,28 @@ function ending({ candidates, tooLarge, refused }: Plan, best: Candidate, top: n
   ]
 }
 
+/** What dealing the vocabulary out is worth. */
+function withoutShards(candidates: Plan['candidates'], best: Candidate): string[] {
+  const whole = candidates.find(({ vocabulary }) => vocabulary === undefined)
+  if (best.vocabulary === undefined || whole === undefined) return []
+  const also = best.p90Ms === undefined ? '' : `, p90 ${formatMs(whole.p90Ms ?? 0)}`
+  return [
+    `the quickest with a whole vocabulary: ${describeCandidate(whole)}, ${formatMs(whole.stepMs)}${also}, ${formatBytes(whole.peakBytes)}`,
+  ]
+}
+
 /** The key `schedule` of a job that runs what was planned. */
-export function scheduleKey({ name, chunks, slices, recompute, offload, stageUnits, cap, costs }: Candidate) {
+export function scheduleKey({
+  name,
+  chunks,
+  slices,
+  recompute,
+  offload,
+  vocabulary,
+  stageUnits,
+  cap,
+  costs,
+}: Candidate) {
   const starts = stageUnits
     .slice(1)
     .map((_, stage) => stageUnits.slice(0, stage + 1).reduce((sum, one) => sum + one, 0))
@@ -190,17 +236,18 @@ export function scheduleKey({ name, chunks, slices, recompute, offload, stageUni
     ...(slices > 1 ? { slices } : {}),
     ...(recompute ? { recompute } : {}),
     ...(offload ? { offload } : {}),
+    ...(vocabulary === undefined ? {} : { vocabulary }),
     cuts: starts,
     ...(cap === undefined ? {} : { cap }),
     ...(costs === undefined ? {} : { costs: searchedFor(costs) }),
   }
 }
 
-function searchedFor({ stages = [], hop = 0, linkBusy = 0, message = 0 }: Costs) {
+function searchedFor({ stages = [], hop = 0, linkBusy = 0, message = 0, vocabulary }: Costs) {
   const passes = stages.map(({ forward, inputGrad, weightGrad, backward = 0 }) => {
     return { forward, inputGrad, weightGrad, backward }
   })
-  return { stages: passes, hop, linkBusy, message }
+  return { stages: passes, hop, linkBusy, message, ...(vocabulary === undefined ? {} : { vocabulary }) }
 }
 
 const formatMs = (ms: number) => (ms < 100 ? `${ms.toPrecision(3)} ms` : `${Math.round(ms)} ms`)

@@ -121,6 +121,20 @@ it('a shard counts as the parameter of the stages of its rank, in a bucket of it
   expect(placeOf((second as NonNullable<typeof second>).model.layout, wte).shape).toEqual([19, config.width])
 })
 
+it('a stage that only adds positions keeps nothing, which may be brought to the host and back', () => {
+  const [first] = openRanks(openDevice('raw'), 3, 0) as [ReturnType<typeof openRanks>[number]]
+  const { stage, vocabulary } = first
+  const piece = { microbatch: 0, slice: 0 }
+  stage.forward(piece, vocabulary.lookUp(0), 'activations')?.release()
+  expect(stage.heldBytes()).toBe(0)
+  stage.offload(piece, 1)
+  const dy = vocabulary.fromValues(new Float32Array(vocabulary.elems))
+  expect(() => stage.backward(piece, dy)).toThrow('offloaded and was not reloaded')
+  stage.reload(piece)
+  stage.backward(piece, dy)?.release()
+  expect(stage.heldBytes()).toBe(0)
+})
+
 it('passes out of order, and parts that there cannot be, are refused', () => {
   const device = openDevice('raw')
   const [rank] = openRanks(device, 1, 0) as [ReturnType<typeof openRanks>[number]]
