@@ -8,8 +8,19 @@ import { once } from 'node:events'
 import readline from 'node:readline'
 import type { GroupAnswer } from '@skein/collective'
 import { systemClock } from '@skein/core'
-import { Mailbox, mailboxBytes, pacedFor, PacedStage, runList, stagesOfPart, StateChain } from '@skein/parallel'
-import { lower, type PassTimes, type Schedule } from '@skein/schedule'
+import {
+  fillBytes,
+  FillExchange,
+  Mailbox,
+  mailboxBytes,
+  PacedFrozen,
+  pacedFor,
+  PacedStage,
+  runList,
+  stagesOfPart,
+  StateChain,
+} from '@skein/parallel'
+import { fillsAlone, lower, type PassTimes, type Schedule } from '@skein/schedule'
 import type { Address } from './collective-comm.ts'
 import { openRankThreads } from './rank-threads.ts'
 
@@ -20,6 +31,8 @@ export interface PipelineRequest {
   /** By stage, ms of one microbatch. */
   readonly passes: readonly PassTimes[]
   readonly boundaryBytes: number
+  /** Where the schedule is filled: ms of each frozen layer on a microbatch. What they make of one has `boundaryBytes`. */
+  readonly frozen?: readonly number[]
 }
 
 export interface PipelineMeasured {
@@ -74,6 +87,7 @@ async function run(request: PipelineRequest): Promise<PipelineMeasured> {
     region,
   })
   const chain = openChain(mailboxBytes(schedule, rank, stages))
+  const fill = openFill(schedule, request, mailboxBytes(schedule, rank, stages) + StateChain.bytes)
   const isValidated = schedule.updates === 'validated'
   const nothing = new Float32Array()
   const steps: [number, number][] = []
@@ -90,8 +104,9 @@ async function run(request: PipelineRequest): Promise<PipelineMeasured> {
     const start = nowMs()
     if (isValidated) chain.begin(step)
     const verdict = async () => step === 1 || (await chain.verdict(step - 1)).samples === options.ranks
-    const context = { schedule, rank, stages, mailbox, clock: systemClock, check: () => undefined }
-    const report = await runList({ ...context, validation: { verdict, beginAgain } }, step)
+    const context = { rank, stages, mailbox, fill, clock: systemClock, check: () => undefined }
+    if (step === 1 && fill !== undefined) await runList({ ...context, schedule: fillsAlone(schedule) }, 0)
+    const report = await runList({ ...context, schedule, validation: { verdict, beginAgain } }, step)
     if (isValidated) await chain.passOn(step, { lossSum: 0, samples: 1, sumSquares: 1 })
     const end = nowMs()
     steps.push([start, end])
@@ -113,6 +128,26 @@ function openChain(messageBytes: number): StateChain {
     messages: group.messages,
     memory,
     region,
+  })
+}
+
+/** Behind the state's. */
+function openFill(schedule: Schedule, request: PipelineRequest, offset: number): FillExchange | undefined {
+  if (schedule.frozen === undefined) return undefined
+  const { cuts } = schedule.frozen
+  const part = new PacedFrozen({
+    costs: (request.frozen ?? []).map(ms => ms / cuts),
+    outputElems: request.boundaryBytes / 4 / cuts,
+    during: pacedFor,
+  })
+  return new FillExchange({
+    schedule,
+    rank,
+    part,
+    groupRankOf: part => part,
+    messages: group.messages,
+    memory,
+    region: { byteOffset: tensors.byteOffset + offset, bytes: fillBytes(schedule, rank, part) },
   })
 }
 

@@ -81,6 +81,15 @@ export function passCosts(option: string) {
   }
 }
 
+/** Times above 0, one after another. */
+export function timeList(option: string) {
+  return (text: string): readonly number[] => {
+    const times = text.split(',').map(part => (part.trim() === '' ? Number.NaN : Number(part)))
+    if (times.every(time => Number.isFinite(time) && time > 0)) return times
+    throw usage(`${option} is ${JSON.stringify(text)}`, 'pass times above 0 with commas between them, such as 1,0.5')
+  }
+}
+
 export function oneOf<T extends string>(option: string, values: readonly T[]) {
   return (text: string): T => {
     const value = values.find(known => known === text)

@@ -10,6 +10,7 @@ import {
   nameList,
   oneOf,
   passCosts,
+  timeList,
   positiveNumber,
   usage,
   wholeNumber,
@@ -409,6 +410,12 @@ function buildProgram(outcome: Outcome): Command {
       .option('--chunks <v>', 'stages on each rank (default: what the rule has)', wholeNumber('--chunks', 1, 64))
       .option('--slices <k>', 'pieces of the sequence, for the rules that cut it', wholeNumber('--slices', 1, 64))
       .option('--with <list>', 'changed by 2bp, recompute, offload, sharded, validated', nameList('--with'))
+      .option(
+        '--fill <times>',
+        'run frozen layers on the next step’s samples while it is idle: the time of each on a microbatch, such as 1,0.5',
+        timeList('--fill'),
+      )
+      .option('--fill-cuts <k>', 'pieces of a microbatch for that (default: 1)', wholeNumber('--fill-cuts', 1, 64))
   schedule('draw', 'a picture of a schedule: a rank a line, time to the right')
     .option('--svg', 'the picture as SVG', false)
     .action(async (name: string, options) => {

@@ -21,11 +21,13 @@ export { type Gpt2ToProfile, profileGpt2, profileGpt2Vocabulary } from './gpt2/p
 export { sliceLengths } from './gpt2/slices.ts'
 export { attentionPart, gpt2UnitFlops } from './gpt2/flops.ts'
 export { gpt2Cuts, gpt2Units } from './gpt2/units.ts'
+export { FrozenLayers, type FrozenLayersOptions } from './layers-model/frozen-layers.ts'
 export { LayersModel, type LayersModelOptions } from './layers-model/layers-model.ts'
 export { LayersPipeline, type LayersPipelineOptions, layersUnits } from './layers-model/layers-pipeline.ts'
 export type { Loss, LossInputs } from './layers-model/loss.ts'
 export { ModelErrors } from './errors.ts'
 export type {
+  FrozenPart,
   Keeps,
   Piece,
   PipelineModel,

@@ -105,6 +105,22 @@ export interface VocabularyPart {
   reset(): void
 }
 
+/**
+ * The part of a model in front of the first stage that is not trained: every rank has all of it, and runs it on pieces of the samples, each layer a pass, in
+ * their order. Synchronous, like a stage.
+ */
+export interface FrozenPart {
+  /** float32 that the last layer gives of a piece. */
+  readonly outputElems: number
+  /** Pieces of other samples from here on; `batch` is asked for those that are run here. */
+  begin(batch: (piece: number) => Batch): void
+  /** The last layer returns what the piece comes to, which is the caller's. */
+  run(layer: number, piece: number): StageTensor | undefined
+  heldBytes(): number
+  /** Drops every piece under way. */
+  reset(): void
+}
+
 /** What one rank holds of a model that is cut in stages. */
 export interface PipelineModel {
   /** Of the whole pipe. */

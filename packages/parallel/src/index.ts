@@ -3,6 +3,8 @@
  */
 export { ParallelErrors } from './errors.ts'
 export { BucketReducer, type BucketReducerOptions } from './pipeline/bucket-reducer.ts'
+export { fillBytes, FillExchange, type FillExchangeOptions } from './pipeline/fill-exchange.ts'
+export { PacedFrozen, type PacedFrozenOptions } from './pipeline/paced-frozen.ts'
 export { Mailbox, mailboxBytes, type MailboxOptions } from './pipeline/mailbox.ts'
 export {
   partsHolding,

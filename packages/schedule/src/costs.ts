@@ -2,6 +2,7 @@ import {
   type ComputeOp,
   type CopyOp,
   isCompute,
+  isFill,
   isVocabulary,
   rankOf,
   type Schedule,
@@ -56,6 +57,8 @@ export interface Costs extends PassTimes, LinkTimes {
   readonly stageWeights?: readonly number[]
   /** Where the vocabulary is dealt out over the ranks; default: its passes take no time. */
   readonly vocabulary?: VocabularyTimes
+  /** Of each frozen layer, on the samples of one microbatch: a piece takes its part of it. Default: there are none. */
+  readonly frozen?: readonly number[]
   /** Per slice of the sequence its part of the compute time, 1 in all; default equal. */
   readonly sliceParts?: readonly number[]
 }
@@ -82,6 +85,7 @@ export function workOf({ forward, inputGrad, weightGrad }: Costs): number {
 export function durationOf(schedule: Schedule, op: ScheduleOp, costs: Costs): number {
   const { dispatch = 0, message = 0 } = costs
   if (isVocabulary(op)) return vocabularyTime(op, costs) + dispatch
+  if (isFill(op)) return (costs.frozen?.[op.layer] ?? 0) / (schedule.frozen?.cuts ?? 1) + dispatch
   if (!isCompute(op)) return 0
   const part = (costs.sliceParts?.[op.slice ?? 0] ?? 1 / schedule.slices) * (costs.stageWeights?.[op.stage] ?? 1)
   const own = costs.stages?.[op.stage]

@@ -5,8 +5,10 @@ import {
   chunksPerRank,
   type ComputeOp,
   describeOp,
+  type FillOp,
   isCompute,
   isCopy,
+  isFill,
   isVocabulary,
   type Schedule,
   type ScheduleOp,
@@ -25,7 +27,7 @@ export interface DrawOptions {
  * A schedule as lines of text, one a rank, over simulated time: a pass is its letter and its microbatch (base 36), written as often
  * as it takes units; a unit is the shortest pass. BW is drawn as B. Where a rank holds two stages the letter is small for the second,
  * where more the number of the stage on its rank follows the letter; a slice is the last character. E, S, T and G are
- * passes of a sharded vocabulary. `.` is idle; a pass that takes no time is not drawn.
+ * passes of a sharded vocabulary, # with a piece is a frozen layer on the next step's samples. `.` is idle; a pass that takes no time is not drawn.
  */
 export function drawSchedule(schedule: Schedule, options: DrawOptions = {}): string {
   const simulation = simulate(schedule, options.costs ?? unitCosts)
@@ -94,9 +96,12 @@ export function summaryOf(schedule: Schedule, { makespan, syncBubble, peakActiva
   return parts.join(', ')
 }
 
-const isPass = (op: ScheduleOp): op is ComputeOp | VocabularyOp => isCompute(op) || isVocabulary(op)
+type Pass = ComputeOp | VocabularyOp | FillOp
 
-function labelOf(schedule: Schedule, op: ComputeOp | VocabularyOp): string {
+const isPass = (op: ScheduleOp): op is Pass => isCompute(op) || isVocabulary(op) || isFill(op)
+
+function labelOf(schedule: Schedule, op: Pass): string {
+  if (isFill(op)) return `#${chunksPerRank(schedule) > 2 ? '_' : ''}${(op.piece % 36).toString(36)}`
   if (isVocabulary(op)) return op.op + (chunksPerRank(schedule) > 2 ? '_' : '') + (op.microbatch % 36).toString(36)
   const chunks = chunksPerRank(schedule) * schedule.pipes.length
   const chunk = chunkOf(schedule, op.stage, op.microbatch)
@@ -121,11 +126,12 @@ const fills: Readonly<Record<string, string>> = {
   S: '#58b5ae',
   T: '#d98cb3',
   G: '#eec3d8',
+  fill: '#e3dcc8',
   offload: '#b5b5b5',
   reload: '#8a8a8a',
 }
 
-function fillOf(schedule: Schedule, op: ComputeOp | VocabularyOp): string {
-  if (isVocabulary(op)) return op.op
+function fillOf(schedule: Schedule, op: Pass): string {
+  if (isVocabulary(op) || isFill(op)) return op.op
   return chunkOf(schedule, op.stage, op.microbatch) % 2 === 0 ? op.op : op.op.toLowerCase()
 }

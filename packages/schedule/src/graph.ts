@@ -1,8 +1,11 @@
+import { piecesOf } from './frozen.ts'
 import {
   type ComputeOp,
   type CopyOp,
   isCompute,
   isCopy,
+  type FillOp,
+  isFill,
   isTransfer,
   isVocabulary,
   type Schedule,
@@ -40,6 +43,9 @@ const resultKey = (result: Result, op: { stage: number; microbatch: number; slic
 
 const shardKey = ({ op, microbatch }: VocabularyOp, rank: number) => `${op} of rank ${rank}, microbatch ${microbatch}`
 
+const frozenKey = ({ layer, piece }: Pick<FillOp, 'layer' | 'piece'>) =>
+  `output of frozen layer ${layer}, piece ${piece}`
+
 const stateKey = (op: 'update' | 'validate', rank: number, step: number) => `${op} of rank ${rank}, step ${step}`
 
 function resultsOf(op: WorkOp): readonly string[] {
@@ -68,6 +74,8 @@ function resultsOf(op: WorkOp): readonly string[] {
  *
  * With a sharded vocabulary, over all ranks: F(0) ← every E; S ← F(last); T ← every S; B(last) ← every T; G ← B(0).
  *
+ * A frozen layer takes the one below it, and F(0) what the last one made of its samples a step before, if that step is here.
+ *
  * A validated update takes the partial state of the rank before it, and its validation the verdict of the rank after it.
  */
 export function graphOf(schedule: Schedule): Graph {
@@ -80,6 +88,7 @@ export function graphOf(schedule: Schedule): Graph {
       if (isTransfer(op)) continue
       if (isCompute(op) || isCopy(op)) for (const result of resultsOf(op)) producers.set(result, id)
       else if (isVocabulary(op)) producers.set(shardKey(op, rank), id)
+      else if (isFill(op)) producers.set(frozenKey(op), id)
       else if (op.op === 'update' || op.op === 'validate') producers.set(stateKey(op.op, rank, op.step ?? 0), id)
       list.push({ id: id++, rank, index, op, inputs: [] })
     }
@@ -101,6 +110,9 @@ export function graphOf(schedule: Schedule): Graph {
     if (isCompute(op) || isCopy(op)) {
       addInputs(schedule, op, take, takeIfMade)
       if (schedule.vocabulary === 'sharded') addShardInputs(schedule, op, takeOfAll)
+      if (schedule.frozen !== undefined) addFrozenInputs(schedule, op, takeIfMade)
+    } else if (isFill(op)) {
+      if (op.layer > 0) take(frozenKey({ ...op, layer: op.layer - 1 }))
     } else if (isVocabulary(op)) addInputsOfShard(schedule, op, take, takeOfAll)
     else if (schedule.updates === 'validated') addStateInputs(schedule, node, takeIfMade)
   }
@@ -142,6 +154,13 @@ function addShardInputs(
 ) {
   if (op === 'F' && stage === 0) takeOfAll({ op: 'E', microbatch })
   if ((op === 'B' || op === 'BW') && stage === schedule.stages - 1) takeOfAll({ op: 'T', microbatch })
+}
+
+/** What the first stage takes of the frozen layers, where that is made in a step that is here. */
+function addFrozenInputs(schedule: Schedule, { op, stage, microbatch }: WorkOp, takeIfMade: (what: string) => void) {
+  const { layers, lead } = schedule.frozen as NonNullable<Schedule['frozen']>
+  if (op !== 'F' || stage !== 0) return
+  for (const piece of piecesOf(schedule, microbatch - lead)) takeIfMade(frozenKey({ layer: layers - 1, piece }))
 }
 
 function addInputsOfShard(

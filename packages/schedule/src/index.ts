@@ -27,8 +27,11 @@ export {
   type ComputeOp,
   type CopyOp,
   describeOp,
+  type FillOp,
+  type Frozen,
   isCompute,
   isCopy,
+  isFill,
   isVocabulary,
   rankOf,
   type Schedule,
@@ -42,6 +45,8 @@ export {
 } from './schedule.ts'
 export { type WeightVersions, weightVersions } from './pipedream.ts'
 export { type OffloadOptions, offloadActivations, usualCopyCosts } from './pipe-offload.ts'
+export { withFill } from './fill.ts'
+export { fillsAlone, makersOf, microbatchOfPiece, numPieces, piecesOf, takerOf } from './frozen.ts'
 export { withPostValidation } from './post-validation.ts'
 export { recompute } from './recompute.ts'
 export { peakHeld, type SimulateOptions, type Simulation, simulate, type TimedOp } from './simulate.ts'

@@ -1,5 +1,14 @@
 import { findShardsOutOfOrder } from './vocabulary-checks.ts'
-import { type ComputeOp, describeOp, isCompute, isVocabulary, type Schedule, type ScheduleOp } from './schedule.ts'
+import { findFrozenUnsorted } from './frozen.ts'
+import {
+  type ComputeOp,
+  describeOp,
+  isCompute,
+  isFill,
+  isVocabulary,
+  type Schedule,
+  type ScheduleOp,
+} from './schedule.ts'
 
 /** What is wrong with the order of one rank's list, whatever the others do. */
 export function findOutOfOrder(schedule: Schedule): string | undefined {
@@ -9,6 +18,7 @@ export function findOutOfOrder(schedule: Schedule): string | undefined {
       findTooEarly(passes) ??
       findUnsorted(schedule, passes) ??
       findShardsOutOfOrder(schedule, list) ??
+      findFrozenUnsorted(list) ??
       findWrongUpdates(schedule, list)
     if (wrong !== undefined) return `on rank ${rank} ${wrong}`
   }
@@ -45,6 +55,9 @@ function findUnsorted(schedule: Schedule, passes: readonly ComputeOp[]): string 
   return undefined
 }
 
+/** What holds the device. */
+const isWork = (op: ScheduleOp) => isCompute(op) || isVocabulary(op) || isFill(op)
+
 /** One update, after all passes, or one after each weight gradient; and the verdict on the last one before any backward. */
 function findWrongUpdates(schedule: Schedule, list: readonly ScheduleOp[]): string | undefined {
   const isEach = schedule.updates === 'microbatch'
@@ -52,7 +65,7 @@ function findWrongUpdates(schedule: Schedule, list: readonly ScheduleOp[]): stri
   let gradients = 0
   for (const op of list) {
     if (op.op === 'update') updates++
-    if (!isCompute(op) && !isVocabulary(op)) continue
+    if (!isWork(op)) continue
     if (!isEach && updates > 0) return `"${describeOp(op)}" stands after the update`
     if (op.op === 'W' || op.op === 'BW') gradients++
     if (isEach && gradients > updates + 1) {
@@ -61,8 +74,7 @@ function findWrongUpdates(schedule: Schedule, list: readonly ScheduleOp[]): stri
   }
   const wanted = isEach ? gradients : 1
   if (updates !== wanted) return `there are ${updates} updates, not ${wanted}`
-  if (list.findLast(op => isCompute(op) || isVocabulary(op) || op.op === 'update')?.op !== 'update')
-    return 'the last update is not the end'
+  if (list.findLast(op => isWork(op) || op.op === 'update')?.op !== 'update') return 'the last update is not the end'
 
   const verdicts = list.filter(({ op }) => op === 'validate').length
   if (verdicts !== (schedule.updates === 'validated' ? 1 : 0)) {

@@ -1,5 +1,6 @@
 import { findUnshardable } from './vocabulary-checks.ts'
-import { describeOp, isVocabulary, type Schedule, type ScheduleOp } from './schedule.ts'
+import { numPieces } from './frozen.ts'
+import { describeOp, isFill, isVocabulary, type Schedule, type ScheduleOp } from './schedule.ts'
 
 const isCount = (n: number, least = 0) => Number.isSafeInteger(n) && n >= least
 
@@ -28,17 +29,29 @@ export function findMalformed(schedule: Schedule): string | undefined {
   }
   const unshardable = schedule.vocabulary === undefined ? undefined : findUnshardable(schedule)
   if (unshardable !== undefined) return `the vocabulary is sharded, and ${unshardable}`
+  for (const [what, count] of Object.entries(schedule.frozen ?? {})) {
+    if (!isCount(count, 1)) return `of its frozen part there are ${count} ${what}`
+  }
   for (const [rank, list] of ops.entries()) {
     for (const op of list) {
       if (isPossible(schedule, op)) continue
-      const sizes = `${stages} stages, ${microbatches} microbatches and ${slices} slices`
+      const frozen =
+        schedule.frozen === undefined
+          ? ''
+          : `, ${schedule.frozen.layers} frozen layers of ${numPieces(schedule)} pieces`
+      const sizes = `${stages} stages, ${microbatches} microbatches and ${slices} slices${frozen}`
       return `rank ${rank} has "${describeOp(op)}"; there are ${sizes}`
     }
   }
   return undefined
 }
 
-function isPossible({ stages, microbatches, slices, ranks, vocabulary }: Schedule, op: ScheduleOp): boolean {
+function isPossible(schedule: Schedule, op: ScheduleOp): boolean {
+  const { stages, microbatches, slices, ranks, vocabulary, frozen } = schedule
+  if (isFill(op)) {
+    const isLayer = isCount(op.layer) && op.layer < (frozen?.layers ?? 0)
+    return isLayer && isCount(op.piece) && op.piece < numPieces(schedule)
+  }
   if ('stage' in op && !(isCount(op.stage) && op.stage < stages)) return false
   if (!('microbatch' in op)) return true
   if (isVocabulary(op)) return vocabulary === 'sharded' && isCount(op.microbatch) && op.microbatch < microbatches

@@ -3,6 +3,7 @@ import { drawSchedule } from './draw.ts'
 import { families, familyOf, generateSchedule } from './families.ts'
 import { type Family, sizesOf } from './family.ts'
 import { offloadActivations } from './pipe-offload.ts'
+import { withFill } from './fill.ts'
 import { withPostValidation } from './post-validation.ts'
 import { recompute } from './recompute.ts'
 import type { ComputeOp, Schedule } from './schedule.ts'
@@ -100,6 +101,42 @@ function changesTable(): string[] {
     cells('Interleaved over sharded weights', shardWeights(of('interleaved'))),
     '',
     ...vocabularyTable(),
+    '',
+    ...fillTable(),
+  ]
+}
+
+/** What idle time takes of frozen layers (Tian et al. 2024), and what is too much. */
+function fillTable(): string[] {
+  const rows = ['gpipe', '1f1b', 'interleaved', 'zb-h1', 'zb-v'].map(name => {
+    const schedule = generateSchedule(name, { ranks, microbatches })
+    const { makespan, busy } = simulate(schedule, unitCosts)
+    const idle = busy.reduce((sum, time) => sum + makespan - time, 0)
+    const times = [1, 2, 4, 6].map(time => {
+      const costs = { ...unitCosts, frozen: [time / 2, time / 2] }
+      return figure(simulate(withFill(schedule, costs, 2), costs).makespan)
+    })
+    return `| ${[familyOf(name).title, figure(makespan), figure(idle), ...times].join(' | ')} |`
+  })
+  const frozen = { ...unitCosts, frozen: [2, 2] }
+  const filled = withFill(generateSchedule('1f1b', { ranks, microbatches }), frozen, 2)
+  const sent = (schedule: Schedule) =>
+    messagesBetween(schedule)
+      .flat()
+      .reduce((sum, count) => sum + count, 0)
+  return [
+    '**Filled with frozen layers** (`withFill`, after DiffusionPipe): two layers of an encoder on the next step’s samples, a microbatch in two pieces, that take so many units a microbatch in all. Nothing',
+    'else starts later; what no gap holds goes to the end, spread over the ranks. 1F1B takes p(p-1)T.',
+    '',
+    '| | time | idle, all ranks | filled with 1 | 2 | 4 | 6 |',
+    '|---|---|---|---|---|---|---|',
+    ...rows,
+    '',
+    `Each piece that was made elsewhere goes to the first stage's rank: ${sent(filled)} messages instead of ${sent(generateSchedule('1f1b', { ranks, microbatches }))}.`,
+    '',
+    '```',
+    drawSchedule(filled, { costs: frozen }),
+    '```',
   ]
 }
 

@@ -61,7 +61,26 @@ export interface UpdateOp {
   readonly step?: number
 }
 
-export type ScheduleOp = ComputeOp | VocabularyOp | TransferOp | CopyOp | WeightOp | UpdateOp
+/**
+ * A layer of the frozen part of the model on a piece of the next step's samples: nothing of this step waits for it. It holds the device; what the last
+ * layer makes goes to the rank of the first stage.
+ */
+export interface FillOp {
+  readonly op: 'fill'
+  readonly layer: number
+  readonly piece: number
+}
+
+/** The part of the model in front of the first stage that is not trained. */
+export interface Frozen {
+  readonly layers: number
+  /** Pieces that a microbatch's samples are cut into. */
+  readonly cuts: number
+  /** Microbatches that a piece is ahead of the one that takes it: those of a step. */
+  readonly lead: number
+}
+
+export type ScheduleOp = ComputeOp | VocabularyOp | TransferOp | CopyOp | WeightOp | UpdateOp | FillOp
 
 /** A pipeline schedule: per rank the ordered list of what it does in one optimizer step. */
 export interface Schedule {
@@ -89,6 +108,8 @@ export interface Schedule {
   readonly updates: 'step' | 'microbatch' | 'validated'
   /** 'sharded': look-up and logits are passes of all ranks, beside the stages. Absent: the first and the last stage do them. */
   readonly vocabulary?: 'sharded'
+  /** Where idle time makes what the next step's first stage takes. */
+  readonly frozen?: Frozen
 }
 
 export function isCompute(op: ScheduleOp): op is ComputeOp {
@@ -97,6 +118,10 @@ export function isCompute(op: ScheduleOp): op is ComputeOp {
 
 export function isVocabulary(op: ScheduleOp): op is VocabularyOp {
   return op.op === 'E' || op.op === 'S' || op.op === 'T' || op.op === 'G'
+}
+
+export function isFill(op: ScheduleOp): op is FillOp {
+  return op.op === 'fill'
 }
 
 export function isTransfer(op: ScheduleOp): op is TransferOp {
@@ -141,6 +166,7 @@ export function stageAlong(schedule: Layout, stage: number, microbatch: number, 
 /** "F of stage 2, microbatch 5", for messages. */
 export function describeOp(op: ScheduleOp): string {
   if (isVocabulary(op)) return `${op.op} of microbatch ${op.microbatch}`
+  if (isFill(op)) return `fill of frozen layer ${op.layer}, piece ${op.piece}`
   if ('microbatch' in op) {
     const slice = op.slice === undefined ? '' : `, slice ${op.slice}`
     const peer = !isTransfer(op) ? '' : op.op.startsWith('send') ? ` to rank ${op.peer}` : ` from rank ${op.peer}`

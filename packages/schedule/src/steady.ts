@@ -1,5 +1,6 @@
 import type { Costs } from './costs.ts'
-import type { Schedule, ScheduleOp } from './schedule.ts'
+import { numPieces } from './frozen.ts'
+import { isFill, type Schedule, type ScheduleOp } from './schedule.ts'
 import { simulate, type SimulateOptions } from './simulate.ts'
 
 /** The lists of several steps one after another, with nothing at which all ranks would meet between them. */
@@ -7,6 +8,7 @@ export function repeated(schedule: Schedule, steps: number): Schedule {
   const { microbatches } = schedule
   const shifted = (op: ScheduleOp, step: number): ScheduleOp => {
     if ('microbatch' in op) return { ...op, microbatch: op.microbatch + step * microbatches }
+    if (isFill(op)) return { ...op, piece: op.piece + step * numPieces(schedule) }
     return 'stage' in op ? op : { ...op, step: (op.step ?? 0) + step }
   }
   const times = <T>(list: readonly T[]) => Array.from({ length: steps }, () => list).flat()

@@ -2,8 +2,10 @@ import {
   type ComputeOp,
   type CopyOp,
   describeOp,
+  type FillOp,
   isCompute,
   isCopy,
+  isFill,
   isVocabulary,
   rankOf,
   type Schedule,
@@ -69,7 +71,7 @@ function eventsOf(
       events.push({ name: 'thread_name', ph: 'M', pid, tid: 2 * rank + 1, args: { name: `rank ${rank}, copies` } })
     for (const timed of list) {
       const { op, start, end } = timed
-      if (!isCompute(op) && !isCopy(op) && !isVocabulary(op)) continue
+      if (!isCompute(op) && !isCopy(op) && !isVocabulary(op) && !isFill(op)) continue
       const tid = isCopy(op) ? 2 * rank + 1 : 2 * rank
       const dur = Number((us(end) - us(start)).toFixed(3))
       events.push({ name: labelOf(schedule, op), cat: op.op, ph: 'X', pid, tid, ts: us(start), dur, args: argsOf(op) })
@@ -104,14 +106,16 @@ function keyOf(direction: string, { op, stage, microbatch, slice = 0 }: ComputeO
 }
 
 /** "F3", with the stage where a rank has several: spans of a kind get a colour by the letters. */
-function labelOf({ ranks, stages, pipes }: Schedule, op: ComputeOp | CopyOp | VocabularyOp): string {
+function labelOf({ ranks, stages, pipes }: Schedule, op: ComputeOp | CopyOp | VocabularyOp | FillOp): string {
+  if (isFill(op)) return `fill ${op.piece} layer ${op.layer}`
   if (isVocabulary(op)) return `${op.op} ${op.microbatch}`
   const slice = op.slice === undefined ? '' : `.${op.slice}`
   const stage = stages > ranks || pipes.length > 1 ? ` stage ${op.stage}` : ''
   return `${op.op} ${op.microbatch}${slice}${stage}`
 }
 
-function argsOf(op: ComputeOp | CopyOp | VocabularyOp): Readonly<Record<string, string | number>> {
+function argsOf(op: ComputeOp | CopyOp | VocabularyOp | FillOp): Readonly<Record<string, string | number>> {
+  if (isFill(op)) return { op: describeOp(op), layer: op.layer, piece: op.piece }
   if (isVocabulary(op)) return { op: describeOp(op), microbatch: op.microbatch }
   const { stage, microbatch, slice } = op
   return { op: describeOp(op), stage, microbatch, ...(slice === undefined ? {} : { slice }) }

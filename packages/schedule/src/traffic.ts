@@ -1,6 +1,10 @@
+import { makersOf, takerOf } from './frozen.ts'
 import type { Schedule } from './schedule.ts'
 
-/** Messages from rank to rank, activations and gradients together: `[from][to]`. A slice is a message of its own. */
+/**
+ * Messages from rank to rank, activations and gradients together: `[from][to]`. A slice is a message of its own. And what frozen layers make of each
+ * piece, to the first stage.
+ */
 export function messagesBetween(schedule: Schedule): readonly (readonly number[])[] {
   const sent = schedule.ops.map(() => schedule.ops.map(() => 0))
   const count = (from: number, to: number) => {
@@ -17,6 +21,11 @@ export function messagesBetween(schedule: Schedule): readonly (readonly number[]
       count(here, there)
       count(there, here)
     }
+  }
+  for (const [piece, maker] of makersOf(schedule)) {
+    const row = sent[maker]
+    const taker = takerOf(schedule, piece)
+    if (row !== undefined && maker !== taker) row[taker] = (row[taker] as number) + 1
   }
   return sent
 }

@@ -2,6 +2,7 @@ import { SkeinError } from '@skein/core'
 import { peakActivations } from './activations.ts'
 import { findAstray } from './copies.ts'
 import { ScheduleErrors } from './errors.ts'
+import { findFrozenMissing, findFrozenTorn } from './frozen.ts'
 import { type Graph, type GraphNode, graphOf, inOrder } from './graph.ts'
 import { findOutOfOrder } from './list-order.ts'
 import { findMalformed } from './malformed.ts'
@@ -78,7 +79,7 @@ function findMisplaced(schedule: Schedule): Found {
       }
     }
   }
-  return undefined
+  return problem('misplaced', findFrozenTorn(schedule))
 }
 
 /** Each piece of each microbatch, at each stage of its path: one F, and one BW or one B and one W. */
@@ -117,6 +118,8 @@ function findMissingOrDoubled(schedule: Schedule): Found {
   }
   const shard = findShardsMissing(schedule)
   if (shard !== undefined) return problem('missing', shard)
+  const frozen = findFrozenMissing(schedule)
+  if (frozen !== undefined) return problem('missing', frozen)
   const forwards = schedule.ops.flat().filter(op => op.op === 'F').length
   return forwards === pieces
     ? undefined

@@ -108,3 +108,40 @@ test.each([
   expect(await schedule(...args)).not.toBe(0)
   expect(out).toMatch(message)
 })
+
+test('fills idle time with frozen layers: the same time, each layer once, and where what it makes goes', async () => {
+  const sizes = ['--stages', '3', '--microbatches', '6']
+  expect(await schedule('ops', '1f1b', ...sizes, '--fill', '1,0.5', '--fill-cuts', '2', '--json')).toBe(0)
+  const answer = JSON.parse(out) as Answer & { frozen: unknown; messages: number[][] }
+  expect(answer).toMatchObject({ makespan: 24, frozen: { layers: 2, cuts: 2, lead: 6 } })
+  const fills = answer.ops.flatMap((list, rank) =>
+    list.flatMap(op =>
+      op.op === 'fill' ? [{ rank, ...(op as unknown as { layer: number; piece: number; goesTo?: number }) }] : [],
+    ),
+  )
+  expect(fills).toHaveLength(24)
+  expect(fills.filter(({ goesTo }) => goesTo === 0).map(({ layer }) => layer)).toEqual(
+    Array.from({ length: 12 }, () => 1),
+  )
+  const away = fills.filter(({ layer, rank }) => layer === 1 && rank === 2).length
+  // Two neighbours exchange 6 activations and 6 gradients; rank 2 is not one of rank 0.
+  expect(answer.messages[2]?.[0]).toBe(away)
+  expect(away).toBeGreaterThan(0)
+  out = ''
+  expect(await schedule('draw', '1f1b', ...sizes, '--fill', '1')).toBe(0)
+  expect(out).toMatch(/^1f1b filled: .* time 24, /u)
+  expect(out).toMatch(/^r2 #\w/mu)
+  expect(out).toContain('# is a frozen layer')
+})
+
+test('says what is wrong with what was to be filled in', async () => {
+  const sizes = ['--stages', '3', '--microbatches', '6']
+  expect(await schedule('ops', '1f1b', ...sizes, '--fill', '1,0')).toBe(2)
+  expect(out).toMatch(/--fill is "1,0"/u)
+  out = ''
+  expect(await schedule('ops', '1f1b', ...sizes, '--fill-cuts', '2')).toBe(2)
+  expect(out).toMatch(/without --fill/u)
+  out = ''
+  expect(await schedule('ops', '1f1b', ...sizes, '--fill', '1', '--with', 'validated')).not.toBe(0)
+  expect(out).toMatch(/its steps run into one another/u)
+})

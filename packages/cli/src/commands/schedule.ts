@@ -8,6 +8,7 @@ import {
   families,
   generateSchedule,
   lower,
+  isFill,
   messagesBetween,
   isVocabulary,
   offloadActivations,
@@ -19,8 +20,10 @@ import {
   simulate,
   steadyPeriod,
   summaryOf,
+  takerOf,
   traceOf,
   unitCosts,
+  withFill,
   withPostValidation,
   withWeightGradsLast,
 } from '@skein/schedule'
@@ -39,6 +42,9 @@ export interface ScheduleCommandOptions {
   readonly costs?: Costs
   /** Names of `changes`. */
   readonly with?: readonly string[]
+  /** Of each frozen layer, for one microbatch: idle time is filled with them. */
+  readonly fill?: readonly number[]
+  readonly fillCuts?: number
 }
 
 /** What `--with` can make of a schedule; in the order in which they are done. */
@@ -51,8 +57,14 @@ const changes: Readonly<Record<string, (schedule: Schedule, costs: Costs) => Sch
 }
 const changeNames = Object.keys(changes)
 
-function checked({ name, stages, costs = unitCosts, with: wanted = [], ...sizes }: ScheduleCommandOptions): Schedule {
-  const { microbatches, chunks, slices, cap } = sizes
+/** What things take, the frozen layers too. */
+function costsOf({ costs = unitCosts, fill }: Pick<ScheduleCommandOptions, 'costs' | 'fill'>): Costs {
+  return fill === undefined ? costs : { ...costs, frozen: fill }
+}
+
+function checked(options: ScheduleCommandOptions): Schedule {
+  const { name, stages, with: wanted = [], fill, fillCuts, microbatches, chunks, slices, cap } = options
+  const costs = costsOf(options)
   const generated = generateSchedule(name, {
     ranks: stages,
     microbatches,
@@ -63,16 +75,20 @@ function checked({ name, stages, costs = unitCosts, with: wanted = [], ...sizes 
   })
   const unknown = wanted.find(change => !changeNames.includes(change))
   if (unknown !== undefined) throw usage(`--with is "${unknown}"`, `pass some of: ${changeNames.join(', ')}`)
-  const schedule = changeNames
+  if (fillCuts !== undefined && fill === undefined)
+    throw usage(`--fill-cuts is ${fillCuts}, without --fill`, 'pass --fill too: the times of the frozen layers')
+  const changed = changeNames
     .filter(change => wanted.includes(change))
     .reduce((made, change) => changes[change]?.(made, costs) ?? made, generated)
+  const schedule = fill === undefined ? changed : withFill(changed, costs, fillCuts)
   assertValidSchedule(schedule)
   return schedule
 }
 
 /** `skein schedule draw`: a rank a line, time to the right; or as SVG. */
 export function draw(options: ScheduleCommandOptions & { readonly svg: boolean }): number {
-  const { costs = unitCosts, svg } = options
+  const { svg } = options
+  const costs = costsOf(options)
   const schedule = checked(options)
   if (svg) {
     process.stdout.write(drawScheduleSvg(schedule, { costs }))
@@ -83,6 +99,9 @@ export function draw(options: ScheduleCommandOptions & { readonly svg: boolean }
     '',
     'Time goes to the right. F forward, B backward (of the input alone where there is a W), W backward of the weights, R forward again;',
     'then the microbatch. Small letters are the second stage of a rank, a digit after the letter is the stage where there are more. . is idle.',
+    ...(schedule.frozen === undefined
+      ? []
+      : ['# is a frozen layer on a piece of the next step’s samples, then the piece.']),
   ]
   process.stdout.write(`${lines.join('\n')}\n`)
   return 0
@@ -90,9 +109,9 @@ export function draw(options: ScheduleCommandOptions & { readonly svg: boolean }
 
 /** `skein schedule ops`: what each rank does, in order, with its messages; and what it comes to. */
 export function ops(options: ScheduleCommandOptions & { readonly json: boolean }): number {
-  const { costs = unitCosts, json } = options
+  const { json } = options
   const schedule = lower(checked(options))
-  const simulation = simulate(schedule, costs)
+  const simulation = simulate(schedule, costsOf(options))
   if (!json) {
     const lists = schedule.ops.map((list, rank) => `rank ${rank}: ${list.map(shortly).join(' ')}`)
     process.stdout.write(`${[summaryOf(schedule, simulation), ...lists].join('\n')}\n`)
@@ -108,7 +127,9 @@ export function ops(options: ScheduleCommandOptions & { readonly json: boolean }
     bubble: syncBubble,
     spanBubble,
     peakActivations,
-    ops: schedule.ops.map(list => list.map(op => withChunk(schedule, op))),
+    ...(schedule.frozen === undefined ? {} : { frozen: schedule.frozen }),
+    messages: messagesBetween(schedule),
+    ops: schedule.ops.map(list => list.map(op => withPlace(schedule, op))),
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`)
   return 0
@@ -117,14 +138,16 @@ export function ops(options: ScheduleCommandOptions & { readonly json: boolean }
 /** `skein schedule trace`: the simulated times of every op, for ui.perfetto.dev. Costs are in ms. */
 export function trace(options: ScheduleCommandOptions): number {
   const schedule = checked(options)
-  const { ops } = simulate(schedule, options.costs ?? unitCosts)
+  const { ops } = simulate(schedule, costsOf(options))
   process.stdout.write(`${JSON.stringify(traceOf(schedule, [{ name: 'simulated', ops }]))}\n`)
   return 0
 }
 
 /** `skein schedule compare`: every schedule for such sizes, the quickest first; and why some are not there. */
 export function compare(
-  options: Omit<ScheduleCommandOptions, 'name' | 'chunks' | 'slices' | 'with'> & { readonly json: boolean },
+  options: Omit<ScheduleCommandOptions, 'name' | 'chunks' | 'slices' | 'with' | 'fill' | 'fillCuts'> & {
+    readonly json: boolean
+  },
 ): number {
   const { stages, microbatches, costs = unitCosts, cap, json } = options
   const sizes = { ranks: stages, microbatches, costs, ...(cap === undefined ? {} : { cap }) }
@@ -189,13 +212,21 @@ function comparedOf(schedule: Schedule, costs: Costs): Compared {
   }
 }
 
-function withChunk(schedule: Schedule, op: ScheduleOp): ScheduleOp & { readonly chunk?: number } {
+/** With the chunk of its stage; what a piece's last frozen layer makes with the rank that it goes to. */
+function withPlace(
+  schedule: Schedule,
+  op: ScheduleOp,
+): ScheduleOp & { readonly chunk?: number; readonly goesTo?: number } {
+  if (isFill(op))
+    return op.layer === (schedule.frozen?.layers ?? 0) - 1 ? { ...op, goesTo: takerOf(schedule, op.piece) } : op
   return 'microbatch' in op && !isVocabulary(op) ? { ...op, chunk: chunkOf(schedule, op.stage, op.microbatch) } : op
 }
 
-/** "F0.3", "sendActivation0.3>1": stage, microbatch, slice, peer. */
+/** "F0.3", "sendActivation0.3>1", "fill1.5": stage, microbatch, slice, peer; frozen layer, piece. */
 function shortly(op: ScheduleOp): string {
-  const place = ['stage', 'microbatch', 'slice'].flatMap(key => (key in op ? [op[key as keyof ScheduleOp]] : []))
+  const place = ['stage', 'microbatch', 'slice', 'layer', 'piece'].flatMap(key =>
+    key in op ? [op[key as keyof ScheduleOp]] : [],
+  )
   const peer = !('peer' in op) ? '' : op.op.startsWith('send') ? `>${op.peer}` : `<${op.peer}`
   return `${op.op}${place.join('.')}${peer}`
 }

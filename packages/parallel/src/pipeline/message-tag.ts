@@ -1,5 +1,5 @@
 import { SkeinError } from '@skein/core'
-import { type Schedule, stageAlong, type TransferOp } from '@skein/schedule'
+import { numPieces, type Schedule, stageAlong, type TransferOp } from '@skein/schedule'
 import { ParallelErrors } from '../errors.ts'
 
 /** Steps whose messages have tags of their own; a message of another step is never taken for one of this. */
@@ -25,19 +25,27 @@ export function messageTag(schedule: Schedule, op: TransferOp, step: number): Me
   return (step % distinctSteps) * tagsPerStep + (piece * stages + maker) * 2 + (isActivation ? 0 : 1)
 }
 
+/** Of what a step's frozen layers make of a piece: behind those of its activations and gradients. */
+export function frozenTag(schedule: Schedule, step: number, piece: number): MessageTag {
+  return (step % distinctSteps) * tagsPerStep + tensorTags(schedule) + piece
+}
+
 /** Of what ranks tell each other about the step as a whole. */
 export function stateTag(step: number, what: keyof typeof stateTags): MessageTag {
   return (step % distinctSteps) * tagsPerStep + stateTags[what]
 }
 
 /** @throws SKEIN_PARALLEL_SCHEDULE_SIZE where a step has more messages than there are tags for it */
-export function assertTagged({ name, microbatches, slices, stages }: Schedule): void {
-  const wanted = microbatches * slices * stages * 2
+export function assertTagged(schedule: Schedule): void {
+  const { name, microbatches, slices, stages } = schedule
+  const wanted = tensorTags(schedule) + numPieces(schedule)
   if (wanted <= stateTags.verdict) return
   throw new SkeinError(ParallelErrors.SCHEDULE_SIZE, {
-    what: `a step of the schedule ${name} has up to ${wanted} messages: ${microbatches} microbatches × ${slices} slices × ${stages} stages × 2`,
+    what: `a step of the schedule ${name} has up to ${wanted} messages: ${microbatches} microbatches × ${slices} slices × ${stages} stages × 2, and ${numPieces(schedule)} of frozen layers`,
     why: `messages of a step are told apart by ${stateTags.verdict} numbers`,
     todo: 'take larger microbatches, or fewer slices or chunks',
     details: { name, microbatches, slices, stages },
   })
 }
+
+const tensorTags = ({ microbatches, slices, stages }: Schedule) => microbatches * slices * stages * 2

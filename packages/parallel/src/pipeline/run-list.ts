@@ -4,6 +4,7 @@ import {
   type ComputeOp,
   type CopyOp,
   describeOp,
+  type FillOp,
   messagesLeftOver,
   rankOf,
   type Schedule,
@@ -15,6 +16,7 @@ import {
   type VocabularyOp,
 } from '@skein/schedule'
 import { ParallelErrors } from '../errors.ts'
+import type { FillExchange } from './fill-exchange.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { ExchangeName, VocabularyExchange } from './vocabulary-exchange.ts'
 
@@ -28,6 +30,8 @@ export interface ListContext {
   readonly mailbox: Mailbox
   /** Where the schedule has a sharded vocabulary: the rank's part of it, begun for this step, and its exchanges. */
   readonly vocabulary?: VocabularyExchange | undefined
+  /** Where the schedule is filled: the frozen part, begun on the samples of the next step, and what it makes. */
+  readonly fill?: FillExchange | undefined
   readonly clock: Clock
   /** Called before each op. @throws what ends the step */
   check(): void
@@ -68,6 +72,7 @@ export async function runList(context: ListContext, step: number): Promise<ListR
   const run = new ListRun(context, step)
   try {
     context.vocabulary?.begin()
+    context.fill?.begin(step)
     const list = context.schedule.ops[context.rank] ?? []
     for (const op of list) {
       context.check()
@@ -76,9 +81,11 @@ export async function runList(context: ListContext, step: number): Promise<ListR
     }
     await context.mailbox.flushed()
     await context.vocabulary?.settled()
+    await context.fill?.settled()
     return run.report()
   } catch (error) {
     run.drop()
+    context.fill?.part.reset()
     throw error
   }
 }
@@ -113,7 +120,8 @@ class ListRun {
     validation.beginAgain()
     for (const again of list.slice(0, verdictAt(list))) {
       this.#context.check()
-      await this.do(again)
+      // What is frozen is not in doubt.
+      if (again.op !== 'fill') await this.do(again)
     }
   }
 
@@ -131,6 +139,9 @@ class ListRun {
       case 'T':
       case 'G':
         await this.#computeShard(op)
+        break
+      case 'fill':
+        await this.#computeFrozen(op)
         break
       case 'recvActivation':
       case 'recvGradient':
@@ -204,6 +215,10 @@ class ListRun {
     if (exchange !== undefined) return this.#waited(() => this.#vocabulary(op).take(exchange, op.microbatch))
     const kind = op.op === 'F' ? 'activation' : 'gradient'
     const from = stageAlong(schedule, op.stage, op.microbatch, op.op === 'F' ? -1 : +1)
+    const { fill } = this.#context
+    if (op.op === 'F' && op.stage === 0 && fill !== undefined) {
+      await this.#waited(() => fill.ready(this.#step, op.microbatch))
+    }
     if (from === undefined) return undefined
     const peer = rankOf(schedule, from, op.microbatch)
     if (peer === rank) return this.#taken(kind, { ...op, stage: from })
@@ -263,6 +278,16 @@ class ListRun {
     }
   }
 
+  async #computeFrozen(op: FillOp): Promise<void> {
+    const { fill, clock, schedule } = this.#context
+    if (fill === undefined) throw notExecuted(schedule, op)
+    const start = clock.now()
+    const result = fill.part.run(op.layer, op.piece)
+    this.#timed.push({ op, start, end: clock.now() })
+    this.#count()
+    if (result !== undefined) await fill.give(this.#step, op.piece, result)
+  }
+
   /** Where a stage at the end of the pipe gives its result to, or takes its input from, in place of the stage that there is none of. */
   #exchangeOf({ op, stage }: ComputeOp, along: 1 | -1): ExchangeName | undefined {
     const { schedule } = this.#context
@@ -299,7 +324,8 @@ class ListRun {
   }
 
   #count(): void {
-    let held = this.#context.vocabulary?.part.heldBytes() ?? 0
+    const { vocabulary, fill } = this.#context
+    let held = (vocabulary?.part.heldBytes() ?? 0) + (fill?.part.heldBytes() ?? 0)
     for (const stage of this.#context.stages.values()) held += stage.heldBytes()
     this.#peakHeldBytes = Math.max(this.#peakHeldBytes, held)
   }
@@ -336,7 +362,7 @@ const resultKey = (kind: 'activation' | 'gradient', op: Keyed) => `${kind} of ${
 function notExecuted(schedule: Schedule, op: ScheduleOp): SkeinError {
   return new SkeinError(ParallelErrors.NOT_EXECUTED, {
     what: `the schedule ${schedule.name} has "${describeOp(op)}"`,
-    why: 'weights that are sharded, a vocabulary for which there is no exchange, and updates that nobody here validates, can be drawn and simulated, and not run',
+    why: 'weights that are sharded, a vocabulary or frozen layers for which there is no exchange, and updates that nobody here validates, can be drawn and simulated, and not run',
     todo: 'take the schedule without it',
     details: { name: schedule.name, op: op.op },
   })
