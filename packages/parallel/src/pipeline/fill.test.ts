@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { messagesOf } from '@skein/collective'
 import type { OpenedGroup } from '@skein/collective/node'
-import { seededRandom, systemClock } from '@skein/core'
+import { CoreErrors, seededRandom, SkeinError, systemClock } from '@skein/core'
 import { loadTfjs, type Tfjs } from '@skein/device'
 import { type Batch, FrozenLayers, type FrozenPart, LayersPipeline, type StageTensor } from '@skein/model'
 import {
@@ -191,6 +191,46 @@ describe('frozen layers in the idle time of a pipeline', () => {
         )
       }
     }
+  })
+
+  it('who waits for what a rank was to encode learns that it has given up', async () => {
+    const own = path.join(folder.path, 'abort')
+    fs.mkdirSync(own)
+    const world = await openWorld(own, 2)
+    const schedule = lower(withFill(generateSchedule('1f1b', { ranks: 2, microbatches: 4 }), frozenCosts))
+    const ends = await Promise.all(
+      world.map(async ({ group, arena }, rank) => {
+        const stages = pacedStages(schedule, rank)
+        const part = numbered()
+        const parts = {
+          schedule,
+          rank,
+          messages: messagesOf(group),
+          memory: arena.memory,
+          groupRankOf: (one: number) => one,
+        }
+        const region = (bytes: number) => arena.alloc('messages', bytes)
+        const mailbox = new Mailbox({ ...parts, stages, region: region(mailboxBytes(schedule, rank, stages)) })
+        const fill = new FillExchange({ ...parts, part, region: region(fillBytes(schedule, rank, part)) })
+        const check = () => {
+          if (rank === 0) return
+          const error = new SkeinError(CoreErrors.ABORTED, { what: 'rank 1 gives up', todo: 'nothing: a test' })
+          group.abort(error)
+          throw error
+        }
+        const context = { rank, stages, mailbox, fill, clock: systemClock, check }
+        begin(stages)
+        try {
+          await runList({ ...context, schedule: fillsAlone(schedule) }, 0)
+          await runList({ ...context, schedule }, 1)
+          return undefined
+        } catch (error) {
+          return error
+        }
+      }),
+    )
+    for (const error of ends) expect(error).toBeInstanceOf(SkeinError)
+    await Promise.all(world.map(opened => opened.close()))
   })
 
   it('refuses memory that is too small, lists without layers to run, and layers out of turn', async () => {

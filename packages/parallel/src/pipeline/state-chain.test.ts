@@ -1,4 +1,5 @@
 import { messagesOf } from '@skein/collective'
+import { CoreErrors, SkeinError } from '@skein/core'
 import { temporaryFolder } from '@skein/testkit'
 import { expect, it } from 'vitest'
 import { openWorld } from './pipeline-world.test.support.ts'
@@ -77,5 +78,33 @@ it('infinities and what is no number come through', async () => {
     expect(sumSquares).toBeNaN()
     expect(firstSquares).toBe(Number.POSITIVE_INFINITY)
   }
+  await Promise.all(world.map(opened => opened.close()))
+})
+
+it('who waits for a verdict learns that there will be none', async () => {
+  using folder = temporaryFolder('skein-chain-')
+  const world = await openWorld(folder.path, 3)
+  const ends = await Promise.all(
+    world.map(async ({ group, arena }, rank) => {
+      const chain = new StateChain({
+        rank,
+        ranks: 3,
+        groupRankOf: part => part,
+        messages: messagesOf(group),
+        memory: arena.memory,
+        region: arena.alloc('chain', StateChain.bytes),
+      })
+      chain.begin(1)
+      const known = await chain.passOn(1, { lossSum: 0, samples: 1, sumSquares: 1 })
+      if (rank === 2) {
+        expect(known.samples).toBe(3)
+        group.abort(new SkeinError(CoreErrors.ABORTED, { what: 'rank 2 gives up', todo: 'nothing: a test' }))
+        return undefined
+      }
+      return chain.verdict(1).catch((error: unknown) => error)
+    }),
+  )
+  expect(ends[0]).toBeInstanceOf(SkeinError)
+  expect(ends[1]).toBeInstanceOf(SkeinError)
   await Promise.all(world.map(opened => opened.close()))
 })
