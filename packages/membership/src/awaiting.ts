@@ -1,7 +1,8 @@
 import type { Ms } from '@skein/core'
 import { candidatesOf, originOf } from './candidates.ts'
 import { listNames } from './members.ts'
-import type { MembershipState } from './state.ts'
+import { rewound } from './rewinding.ts'
+import type { Member, MembershipState } from './state.ts'
 
 /** Whom or what the next generation waits for, in words; undefined: it waits no longer. */
 export function awaitedBy(state: MembershipState, nowMs: Ms): string | undefined {
@@ -16,8 +17,19 @@ export function awaitedBy(state: MembershipState, nowMs: Ms): string | undefined
   }
   if (!isOver && suspects.length > 0) return `waiting for the end of ${listNames(suspects)}, reported lost`
   if (!isOver && expected.length > 0) return `waiting for ${listNames(expected)} to come back`
-  const isLost = originOf(state, candidatesOf(state, nowMs)) === undefined
-  return isLost && nowMs < stateUntilMs ? `waiting for a worker that holds step ${state.committed.step}` : undefined
+  const candidates = candidatesOf(state, nowMs)
+  if (nowMs >= stateUntilMs || originOf(state, candidates) !== undefined) return undefined
+  const isWorthIt = nowMs < stateUntilMs - state.config.deadlines.regatherMs + worthwhileMs(state, candidates)
+  return isWorthIt ? `waiting for a worker that holds step ${state.committed.step}` : undefined
+}
+
+/** How long one that may come back with the last commit is waited for: where these keep a step in memory, no longer than the steps after it take. */
+function worthwhileMs(state: MembershipState, candidates: readonly Member[]): Ms {
+  const { pausesMs } = state.observed
+  if (state.mirror === undefined || pausesMs.length === 0) return Number.POSITIVE_INFINITY
+  const { to, state: back } = rewound(state, candidates)
+  if (to !== 'mirror') return Number.POSITIVE_INFINITY
+  return (state.committed.step - back.committed.step) * Math.max(...pausesMs)
 }
 
 export const countHere = (state: MembershipState): string => {
