@@ -55,8 +55,8 @@ describe('a GPT-2', () => {
       parameterBytes: 4 * words * width,
       boundaryBytes: 4 * rows * width,
       foundBytes: 4 * 3 * rows,
-      // y, pull and the row of the target; exps; ids, mask and max.
-      activationBytes: 4 * rows * (3 * width + words + 3),
+      // y, pull and the row of the target; exps; max.
+      activationBytes: 4 * rows * (3 * width + words + 1),
     })
     expect(first).toMatchObject({ parameterBytes: 4 * context * width, boundaryBytes: 4 * rows * width })
     expect(last).toMatchObject({ parameterBytes: 4 * 2 * width, boundaryBytes: 0 })

@@ -10,17 +10,19 @@ import {
 } from '@skein/device'
 import { copyToDevice, DeviceStageTensor, takeToDevice } from '../device-stage-tensor.ts'
 import { ModelErrors } from '../errors.ts'
-import type { FlatLayout } from '../flat-layout.ts'
+import { type FlatLayout, placeOf } from '../flat-layout.ts'
 import { KeptTensors } from '../kept-tensors.ts'
 import {
+  addToWords,
   embeddingShardForward,
-  embeddingShardWeightGrad,
   headShardForward,
   headShardInputGrad,
   headShardWeightGrad,
   lossSumOfRows,
   mergeRows,
+  placesInLogits,
   type RowStatistics,
+  type TokensOfShard,
   tokensOfShard,
   type VocabShard,
   wholeRows,
@@ -34,7 +36,7 @@ import { readGradients, uploadParams } from './flat-tensors.ts'
 
 type Tensors = Readonly<Record<string, DeviceTensor>>
 type PassFn = <T extends KernelTensor>(k: Kernels<T>, x: Readonly<Record<string, T>>) => Record<string, T>
-type PassName = 'lookUp' | 'logits' | 'inputGrad' | 'weightGrad' | 'lookUpGrad'
+type PassName = 'lookUp' | 'logits' | 'inputGrad' | 'weightGrad'
 
 /** What S finds of each row, in this order. */
 const found = ['max', 'sum', 'target'] as const
@@ -80,7 +82,7 @@ export class Gpt2Vocabulary implements VocabularyPart {
   }
 
   lookUp(microbatch: number): StageTensor {
-    const tokens = this.#tokens(microbatch, 'inputs')
+    const tokens = this.#onDevice(this.#tokens(microbatch, 'inputs'))
     try {
       return new DeviceStageTensor(this.#run('lookUp', { ...this.#wte(), ...tokens })['x'] as DeviceTensor)
     } finally {
@@ -94,14 +96,16 @@ export class Gpt2Vocabulary implements VocabularyPart {
     const kept = new KeptTensors<DeviceTensor>(device)
     kept.add({ y: takeToDevice(device, y, this.#boundary) })
     try {
-      kept.add(this.#tokens(microbatch, 'targets'))
+      const targets = this.#tokens(microbatch, 'targets')
+      const places = placesInLogits(targets, this.#options.shard)
+      kept.add({ ...this.#onDevice(targets), places: device.upload(places, [places.length]) })
       const made = this.#run('logits', { ...this.#wte(), ...kept.byName })
       kept.add(made)
       for (const [i, name] of found.entries()) {
         device.readInto(made[name] as DeviceTensor, out.subarray(i * this.#rows, (i + 1) * this.#rows), false)
       }
       if (keeps === 'nothing') return kept.release()
-      kept.keepOnly(new Set(['y', 'ids', 'mask', 'max', 'exps', 'pull', 'targetRow']))
+      kept.keepOnly(new Set(['y', 'max', 'exps', 'pull', 'targetRow']))
       this.#kept.set(microbatch, kept)
     } catch (cause) {
       kept.release()
@@ -121,25 +125,27 @@ export class Gpt2Vocabulary implements VocabularyPart {
     const column = (values: Float32Array) => device.upload(values, [this.#rows, 1])
     kept.add({ wholeMax: column(max), inverseSum: column(inverseSum) })
     const { dy } = this.#run('inputGrad', kept.byName)
-    kept.keepOnly(new Set(['y', 'ids', 'mask', 'max', 'exps', 'wholeMax', 'inverseSum']))
+    kept.keepOnly(new Set(['y', 'max', 'exps', 'wholeMax', 'inverseSum']))
     return new DeviceStageTensor(dy as DeviceTensor)
   }
 
   weightGrad(microbatch: number): void {
+    const { device, layout, config } = this.#options
     const kept = this.#keptOf('weightGrad', microbatch)
-    this.#addGradient(this.#run('weightGrad', kept.byName))
+    readGradients(device, layout, this.#run('weightGrad', kept.byName), this.#begun().gradients, () => true)
+    const y = device.read(kept.byName['y'] as DeviceTensor) as Float32Array
+    addToWords(this.#gradient(), y, this.#tokens(microbatch, 'targets'), -1 / config.context)
     kept.release()
     this.#kept.delete(microbatch)
   }
 
   lookUpGrad(microbatch: number, dx: StageTensor): void {
-    const given: Tensors = { dx: takeToDevice(this.#options.device, dx, this.#boundary) }
-    let tokens: Tensors = {}
     try {
-      tokens = this.#tokens(microbatch, 'inputs')
-      this.#addGradient(this.#run('lookUpGrad', { ...given, ...tokens }))
+      const values = new Float32Array(dx.elems)
+      dx.copyTo(values)
+      addToWords(this.#gradient(), values, this.#tokens(microbatch, 'inputs'), 1)
     } finally {
-      releaseAll({ ...given, ...tokens })
+      dx.release()
     }
   }
 
@@ -171,19 +177,20 @@ export class Gpt2Vocabulary implements VocabularyPart {
   }
 
   #passFn(name: PassName): PassFn {
-    const { config, shard } = this.#options
+    const { config } = this.#options
     const passes: Readonly<Record<PassName, PassFn>> = {
       lookUp: (k, x) => ({ x: embeddingShardForward(k, tokensIn(x), of(x, names.wte)) }),
-      logits: (k, x) => ({ ...headShardForward(k, of(x, 'y'), tokensIn(x), of(x, names.wte)) }),
+      logits: (k, x) => ({
+        ...headShardForward(k, of(x, 'y'), { ...tokensIn(x), places: of(x, 'places') }, of(x, names.wte)),
+      }),
       inputGrad: (k, x) => {
         const mine = { max: of(x, 'max'), pull: of(x, 'pull'), targetRow: of(x, 'targetRow') }
         return { dy: headShardInputGrad(k, mine, wholeIn(x), config.context) }
       },
       weightGrad: (k, x) => {
         const mine = { max: of(x, 'max'), exps: of(x, 'exps') }
-        return { [grad]: headShardWeightGrad(k, of(x, 'y'), tokensIn(x), mine, wholeIn(x), config.context) }
+        return { [grad]: headShardWeightGrad(k, of(x, 'y'), mine, wholeIn(x), config.context) }
       },
-      lookUpGrad: (k, x) => ({ [grad]: embeddingShardWeightGrad(k, of(x, 'dx'), tokensIn(x), shard.size) }),
     }
     return passes[name]
   }
@@ -212,16 +219,21 @@ export class Gpt2Vocabulary implements VocabularyPart {
     this.#params = undefined
   }
 
-  #addGradient(out: Tensors): void {
-    const { device, layout } = this.#options
-    readGradients(device, layout, out, this.#begun().gradients, () => true)
+  /** Of the rows here, summed over microbatches. */
+  #gradient(): Float32Array {
+    const { offset, elems } = placeOf(this.#options.layout, names.wte)
+    return this.#begun().gradients.subarray(offset, offset + elems)
   }
 
-  #tokens(microbatch: number, array: 'inputs' | 'targets'): Tensors {
-    const { device, samples, shard, config } = this.#options
+  #tokens(microbatch: number, array: 'inputs' | 'targets'): TokensOfShard {
+    const { samples, shard, config } = this.#options
     const batch = this.#begun().batch(microbatch)
     checkTokens({ ...batch, samples }, [array], config.context)
-    const { ids, mask } = tokensOfShard(batch.arrays[array]?.data as Int32Array, shard)
+    return tokensOfShard(batch.arrays[array]?.data as Int32Array, shard)
+  }
+
+  #onDevice({ ids, mask }: TokensOfShard): Tensors {
+    const { device } = this.#options
     return { ids: device.upload(ids, [ids.length]), mask: device.upload(mask, [mask.length, 1]) }
   }
 

@@ -16,13 +16,14 @@ import { embeddingForward, embeddingWeightGrad } from './embedding.ts'
 import { type HeadSaved, headForward, headInputGrad, headWeightGrad } from './head.ts'
 import { layerNormForward, layerNormInputGrad } from './layer-norm.ts'
 import {
+  addToWords,
   embeddingShardForward,
-  embeddingShardWeightGrad,
   headShardForward,
   headShardInputGrad,
   headShardWeightGrad,
   lossSumOfRows,
   mergeRows,
+  placesInLogits,
   tokensOfShard,
   vocabShards,
   wholeRows,
@@ -97,9 +98,12 @@ function shardsOf(wte: Float32Array, ids: Int32Array, count: number) {
       wte: { shape: [size, width], data: wte.slice(start * width, (start + size) * width) },
       ids: { shape: [rows], data: own.ids },
       mask: column(own.mask),
+      places: { shape: [rows], data: placesInLogits(own, shard) },
     }
   })
 }
+
+const tokensOf = ({ ids, mask }: Values) => ({ ids: ids?.data as Int32Array, mask: floatsOf(mask) })
 
 /** Loss, dx and the gradients of wte, gain and bias of the head in one piece. */
 function wholeHead(run: ReturnType<typeof runner>, given: Values) {
@@ -130,7 +134,7 @@ function shardedHead(run: ReturnType<typeof runner>, given: Values, count: numbe
   const y = norm['y'] as Value
   const shards = shardsOf(floatsOf(given['wte']), given['targets']?.data as Int32Array, count).map((shard): Values => {
     const s = run({ y, ...shard }, (k, x) =>
-      headShardForward(k, x['y']!, { ids: x['ids']!, mask: x['mask']! }, x['wte']!),
+      headShardForward(k, x['y']!, { ids: x['ids']!, mask: x['mask']!, places: x['places']! }, x['wte']!),
     )
     return { ...shard, ...s }
   })
@@ -153,9 +157,11 @@ function shardedHead(run: ReturnType<typeof runner>, given: Values, count: numbe
     const t = run({ y, ...shard, ...barrier }, (k, x) => {
       const all = { max: x['wholeMax']!, inverseSum: x['inverseSum']! }
       const own = { max: x['max']!, exps: x['exps']! }
-      return { wte: headShardWeightGrad(k, x['y']!, { ids: x['ids']!, mask: x['mask']! }, own, all, tokens) }
+      return { wte: headShardWeightGrad(k, x['y']!, own, all, tokens) }
     })
-    return { dNorm: floatsOf(b['dNorm']), wte: floatsOf(t['wte']) }
+    const gradient = floatsOf(t['wte']).slice()
+    addToWords(gradient, floatsOf(y), tokensOf(shard), -1 / tokens)
+    return { dNorm: floatsOf(b['dNorm']), wte: gradient }
   })
   const dNorm = sum(gradients.map(shard => shard.dNorm))
   const { dx } = run({ ...given, ...norm, dNorm: { shape: [rows, width], data: dNorm } }, (k, x) => {
@@ -219,11 +225,9 @@ it.each(Object.keys(devices))('a token embedding in shards is the embedding, for
       const { y } = run(shard, (k, x) => ({
         y: embeddingShardForward(k, { ids: x['ids']!, mask: x['mask']! }, x['wte']!),
       }))
-      const words = shard.wte.shape[0] as number
-      const { wte } = run({ dx, ...shard }, (k, x) => ({
-        wte: embeddingShardWeightGrad(k, x['dx']!, { ids: x['ids']!, mask: x['mask']! }, words),
-      }))
-      return { y: floatsOf(y), wte: floatsOf(wte) }
+      const gradient = new Float32Array(shard.wte.data.length)
+      addToWords(gradient, floatsOf(dx), tokensOf(shard), 1)
+      return { y: floatsOf(y), wte: gradient }
     })
     // Of each token all shards but one give zeros.
     expect(sum(shards.map(shard => shard.y))).toEqual(floatsOf(forward['y']))

@@ -21,34 +21,54 @@ export function vocabShards(vocab: number, count: number): VocabShard[] {
   return Array.from({ length: count }, (_, shard) => ({ start: at(shard), size: at(shard + 1) - at(shard) }))
 }
 
-/** Token ids as a shard knows them: `ids` int32 [N] within it, and `mask` float32 [N,1], 0 where the token is another shard's. */
-export function tokensOfShard(ids: Int32Array, { start, size }: VocabShard) {
-  const isOwn = (id: number) => id >= start && id < start + size
+/** Tokens [N] as a shard knows them. */
+export interface TokensOfShard {
+  /** int32 [N], within the shard; 0 where the token is another shard's. */
+  readonly ids: Int32Array
+  /** float32 [N], 0 where the token is another shard's, else 1. */
+  readonly mask: Float32Array
+}
+
+export function tokensOfShard(tokens: Int32Array, { start, size }: VocabShard): TokensOfShard {
+  const isOwn = (token: number) => token >= start && token < start + size
   return {
-    ids: ids.map(id => (isOwn(id) ? id - start : 0)),
-    mask: Float32Array.from(ids, id => (isOwn(id) ? 1 : 0)),
+    ids: tokens.map(token => (isOwn(token) ? token - start : 0)),
+    mask: Float32Array.from(tokens, token => (isOwn(token) ? 1 : 0)),
   }
 }
 
-/** Tokens on the device, as `tokensOfShard` has them. */
+/** int32 [N]: where the logits of these words lie in those of the shard, [N,W] row by row. */
+export function placesInLogits({ ids }: TokensOfShard, { size }: VocabShard): Int32Array {
+  return ids.map((id, row) => row * size + id)
+}
+
+/**
+ * Adds `factor` times each row of x [N,D] to the gradient of its word, [W,D], where that is the shard's: on the host, where gradients are, since N
+ * rows of W are touched.
+ */
+export function addToWords(
+  gradient: Float32Array,
+  x: Float32Array,
+  { ids, mask }: TokensOfShard,
+  factor: number,
+): void {
+  const width = x.length / ids.length
+  for (const [row, id] of ids.entries()) {
+    if (mask[row] === 0) continue
+    const [from, to] = [row * width, id * width]
+    for (let i = 0; i < width; i++) gradient[to + i] = (gradient[to + i] as number) + factor * (x[from + i] as number)
+  }
+}
+
+/** Tokens on the device, as `tokensOfShard` has them: mask [N,1]. */
 export interface ShardTokens<T> {
   readonly ids: T
   readonly mask: T
 }
 
-/** This shard's part of the token embedding, [N,D]; the sum over shards is the embedding. */
+/** This shard's part of the token embedding, [N,D]; the sum over shards is the embedding. Its gradient: `addToWords`. */
 export function embeddingShardForward<T extends KernelTensor>(k: Kernels<T>, { ids, mask }: ShardTokens<T>, wte: T): T {
   return k.mul(k.gatherRows(wte, ids), mask)
-}
-
-/** dx [N,D] → the gradient of the shard, [W,D]. */
-export function embeddingShardWeightGrad<T extends KernelTensor>(
-  k: Kernels<T>,
-  dx: T,
-  { ids, mask }: ShardTokens<T>,
-  words: number,
-): T {
-  return k.segmentSum(k.mul(dx, mask), ids, words)
 }
 
 /** What S leaves behind. All but `exps` is of the size of N or of [N,D], whatever the vocabulary. */
@@ -67,20 +87,21 @@ export interface HeadShard<T> {
   readonly targetRow: T
 }
 
-/** S: y [N,D], after the final norm; tokens are the targets. */
+/** S: y [N,D], after the final norm; tokens are the targets, `places` int32 [N] those of `placesInLogits`. */
 export function headShardForward<T extends KernelTensor>(
   k: Kernels<T>,
   y: T,
-  { ids, mask }: ShardTokens<T>,
+  { ids, mask, places }: ShardTokens<T> & { readonly places: T },
   wte: T,
 ): HeadShard<T> {
   const logits = k.matMul(y, wte, { transposeB: true })
+  const [rows, words] = logits.shape as [number, number]
   const max = k.rowMax(logits)
   const exps = k.exp(k.sub(logits, max))
   return {
     max,
     sum: k.rowSum(exps),
-    target: k.rowSum(k.mul(logits, k.mul(k.oneHot(ids, columns(logits)), mask))),
+    target: k.mul(k.gatherRows(k.reshape(logits, [rows * words, 1]), places), mask),
     exps,
     pull: k.matMul(exps, wte),
     targetRow: k.mul(k.gatherRows(wte, ids), mask),
@@ -137,23 +158,21 @@ export function headShardInputGrad<T extends KernelTensor>(
   return k.scale(k.sub(k.mul(pull, rescale(k, max, whole)), targetRow), 1 / tokens)
 }
 
-/** T: the gradient of the shard, [W,D]. */
+/**
+ * T: the gradient of the shard, [W,D], but for the targets: y / tokens is to be taken off those, see `addToWords`. What makes probabilities of the
+ * exponentials is multiplied into y: nothing of the size of the logits is made.
+ */
 export function headShardWeightGrad<T extends KernelTensor>(
   k: Kernels<T>,
   y: T,
-  { ids, mask }: ShardTokens<T>,
   { max, exps }: Pick<HeadShard<T>, 'max' | 'exps'>,
   whole: WholeRows<T>,
   tokens: number,
 ): T {
-  const probs = k.mul(exps, rescale(k, max, whole))
-  const dLogits = k.scale(k.sub(probs, k.mul(k.oneHot(ids, columns(exps)), mask)), 1 / tokens)
-  return k.matMul(dLogits, y, { transposeA: true })
+  return k.matMul(exps, k.mul(y, k.scale(rescale(k, max, whole), 1 / tokens)), { transposeA: true })
 }
 
 /** What makes a shard's exponentials parts of the softmax, [N,1]: at most 1, so nothing overflows; far below the others' largest it is 0. */
 function rescale<T extends KernelTensor>(k: Kernels<T>, max: T, whole: WholeRows<T>): T {
   return k.mul(k.exp(k.sub(max, whole.max)), whole.inverseSum)
 }
-
-const columns = (x: KernelTensor) => x.shape[1] as number
