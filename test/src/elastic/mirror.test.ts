@@ -6,10 +6,11 @@ import { constantRateJob } from './constant-rate-job.ts'
 import { isStep, startCluster, token, untilStep } from './start-cluster.ts'
 
 /** One replica, of a model in so many parts: nobody has a part twice. */
-const cut = (pp: number, every: number) => ({
+const cut = (pp: number, every: number, vocabulary = 'whole') => ({
   model: { kind: 'gpt2', layers: 2, width: 32, heads: 2, context: 32 },
   batch: { global: 16, micro: 4 },
   mesh: { dp: 1, pp },
+  schedule: { vocabulary },
   elastic: { mirror: { every } },
 })
 
@@ -33,10 +34,13 @@ async function expectUndisturbed(steps: readonly StepEvent[], job: string, worke
   expect(held.map(facts)).toEqual(whole.map(facts))
 }
 
-describe.each([2, 3])('one replica of a model in %i parts, of which neighbours keep copies', parts => {
+describe.each([
+  [2, 'whole'],
+  [3, 'sharded'],
+])('one replica of a model in %i parts (a %s vocabulary), of which neighbours keep copies', (parts, vocabulary) => {
   it('loses one worker after the other, and goes on each time from the last mirrored step, without a checkpoint', async () => {
     using folder = temporaryFolder('mirror')
-    const jobFile = constantRateJob(folder.path, { every: 0 }, cut(parts, 4))
+    const jobFile = constantRateJob(folder.path, { every: 0 }, cut(parts, 4, vocabulary))
     await using cluster = await startCluster(folder.path, { workers: parts, jobFile })
     for (const [i, victim] of ['w0', 'w1'].entries()) {
       const { length: since } = cluster.events
