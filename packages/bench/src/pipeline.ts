@@ -86,7 +86,7 @@ async function warmUp(world: PipelineWorld): Promise<void> {
   for (const name of ['1f1b', 'zb-v']) {
     const schedule = generateSchedule(name, { ranks, microbatches, costs })
     const passes = Array.from({ length: schedule.stages }, () => ({ forward: 0.3, inputGrad: 0.3, weightGrad: 0.3 }))
-    await world.run({ schedule, passes, steps: 300, boundaryBytes })
+    await world.run({ schedule, passes, steps: 600, boundaryBytes })
   }
 }
 

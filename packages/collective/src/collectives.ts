@@ -15,6 +15,12 @@ export interface OpOptions {
   readonly signal?: AbortSignal
 }
 
+/** For who is in the thread of the group. */
+export interface ReceiveOptions extends OpOptions {
+  /** Called when the last frame of the message begins to come in: what it takes to be ready for it can go on meanwhile. */
+  readonly onArriving?: () => void
+}
+
 export interface AlgorithmOptions extends OpOptions {
   /** Default: the one that is predicted to be quickest on the links as they were measured. The same on all ranks. */
   readonly algorithm?: string

@@ -215,6 +215,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     const { byteOffset, bytes } = run.payload.stored(op.from, op.to)
     const at = op.op === 'recvReduce' ? lane.scratchOffset : byteOffset
     run.traffic.get(lane.peer)?.begin(this.#options.clock.now())
+    if (run.isAtLast) run.parts.arriving?.()
     return this.#bytes.subarray(at, at + bytes)
   }
 

@@ -155,7 +155,7 @@ describe('under any order of frames, pieces and flushes', () => {
     )
   })
 
-  test('messages find their tags, beside collectives', async () => {
+  test('messages find their tags, beside collectives, and say when they arrive', async () => {
     await fc.assert(
       fc.asyncProperty(
         worlds.filter(o => o.ranks > 1),
@@ -168,13 +168,20 @@ describe('under any order of frames, pieces and flushes', () => {
             const out = [1, 2, 3].map(tag => world.region(rank, normals(100 * tag, seed, rank, tag)))
             const into = [1, 2, 3].map(tag => world.region(rank, new Float32Array(100 * tag)))
             const sum = world.region(rank, normals(500, seed, rank))
+            const arrivals: number[] = []
+            const receive = async (i: number) => {
+              const onArriving = () => void arrivals.push(i)
+              const result = await group.recv(into[i] as TensorRegion, previous, i + 1, { onArriving })
+              // Once, at the last of its frames, before it is over.
+              expect(arrivals.filter(one => one === i)).toEqual([i])
+              return result
+            }
             const handles = [
               ...[0, 1].map(i => group.send(out[i] as TensorRegion, next, i + 1)),
               group.allReduce(sum),
               group.send(out[2] as TensorRegion, next, 3),
               // The lane brings tag 1 first: both are asked for before either is awaited.
-              ...[1, 0].map(i => group.recv(into[i] as TensorRegion, previous, i + 1)),
-              group.recv(into[2] as TensorRegion, previous, 3),
+              ...[1, 0, 2].map(receive),
             ]
             await Promise.all(handles)
             return into.map(region => world.view(rank, region).slice())

@@ -14,6 +14,7 @@ import type {
   Collectives,
   OpOptions,
   Priority,
+  ReceiveOptions,
   ReduceOp,
   ReduceOptions,
 } from './collectives.ts'
@@ -248,7 +249,7 @@ export class Group implements Collectives {
     return this.#message('send', region, peer, tag, options)
   }
 
-  async recv(region: TensorRegion, peer: number, tag = 0, options: OpOptions = {}): Promise<OpResult> {
+  async recv(region: TensorRegion, peer: number, tag = 0, options: ReceiveOptions = {}): Promise<OpResult> {
     return this.#message('recv', region, peer, tag, options)
   }
 
@@ -413,7 +414,7 @@ export class Group implements Collectives {
     region: TensorRegion,
     peer: number,
     tag: number,
-    options: OpOptions,
+    options: ReceiveOptions,
   ): Promise<OpResult> {
     const channel = this.#channelOf(options)
     checkRank(peer, this.worldSize, `peer of a ${op}`)
@@ -434,7 +435,8 @@ export class Group implements Collectives {
       return pieces.map(([from, to]): PlanOp => ({ op, peer, from, to }))
     })
     const parts = this.#ops.inPlace({ kind: 'message', algorithm: 'direct', region, program, channel, tag, opSeq })
-    return this.#start({ ...parts, reads, writes }, options)
+    const { onArriving: arriving } = options
+    return this.#start({ ...parts, reads, writes, ...(arriving === undefined ? {} : { arriving }) }, options)
   }
 
   #start(parts: OpParts, { signal }: OpOptions, slot?: OpSlot): Promise<OpResult> {

@@ -1,7 +1,7 @@
 import { type RegionDType, regionDTypes, type TensorRegion } from './region.ts'
 
-/** How a message is, in the table. */
-export const messageState = { underWay: 0, done: 1, failed: 2 } as const
+/** How a message is, in the table. `arriving`: the last of its frames has begun to come in. */
+export const messageState = { underWay: 0, done: 1, failed: 2, arriving: 3 } as const
 
 export interface MessageRequest {
   readonly call: 'send' | 'recv'
@@ -56,8 +56,13 @@ export class MessageTable {
 
   /** Asking thread: the row must be free. Seen by the other thread from `ring` on. */
   ask({ call, region, peer, tag, row }: MessageRequest): void {
-    const { byteOffset, elems, dtype } = region
-    this.#rows.set([calls.indexOf(call), byteOffset, elems, regionDTypes.indexOf(dtype), peer, tag], row * rowNumbers)
+    const at = row * rowNumbers
+    this.#rows[at] = calls.indexOf(call)
+    this.#rows[at + 1] = region.byteOffset
+    this.#rows[at + 2] = region.elems
+    this.#rows[at + 3] = regionDTypes.indexOf(region.dtype)
+    this.#rows[at + 4] = peer
+    this.#rows[at + 5] = tag
     Atomics.store(this.#states, row, messageState.underWay)
     this.#order[this.#count++ % maxUnderWay] = row
     // Looked at after the state is set: a table that is closed later fails this row, too.
@@ -74,9 +79,16 @@ export class MessageTable {
     return Atomics.load(this.#states, row)
   }
 
-  /** Asking thread: stands still until the message is over, at most so long; whether it is. */
+  /** Asking thread: stands still until there is news of the message, at most so long; whether there is any. */
   standStill(row: number, ms: number): boolean {
-    return Atomics.wait(this.#states, row, messageState.underWay, ms) !== 'timed-out'
+    const state = this.stateOf(row)
+    return isOver(state) || Atomics.wait(this.#states, row, state, ms) !== 'timed-out'
+  }
+
+  /** Asking thread: looks at the message until it is over, at most so long. */
+  watch(row: number, ms: number): void {
+    const untilMs = performance.now() + ms
+    while (!isOver(this.stateOf(row)) && performance.now() < untilMs);
   }
 
   /** Asking thread: it waits for a message of this peer, or for none. */
@@ -95,16 +107,12 @@ export class MessageTable {
     const taken: MessageRequest[] = []
     for (const asked = Atomics.load(this.#words, word.asked); (this.#count | 0) !== asked; this.#count++) {
       const row = this.#order[this.#count % maxUnderWay] as number
-      const [call, byteOffset, elems, dtype, peer, tag] = this.#rows.subarray(row * rowNumbers, (row + 1) * rowNumbers)
+      const numberAt = (index: number) => this.#rows[row * rowNumbers + index] as number
       taken.push({
-        call: calls[call as number] as MessageRequest['call'],
-        region: {
-          byteOffset: byteOffset as number,
-          elems: elems as number,
-          dtype: regionDTypes[dtype as number] as RegionDType,
-        },
-        peer: peer as number,
-        tag: tag as number,
+        call: calls[numberAt(0)] as MessageRequest['call'],
+        region: { byteOffset: numberAt(1), elems: numberAt(2), dtype: regionDTypes[numberAt(3)] as RegionDType },
+        peer: numberAt(4),
+        tag: numberAt(5),
         row,
       })
     }
@@ -123,10 +131,16 @@ export class MessageTable {
     }
   }
 
+  /** Serving thread: whoever waits for the message may wake up, which takes as long as the rest of it. */
+  arriving(row: number): void {
+    this.#change(row, messageState.underWay, messageState.arriving)
+  }
+
   /** Either thread: how the message ended. The first word stays. */
   end(row: number, state: number): void {
-    Atomics.compareExchange(this.#states, row, messageState.underWay, state)
-    Atomics.notify(this.#states, row)
+    if (this.#change(row, messageState.underWay, state) === messageState.arriving) {
+      this.#change(row, messageState.arriving, state)
+    }
   }
 
   /** Either thread: nothing is served any more, and all that is under way has failed. */
@@ -134,6 +148,13 @@ export class MessageTable {
     Atomics.store(this.#words, word.isClosed, 1)
     this.#ringBell()
     for (let row = 0; row < maxUnderWay; row++) this.end(row, messageState.failed)
+  }
+
+  /** What it was before. */
+  #change(row: number, from: number, to: number): number {
+    const before = Atomics.compareExchange(this.#states, row, from, to)
+    if (before === from) Atomics.notify(this.#states, row)
+    return before
   }
 
   get #isClosed(): boolean {
@@ -145,3 +166,5 @@ export class MessageTable {
     Atomics.notify(this.#words, word.bell)
   }
 }
+
+const isOver = (state: number) => state === messageState.done || state === messageState.failed

@@ -49,8 +49,9 @@ export interface OpParts extends Borrowed {
   readonly scratchBytes: number
   /** Makes the payload when the scratch is there. */
   payloadAt(scratchOffset: number): Payload
-  /** Runs before the first frame, and after the last. */
+  /** Runs before the first frame; when nothing but the rest of one frame is left to come; and after the last. */
   begin?(): void
+  readonly arriving?: () => void
   end?(payload: Payload): void
 }
 
@@ -130,6 +131,11 @@ export class OpRun implements FlightEntry {
     this.scratchOffset = scratchOffset
     this.#payload = this.parts.payloadAt(scratchOffset)
     this.parts.begin?.()
+  }
+
+  /** Nothing is left but one op of the program. */
+  get isAtLast(): boolean {
+    return this.#open === 1
   }
 
   /** Takes one op off. The caller then looks after those it unlocks. */

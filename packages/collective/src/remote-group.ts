@@ -1,8 +1,9 @@
 import { asSkeinError, type Deferred, deferred, type ErrorRecord, SkeinError } from '@skein/core'
-import type { Collectives, OpOptions } from './collectives.ts'
+import type { Collectives, OpOptions, ReceiveOptions } from './collectives.ts'
 import { type MessageRequest, MessageTable, messageState } from './message-table.ts'
 import type { Messages } from './messages.ts'
 import type { OpResult } from './op-run.ts'
+import type { TensorRegion } from './region.ts'
 import { RemoteMessages } from './remote-messages.ts'
 
 /** The calls of a group that another thread may ask for. */
@@ -110,9 +111,14 @@ export class RemoteGroup implements Collectives {
   }
 }
 
+/** A group in this thread. */
+export interface LocalGroup extends Collectives {
+  recv(region: TensorRegion, peer: number, tag?: number, options?: ReceiveOptions): Promise<OpResult>
+}
+
 /** The other end of a RemoteGroup, in the thread of the group. */
 export class GroupServer {
-  readonly #group: Collectives
+  readonly #group: LocalGroup
   readonly #post: (answer: GroupAnswer) => void
   readonly #onMessages: ((numMessages: number, over: Promise<unknown>) => void) | undefined
   readonly #cancels = new Map<number, AbortController>()
@@ -121,7 +127,7 @@ export class GroupServer {
 
   /** `onMessages` hears of messages that are asked for, and when they are over: they come without a request. */
   constructor(
-    group: Collectives,
+    group: LocalGroup,
     post: (answer: GroupAnswer) => void,
     onMessages?: (numMessages: number, over: Promise<unknown>) => void,
   ) {
@@ -176,7 +182,10 @@ export class GroupServer {
 
   async #pass({ call, region, peer, tag, row }: MessageRequest): Promise<void> {
     try {
-      await this.#group[call](region, peer, tag)
+      const onArriving = () => this.#table?.arriving(row)
+      await (call === 'send'
+        ? this.#group.send(region, peer, tag)
+        : this.#group.recv(region, peer, tag, { onArriving }))
       this.#table?.end(row, messageState.done)
     } catch (thrown) {
       this.#table?.end(row, messageState.failed)

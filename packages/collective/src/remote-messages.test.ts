@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { deferred, SkeinError } from '@skein/core'
 import { describe, expect, it } from 'vitest'
-import type { Collectives } from './collectives.ts'
+import type { Collectives, ReceiveOptions } from './collectives.ts'
 import { CollectiveErrors } from './errors.ts'
 import { type GroupAnswer, type GroupRequest, GroupServer, RemoteGroup } from './remote-group.ts'
 
@@ -13,11 +13,13 @@ function rig() {
     readonly call: string
     readonly peer: number
     readonly tag: number
+    /** Of a receive: its last frame begins to come in. */
+    readonly arrive: (() => void) | undefined
     readonly end: ReturnType<typeof deferred<never>>
   }[] = []
-  const pass = (call: string) => (_region: unknown, peer: number, tag: number) => {
+  const pass = (call: string) => (_region: unknown, peer: number, tag: number, options?: ReceiveOptions) => {
     const end = deferred<never>()
-    handles.push({ call, peer, tag, end })
+    handles.push({ call, peer, tag, arrive: options?.onArriving, end })
     return end.promise
   }
   const group = { send: pass('send'), recv: pass('recv') } as unknown as Collectives
@@ -74,6 +76,22 @@ describe('messages of a group in another thread', () => {
     await done
     expect(receive.isDone).toBe(true)
     expect(server.awaitedPeer).toBeUndefined()
+  })
+
+  it('end as they do whether or not they were seen to arrive', async () => {
+    const { remote, handles, served } = rig()
+    const { messages } = remote
+    const receives = [messages.recv(region, 1, 7), messages.recv(region, 1, 8)]
+    messages.flush()
+    await served(2)
+    for (const { arrive } of handles) arrive?.()
+    expect(receives.map(one => one.isDone)).toEqual([false, false])
+    handles[0]?.end.resolve(undefined as never)
+    await turn()
+    await receives[0]?.done()
+    const error = new SkeinError(CollectiveErrors.CLOSED, { what: 'it is over', todo: 'nothing' })
+    handles[1]?.end.reject(error)
+    await expect(receives[1]?.done()).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_CLOSED' })
   })
 
   it('reject with the error of the one that failed, and all others with it', async () => {

@@ -7,6 +7,8 @@ import type { GroupRequest } from './remote-group.ts'
 
 /** How long a thread stands still for a message before it hears what else there is: the end of the group is heard at once. */
 const standStillMs = 20
+/** How long it looks at a message that is arriving, before it stands still again. A thread that is woken takes half of that to run. */
+const watchMs = 0.2
 
 /** Lets messages of other threads, timers and signals in. */
 const turnOfTheLoop = () => new Promise<void>(resolve => setImmediate(resolve))
@@ -70,8 +72,15 @@ export class RemoteMessages implements Messages {
       this.flush()
       if (look()) return
       table.awaits(peer)
+      let hasWatched = false
       while (!look()) {
-        if (table.stateOf(row) === messageState.failed) return this.#failed
+        const state = table.stateOf(row)
+        if (state === messageState.failed) return this.#failed
+        if (state === messageState.arriving && !hasWatched) {
+          hasWatched = true
+          table.watch(row, watchMs)
+          continue
+        }
         // Woken without a turn of the loop: a quarter of the way of a small message.
         if (!table.standStill(row, standStillMs)) await turnOfTheLoop()
       }

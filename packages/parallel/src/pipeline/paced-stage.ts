@@ -146,10 +146,10 @@ const keyOf = ({ microbatch, slice }: Piece) => `${microbatch} ${slice}`
 const never = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
 /**
- * How much later than asked a thread wakes up, at least. Not more: where the passes of many ranks end at the same moment, a clock that is looked
+ * How much later than asked a thread usually wakes up. Not more: where the passes of many ranks end at the same moment, a clock that is looked
  * at takes the core from one who has something to send.
  */
-const lateMs = 0.1
+const lateMs = 0.15
 
 /** Blocks the calling thread, as kernels do, until the work is done and `ms` are over: sleeps for most of them, and looks at the clock for the last. */
 export function pacedFor<T>(ms: number, work: () => T): T {
