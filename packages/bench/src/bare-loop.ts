@@ -1,7 +1,7 @@
 /**
  * Training with nothing around it, a process: `node bare-loop.js '{"jobFile":…,"steps":30,"threads":2}'`. The same job, data,
- * microbatches, flat state and update as a worker alone has, without comm thread, coordinator, digest, commit or log. Prints one line:
- * {"stepMs": […], "losses": […]}, each step from the end of the former one.
+ * microbatches, flat state and update as a worker alone has, without comm thread, coordinator, digest, commit or log. Prints a line a step:
+ * {"step":1,"loss":…}.
  */
 import { chooseDevice, openKernelDevice } from '@skein/device'
 import { loadJob, lrAt, openDataset } from '@skein/job'
@@ -13,11 +13,6 @@ export interface BareLoopOptions {
   readonly jobFile: string
   readonly steps: number
   readonly threads: number
-}
-
-export interface BareLoopAnswer {
-  readonly stepMs: readonly number[]
-  readonly losses: readonly number[]
 }
 
 const options = JSON.parse(process.argv[2] ?? '') as BareLoopOptions
@@ -35,9 +30,6 @@ const simd = createSimd(arena.memory)
 const state = createTrainingState(model.layout, arena)
 model.initialise(state.params(), job.seed)
 
-const stepMs: number[] = []
-const losses: number[] = []
-let lastEndMs = performance.now()
 for (let step = 1; step <= job.steps; step++) {
   const from = (step - 1) * batch.global
   let lossSum = 0
@@ -57,12 +49,7 @@ for (let step = 1; step <= job.steps; step++) {
     samples: batch.global,
     sumSquares: simd.sumSquares(state.gradients.byteOffset, state.layout.totalElems),
   })
-  losses.push(lossSum / batch.global)
-  const endMs = performance.now()
-  stepMs.push(endMs - lastEndMs)
-  lastEndMs = endMs
+  process.stdout.write(`${JSON.stringify({ step, loss: lossSum / batch.global })}\n`)
 }
-const answer: BareLoopAnswer = { stepMs, losses }
-process.stdout.write(`${JSON.stringify(answer)}\n`)
 model.dispose()
 device.dispose()
