@@ -101,3 +101,8 @@ export function oneOf<T extends string>(option: string, values: readonly T[]) {
 export function usage(what: string, todo: string): SkeinError {
   return new SkeinError(CliErrors.USAGE, { what, todo })
 }
+
+export function nonNegative(option: string) {
+  const positive = positiveNumber(option)
+  return (text: string): number => (Number(text) === 0 && text.trim() !== '' ? 0 : positive(text))
+}
