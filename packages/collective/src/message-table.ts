@@ -46,12 +46,14 @@ export class MessageTable {
   /** Of this thread: requests put in, or taken out. */
   #count = 0
 
-  constructor(memory = new SharedArrayBuffer(tableBytes)) {
-    this.memory = memory
-    this.#words = new Int32Array(memory, 0, numWords)
-    this.#states = new Int32Array(memory, numWords * 4, maxUnderWay)
-    this.#order = new Int32Array(memory, (numWords + maxUnderWay) * 4, maxUnderWay)
-    this.#rows = new Float64Array(memory, stateBytes)
+  constructor(memory?: SharedArrayBuffer) {
+    this.memory = memory ?? new SharedArrayBuffer(tableBytes)
+    this.#words = new Int32Array(this.memory, 0, numWords)
+    this.#states = new Int32Array(this.memory, numWords * 4, maxUnderWay)
+    this.#order = new Int32Array(this.memory, (numWords + maxUnderWay) * 4, maxUnderWay)
+    this.#rows = new Float64Array(this.memory, stateBytes)
+    // A row that is free is not under way: nobody is to be woken for it at the end.
+    if (memory === undefined) this.#states.fill(messageState.done)
   }
 
   /** Asking thread: the row must be free. Seen by the other thread from `ring` on. */

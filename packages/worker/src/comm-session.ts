@@ -43,6 +43,8 @@ export class CommSession {
   readonly #catchUp: CatchUp
   readonly #mirror: Mirror
   #restoring: AbortController | undefined
+  /** What is still to be told of the generation that ended last. */
+  #lastReport: { readonly timer: NodeJS.Timeout; readonly send: () => void } | undefined
   /** Of the device thread; another one where this worker has taken another part. */
   #memory: WebAssembly.Memory | undefined
   #simd: Simd | undefined
@@ -140,6 +142,7 @@ export class CommSession {
     const error = asSkeinError(thrown)
     this.#logger.error({ err: error }, 'comm.failed')
     this.#endGeneration(error)
+    this.#sendLastReport()
     this.#tell({ type: 'failed', error: error.toJSON() })
     this.#post({ type: 'failed', error: error.toJSON() })
   }
@@ -256,7 +259,10 @@ export class CommSession {
         return
       }
       case 'report-flight':
-        this.#reportFlight('asked')
+        // Nothing between two generations.
+        if (this.#generation !== undefined) {
+          this.#reportFlight(this.#generation, 'asked', systemClock.now() - this.#askedMs)
+        }
         return
       case 'finish':
         this.#isOver = true
@@ -291,11 +297,17 @@ export class CommSession {
     Atomics.store(this.#start.lastOver, 0, message.generation)
     this.#restoring?.abort(error)
     this.#mirror.stop()
-    this.#generation?.end(error)
-    this.#reportFlight('failed')
+    const ended = this.#generation
+    ended?.end(error)
     this.#generation = undefined
-    this.#logger.info({ generation: message.generation, code: error.code, reason: error.message }, 'generation.over')
     this.#post({ type: 'over', generation: message.generation, error: error.toJSON() })
+    this.#logger.info({ generation: message.generation, code: error.code, reason: error.message }, 'generation.over')
+    if (ended === undefined) return
+    this.#sendLastReport()
+    const computingMs = systemClock.now() - this.#askedMs
+    // The next generation comes first: a report takes as long as all of its preparation where it is the first of a process.
+    const timer = setTimeout(() => this.#sendLastReport(), lastReportMs)
+    this.#lastReport = { timer, send: () => this.#reportFlight(ended, 'failed', computingMs) }
   }
 
   #connect({ generation, memory, groups }: Extract<ToComm, { type: 'connect' }>): void {
@@ -407,17 +419,16 @@ export class CommSession {
     return formatHash(this.#simd.hash(params.byteOffset, params.bytes))
   }
 
-  /** Who entered which collective when, by the control link: a lane that is stuck does not hold it up. Nothing between two generations. */
-  #reportFlight(cause: 'asked' | 'failed'): void {
-    const generation = this.#generation
-    if (generation === undefined) return
-    this.#tell({
-      type: 'flight',
-      generation: generation.number,
-      cause,
-      computingMs: systemClock.now() - this.#askedMs,
-      ops: generation.flightReport(),
-    })
+  /** Who entered which collective when, by the control link: a lane that is stuck does not hold it up. */
+  #reportFlight(generation: CommGeneration, cause: 'asked' | 'failed', computingMs: number): void {
+    this.#tell({ type: 'flight', generation: generation.number, cause, computingMs, ops: generation.flightReport() })
+  }
+
+  /** What was to be told of the generation that ended, if it is not told yet. */
+  #sendLastReport(): void {
+    clearTimeout(this.#lastReport?.timer)
+    this.#lastReport?.send()
+    this.#lastReport = undefined
   }
 
   #tell(message: WorkerMessage): void {
@@ -431,6 +442,7 @@ export class CommSession {
     this.#catchUp.stop()
     this.#mirror.stop()
     this.#generation?.end(supersededError(0))
+    this.#sendLastReport()
     await this.#coordinator.close()
     this.#lanes?.close()
     await this.#listener?.close()
@@ -438,6 +450,9 @@ export class CommSession {
     this.#post({ type: 'closed' })
   }
 }
+
+/** After the end of a generation: by then the next one trains, or there is none. */
+const lastReportMs = 1_000
 
 /** What tells peers that they are on this host, where they may meet on Unix sockets. */
 const ownHostOf = (start: CommStart): string | undefined => (usesLocalLanes(start) ? hostId() : undefined)
