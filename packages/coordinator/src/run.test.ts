@@ -386,16 +386,20 @@ test('one worker too many stands by, and takes the place of one that is lost', a
   await Promise.all(lives)
 })
 
+/** Takes them from the preparation to the commit of so many steps. */
+async function train(workers: readonly FakeWorker[], steps: number): Promise<void> {
+  for (const worker of workers) await worker.prepare()
+  await Promise.all(workers.map(worker => worker.hears('start')))
+  for (let step = 1; step <= steps; step++) {
+    await Promise.all(workers.map(worker => worker.vote(step)))
+    await workers[0]?.committed(step)
+  }
+}
+
 test('of a run of short steps a worker that is slow is waited for, and one that stands still while another waits is put out', async () => {
   const coordinator = await start({ numWorkers: 2, totalSteps: 100, deadlines: { stallMs: 60_000, stallLeastMs: 300 } })
   const [w0, w1] = (await joinAll(coordinator, ['w0', 'w1'])) as [FakeWorker, FakeWorker]
-  await w0.prepare()
-  await w1.prepare()
-  await Promise.all([w0.hears('start'), w1.hears('start')])
-  for (let step = 1; step <= 22; step++) {
-    await Promise.all([w0.vote(step), w1.vote(step)])
-    await w0.committed(step)
-  }
+  await train([w0, w1], 22)
   // Rank 0 waits in a collective that rank 1, which moves, has not entered.
   await w0.send({ type: 'heartbeat', progress: 1, step: 22, opsEntered: 9 })
   for (let progress = 1; progress <= 30; progress++) {
@@ -418,13 +422,7 @@ test('of a pipe whose stages wait for each other the one that waits for nobody i
     deadlines: { stallMs: 60_000, stallLeastMs: 300 },
   })
   const [w0, w1] = (await joinAll(coordinator, ['w0', 'w1'])) as [FakeWorker, FakeWorker]
-  await w0.prepare()
-  await w1.prepare()
-  await Promise.all([w0.hears('start'), w1.hears('start')])
-  for (let step = 1; step <= 22; step++) {
-    await Promise.all([w0.vote(step), w1.vote(step)])
-    await w0.committed(step)
-  }
+  await train([w0, w1], 22)
   // Whoever waits has entered fewer than the one that hangs: that says nothing, since parts do different work.
   await w0.send({ type: 'heartbeat', progress: 1, step: 22, opsEntered: 3, waitsFor: ['w1'] })
   await w1.send({ type: 'heartbeat', progress: 1, step: 22, opsEntered: 8 })

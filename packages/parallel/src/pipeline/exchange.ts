@@ -1,5 +1,6 @@
 import type { Collectives, TensorRegion } from '@skein/collective'
-import { arenaAlignment, type Region } from '@skein/simd'
+import type { Region } from '@skein/simd'
+import { paddedBytes } from './message-memory.ts'
 
 /** What an exchange does with what ranks give: the root gets their sum, all get the root's, or all get everyone's, one after another. */
 export type ExchangeKind = 'sum' | 'spread' | 'gather'
@@ -113,4 +114,4 @@ export class Exchange {
 }
 
 const gotElems = ({ kind, elems, ranks }: Shape) => (kind === 'gather' ? elems * ranks : elems)
-const slotBytes = (shape: Shape) => Math.ceil((gotElems(shape) * 4) / arenaAlignment) * arenaAlignment
+const slotBytes = (shape: Shape) => paddedBytes(gotElems(shape) * 4)

@@ -1,9 +1,8 @@
 import type { Messages, TensorRegion, Transfer } from '@skein/collective'
-import { SkeinError } from '@skein/core'
 import type { FrozenPart, StageTensor } from '@skein/model'
 import { makersOf, numPieces, piecesOf, type Schedule, takerOf } from '@skein/schedule'
-import { arenaAlignment, type Region } from '@skein/simd'
-import { ParallelErrors } from '../errors.ts'
+import type { Region } from '@skein/simd'
+import { assertMessageMemory, paddedBytes } from './message-memory.ts'
 import { frozenTag } from './message-tag.ts'
 
 export interface FillExchangeOptions {
@@ -25,7 +24,7 @@ const outputs = 2
 
 /** How many bytes of shared memory what frozen layers make needs on one rank: twice a step's where the first stage is. */
 export function fillBytes(schedule: Schedule, rank: number, part: Pick<FrozenPart, 'outputElems'>): number {
-  return storeBytes(schedule, rank, part) + outputs * paddedBytes(part)
+  return storeBytes(schedule, rank, part) + outputs * outputBytes(part)
 }
 
 /**
@@ -48,14 +47,12 @@ export class FillExchange {
   constructor(options: FillExchangeOptions) {
     const { schedule, rank, part, region } = options
     const wanted = fillBytes(schedule, rank, part)
-    if (wanted > region.bytes) {
-      throw new SkeinError(ParallelErrors.MESSAGE_MEMORY, {
-        what: `what frozen layers make in the schedule ${schedule.name} needs ${wanted} B on rank ${rank}, and there are ${region.bytes} B`,
-        why: 'the memory was sized for another schedule, or for another number of microbatches',
-        todo: 'size it by fillBytes',
-        details: { wanted, bytes: region.bytes, name: schedule.name },
-      })
-    }
+    assertMessageMemory(region, {
+      wanted,
+      whose: `what frozen layers make in the schedule ${schedule.name} on rank ${rank} needs`,
+      sizedBy: 'fillBytes',
+      name: schedule.name,
+    })
     this.part = part
     this.#options = options
     this.#makers = makersOf(schedule)
@@ -118,7 +115,7 @@ export class FillExchange {
       const oldest = this.#underWay.shift() as Transfer
       if (!oldest.isDone) await oldest.done()
     }
-    const at = region.byteOffset + storeBytes(schedule, rank, part) + (this.#sent++ % outputs) * paddedBytes(part)
+    const at = region.byteOffset + storeBytes(schedule, rank, part) + (this.#sent++ % outputs) * outputBytes(part)
     return { byteOffset: at, elems: part.outputElems, dtype: 'float32' }
   }
 
@@ -139,9 +136,8 @@ function takenBy(schedule: Schedule, rank: number): readonly number[] {
 }
 
 function storeBytes(schedule: Schedule, rank: number, { outputElems }: Pick<FrozenPart, 'outputElems'>): number {
-  return padded(2 * takenBy(schedule, rank).length * outputElems * 4)
+  return paddedBytes(2 * takenBy(schedule, rank).length * outputElems * 4)
 }
 
 const keyOf = (step: number, piece: number) => `${step % 2} ${piece}`
-const padded = (bytes: number) => Math.ceil(bytes / arenaAlignment) * arenaAlignment
-const paddedBytes = ({ outputElems }: Pick<FrozenPart, 'outputElems'>) => padded(outputElems * 4)
+const outputBytes = ({ outputElems }: Pick<FrozenPart, 'outputElems'>) => paddedBytes(outputElems * 4)

@@ -1,9 +1,8 @@
 import type { Messages, TensorRegion, Transfer } from '@skein/collective'
-import { SkeinError } from '@skein/core'
 import type { PipelineStage, StageTensor } from '@skein/model'
 import { leastSlots, receiveBuffers, type Schedule, type ScheduleOp, type TransferOp } from '@skein/schedule'
-import { arenaAlignment, type Region } from '@skein/simd'
-import { ParallelErrors } from '../errors.ts'
+import type { Region } from '@skein/simd'
+import { assertMessageMemory, paddedBytes } from './message-memory.ts'
 import { assertTagged, messageTag } from './message-tag.ts'
 
 type Stages = ReadonlyMap<number, Pick<PipelineStage, 'inputElems' | 'outputElems'>>
@@ -72,19 +71,17 @@ export class Mailbox {
     this.#options = options
     const links = planLinks(schedule, rank, stages)
     const wanted = bytesOf(links)
-    if (wanted > region.bytes) {
-      throw new SkeinError(ParallelErrors.MESSAGE_MEMORY, {
-        what: `the messages of rank ${rank} in the schedule ${schedule.name} need ${wanted} B, and there are ${region.bytes} B`,
-        why: 'the memory was sized for another schedule, or for another number of microbatches',
-        todo: 'size it by mailboxBytes',
-        details: { wanted, bytes: region.bytes, name: schedule.name },
-      })
-    }
+    assertMessageMemory(region, {
+      wanted,
+      whose: `the messages of rank ${rank} in the schedule ${schedule.name} need`,
+      sizedBy: 'mailboxBytes',
+      name: schedule.name,
+    })
     let next = region.byteOffset
     const slots = (count: number, elems: number): Slot[] =>
       Array.from({ length: count }, () => {
         const byteOffset = next
-        next += paddedBytes(elems)
+        next += paddedBytes(elems * 4)
         const view = new Float32Array(memory.buffer, byteOffset, elems)
         return { region: { byteOffset, elems, dtype: 'float32' }, view }
       })
@@ -165,7 +162,7 @@ function takeBack({ free, underWay }: Outbox): number {
 }
 
 function bytesOf(links: readonly LinkPlan[]): number {
-  return links.reduce((sum, { sends, receives, elems }) => sum + (sends + receives) * paddedBytes(elems), 0)
+  return links.reduce((sum, { sends, receives, elems }) => sum + (sends + receives) * paddedBytes(elems * 4), 0)
 }
 
 function planLinks(schedule: Schedule, rank: number, stages: Stages): LinkPlan[] {
@@ -195,5 +192,3 @@ function elemsOf(op: TransferOp, stages: Stages): number {
   const isUpper = op.op === 'sendActivation' || op.op === 'recvGradient'
   return (isUpper ? stage?.outputElems(op.slice ?? 0) : stage?.inputElems(op.slice ?? 0)) ?? 0
 }
-
-const paddedBytes = (elems: number) => Math.ceil((elems * 4) / arenaAlignment) * arenaAlignment

@@ -187,19 +187,17 @@ class ListRun {
   }
 
   async #compute(op: ComputeOp): Promise<void> {
-    const { clock } = this.#context
     const stage = this.#stage(op)
     const piece: Piece = { microbatch: op.microbatch, slice: op.slice ?? 0 }
     const input = await this.#input(op, stage)
-    const start = clock.now()
-    let result: StageTensor | undefined
-    if (op.op === 'F') result = stage.forward(piece, input, this.#keeps(op))
-    else if (op.op === 'B') result = stage.inputGrad(piece, input)
-    else if (op.op === 'BW') result = stage.backward(piece, input)
-    else if (op.op === 'W') stage.weightGrad(piece)
-    else stage.recompute(piece)
-    this.#timed.push({ op, start, end: clock.now() })
-    this.#count()
+    const result = this.#pass(op, () => {
+      if (op.op === 'F') return stage.forward(piece, input, this.#keeps(op))
+      if (op.op === 'B') return stage.inputGrad(piece, input)
+      if (op.op === 'BW') return stage.backward(piece, input)
+      if (op.op === 'W') stage.weightGrad(piece)
+      else stage.recompute(piece)
+      return undefined
+    })
     if (result === undefined) return
     const exchange = this.#exchangeOf(op, +1)
     if (exchange !== undefined) return this.#vocabulary(op).give(exchange, op.microbatch, result)
@@ -237,25 +235,17 @@ class ListRun {
     const { microbatch } = op
     const vocabulary = this.#vocabulary(op)
     const { part } = vocabulary
-    /** Without the time of the exchanges, which are waited for before. */
-    const timed = <T>(pass: () => T): T => {
-      const start = clock.now()
-      const result = pass()
-      this.#timed.push({ op, start, end: clock.now() })
-      this.#count()
-      return result
-    }
     switch (op.op) {
       case 'E':
         return vocabulary.give(
           'lookedUp',
           microbatch,
-          timed(() => part.lookUp(microbatch)),
+          this.#pass(op, () => part.lookUp(microbatch)),
         )
       case 'S': {
         const y = await this.#waited(() => vocabulary.take('output', microbatch))
         const keeps = isEvaluation ? 'nothing' : 'activations'
-        return vocabulary.giveFound(microbatch, found => timed(() => part.logits(microbatch, y, found, keeps)))
+        return vocabulary.giveFound(microbatch, found => this.#pass(op, () => part.logits(microbatch, y, found, keeps)))
       }
       case 'T': {
         const start = await this.#waited(() =>
@@ -268,23 +258,19 @@ class ListRun {
         if (start === undefined) return
         await vocabulary.give('gradient', microbatch, start.dy)
         part.weightGrad(microbatch)
-        this.#timed.push({ op, start: start.start, end: clock.now() })
-        return this.#count()
+        return this.#record(op, start.start)
       }
       case 'G': {
         const dx = await this.#waited(() => vocabulary.take('lookUpGradient', microbatch))
-        return timed(() => part.lookUpGrad(microbatch, dx))
+        return this.#pass(op, () => part.lookUpGrad(microbatch, dx))
       }
     }
   }
 
   async #computeFrozen(op: FillOp): Promise<void> {
-    const { fill, clock, schedule } = this.#context
+    const { fill, schedule } = this.#context
     if (fill === undefined) throw notExecuted(schedule, op)
-    const start = clock.now()
-    const result = fill.part.run(op.layer, op.piece)
-    this.#timed.push({ op, start, end: clock.now() })
-    this.#count()
+    const result = this.#pass(op, () => fill.part.run(op.layer, op.piece))
     if (result !== undefined) await fill.give(this.#step, op.piece, result)
   }
 
@@ -314,16 +300,23 @@ class ListRun {
   }
 
   #copy(op: CopyOp): void {
-    const { clock } = this.#context
-    const start = clock.now()
     const piece: Piece = { microbatch: op.microbatch, slice: op.slice ?? 0 }
-    if (op.op === 'offload') this.#stage(op).offload(piece, op.share ?? 1)
-    else this.#stage(op).reload(piece)
-    this.#timed.push({ op, start, end: clock.now() })
-    this.#count()
+    this.#pass(op, () => {
+      if (op.op === 'offload') this.#stage(op).offload(piece, op.share ?? 1)
+      else this.#stage(op).reload(piece)
+    })
   }
 
-  #count(): void {
+  /** What the device does for an op, without what is waited for before. */
+  #pass<T>(op: TimedOp['op'], pass: () => T): T {
+    const start = this.#context.clock.now()
+    const result = pass()
+    this.#record(op, start)
+    return result
+  }
+
+  #record(op: TimedOp['op'], start: Ms): void {
+    this.#timed.push({ op, start, end: this.#context.clock.now() })
     const { vocabulary, fill } = this.#context
     let held = (vocabulary?.part.heldBytes() ?? 0) + (fill?.part.heldBytes() ?? 0)
     for (const stage of this.#context.stages.values()) held += stage.heldBytes()

@@ -1,10 +1,9 @@
-import { SkeinError } from '@skein/core'
 import type { StageTensor, VocabularyPart } from '@skein/model'
 import { type Schedule, vocabularyDepth } from '@skein/schedule'
 import type { Region } from '@skein/simd'
-import { ParallelErrors } from '../errors.ts'
 import { Exchange, exchangeBytes, type ExchangeGroup, type ExchangeKind } from './exchange.ts'
 import { type PipelineMesh, rankAt } from './mesh.ts'
+import { assertMessageMemory } from './message-memory.ts'
 
 /**
  * What the ranks of a pipe give each other for a sharded vocabulary, in the order in which a microbatch comes to it: the sum of what was looked up to the
@@ -70,14 +69,12 @@ export class VocabularyExchange {
     this.part = part
     const depth = vocabularyDepth(schedule)
     const wanted = vocabularyBytes(schedule, part)
-    if (wanted > region.bytes) {
-      throw new SkeinError(ParallelErrors.MESSAGE_MEMORY, {
-        what: `what ranks of the schedule ${schedule.name} exchange for its vocabulary needs ${wanted} B, and there are ${region.bytes} B`,
-        why: 'the memory was sized for another schedule, or for another number of microbatches',
-        todo: 'size it by vocabularyBytes',
-        details: { wanted, bytes: region.bytes, name: schedule.name },
-      })
-    }
+    assertMessageMemory(region, {
+      wanted,
+      whose: `what ranks of the schedule ${schedule.name} exchange for its vocabulary needs`,
+      sizedBy: 'vocabularyBytes',
+      name: schedule.name,
+    })
     const places = schedule.pipes[0] ?? []
     const [first, last] = [places[0] as number, places.at(-1) as number]
     const hasGradients = schedule.ops.some(list => list.some(({ op }) => op === 'G'))
