@@ -316,6 +316,30 @@ describe('a follower', () => {
     expect(source.answers).toBe(1)
   })
 
+  it('a worker that was put out before its last step was committed keeps that step while it stands at the one before', async () => {
+    const training = new Training(200, 9, 3)
+    for (let i = 0; i < 2; i++) training.train()
+    const { steps } = training.place
+    const standingAt = (step: number): Standing => ({ step, digest: digestOf(training.place, steps.slotOf(step) ?? 0) })
+    let now = standingAt(1)
+    const source: StateSource = {
+      name: 'w0',
+      standing: async () => now,
+      chunk: async () => Promise.reject(broken()),
+    }
+    const ending = new AbortController()
+    const held: number[] = []
+    const follower = new Follower({ state: training.place.state, simd: training.place.simd, chunkElems, retryMs: 0 })
+    const following = follower.follow([source], ending.signal, ({ step }) => {
+      // The coordinator counts on what was voted for until it hears otherwise.
+      expect([steps.slotOf(1), steps.slotOf(2)]).not.toContain(undefined)
+      if (held.push(step) === 2) ending.abort()
+      now = standingAt(2)
+    })
+    await expect(following).rejects.toMatchObject({ code: 'SKEIN_ABORTED' })
+    expect(held).toEqual([1, 2])
+  })
+
   it("others that are always ahead, nobody left to ask, and a state that is not the log's are told apart", async () => {
     const signal = new AbortController().signal
     const fast = new Training(200, 3, 1)

@@ -12,7 +12,7 @@ interface Waiting {
   after(mostMs: number, act: () => void): void
   /** What a member gives to one who waits: undefined where it is gone, or the generation is over there. */
   committedOf(member: GenerationMember, part: number, generation: number): HeldState | undefined
-  /** It goes on from these now, and says so. */
+  /** It goes on from the first of these now, and says so; the other is not written over yet. */
   onHeld(held: readonly HeldState[]): void
   /** Nobody gave it anything for long. */
   onFailed(generation: number): void
@@ -77,8 +77,10 @@ export class SimulatedCatchUp {
     } else if (
       held.some(({ part, step, digest }) => part === newest.part && step === newest.step && digest === newest.digest)
     ) {
-      // One that was away for a moment has it already, maybe as the step before its last: nothing is written.
-      this.#isHeld([newest])
+      // One that was away for a moment has it already, maybe as the step before its last: nothing is written, and nothing lost. Its last may be
+      // what the others are about to commit, and where they have, and die, the run goes on from it.
+      const isNewest = ({ step }: HeldState) => step === newest.step
+      this.#isHeld([newest, ...held.filter(one => !isNewest(one))])
       this.#told = newest.step
       this.#waiting.after(50, () => this.#follow(places))
     } else {

@@ -103,7 +103,7 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       onHeld: held => {
         this.state = held[0]
         this.former = held[1]
-        this.say({ type: 'caughtUp', holds: this.#holds })
+        this.say({ type: 'caughtUp', holds: held.slice(0, 1) })
       },
       onFailed: generation => {
         const error = {
