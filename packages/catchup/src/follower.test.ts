@@ -185,7 +185,7 @@ describe('a follower', () => {
         const ending = new AbortController()
         const held: number[] = []
         const follower = new Follower({ state: mine.state, simd: mine.simd, chunkElems, retryMs: 0 })
-        const following = follower.follow(sources, ending.signal, ({ step, digest }) => {
+        const following = follower.follow(sources, 0, ending.signal, ({ step, digest }) => {
           held.push(step)
           const slot = mine.steps.slotOf(step)
           expect(slot).toBeDefined()
@@ -219,6 +219,7 @@ describe('a follower', () => {
     let held = 0
     const following = new Follower({ state: mine.state, simd: mine.simd, chunkElems }).follow(
       [source],
+      0,
       ending.signal,
       () => {
         if (++held === 6) ending.abort()
@@ -237,13 +238,13 @@ describe('a follower', () => {
     const follower = new Follower({ state: mine.state, simd: mine.simd, chunkElems, retryMs: 0 })
     // Its first answer says where it stands.
     const dying = new TestSource('w0', training, { lives: 1 + 5, stepEvery: 1e9 })
-    await expect(follower.follow([dying], new AbortController().signal, () => undefined)).rejects.toMatchObject({
+    await expect(follower.follow([dying], 0, new AbortController().signal, () => undefined)).rejects.toMatchObject({
       code: 'SKEIN_CATCHUP_SOURCES_LOST',
     })
     expect(follower.progress).toEqual({ chunks: numChunks, chunksHeld: 5 })
     const other = new TestSource('w1', training, { lives: 1e9, stepEvery: 1e9 })
     const ending = new AbortController()
-    await expect(follower.follow([other], ending.signal, () => ending.abort())).rejects.toMatchObject({
+    await expect(follower.follow([other], 0, ending.signal, () => ending.abort())).rejects.toMatchObject({
       code: 'SKEIN_ABORTED',
     })
     expect(other.answers).toBe(1 + numChunks - 5)
@@ -273,7 +274,7 @@ describe('a follower', () => {
     const ending = new AbortController()
     const held: number[] = []
     const follower = new Follower({ state: mine.state, simd: mine.simd, chunkElems, retryMs: 0 })
-    const following = follower.follow([ahead, behind], ending.signal, ({ step }) => {
+    const following = follower.follow([ahead, behind], 0, ending.signal, ({ step }) => {
       if (held.push(step) === 2) ending.abort()
     })
     await expect(following).rejects.toMatchObject({ code: 'SKEIN_ABORTED' })
@@ -289,7 +290,7 @@ describe('a follower', () => {
     const follower = new Follower({ state: mine.state, simd: mine.simd, chunkElems, retryMs: 0 })
     const first = new AbortController()
     const before = new TestSource('w0', gone, { lives: 1e9, stepEvery: 1e9 })
-    await expect(follower.follow([before], first.signal, () => first.abort())).rejects.toMatchObject({
+    await expect(follower.follow([before], 0, first.signal, () => first.abort())).rejects.toMatchObject({
       code: 'SKEIN_ABORTED',
     })
     const back = new Training(200, 8, 3)
@@ -297,7 +298,7 @@ describe('a follower', () => {
     const second = new AbortController()
     const after = new TestSource('w0', back, { lives: 1e9, stepEvery: 1e9 })
     const held: Standing[] = []
-    const following = follower.follow([after], second.signal, standing => {
+    const following = follower.follow([after], 0, second.signal, standing => {
       held.push(standing)
       second.abort()
     })
@@ -311,7 +312,7 @@ describe('a follower', () => {
     const ending = new AbortController()
     // Its own state, as it was when it was put out.
     const follower = new Follower({ state: training.place.state, simd: training.place.simd, chunkElems })
-    const following = follower.follow([source], ending.signal, () => ending.abort())
+    const following = follower.follow([source], 0, ending.signal, () => ending.abort())
     await expect(following).rejects.toMatchObject({ code: 'SKEIN_ABORTED' })
     expect(source.answers).toBe(1)
   })
@@ -330,7 +331,7 @@ describe('a follower', () => {
     const ending = new AbortController()
     const held: number[] = []
     const follower = new Follower({ state: training.place.state, simd: training.place.simd, chunkElems, retryMs: 0 })
-    const following = follower.follow([source], ending.signal, ({ step }) => {
+    const following = follower.follow([source], 0, ending.signal, ({ step }) => {
       // The coordinator counts on what was voted for until it hears otherwise.
       expect([steps.slotOf(1), steps.slotOf(2)]).not.toContain(undefined)
       if (held.push(step) === 2) ending.abort()
@@ -340,17 +341,42 @@ describe('a follower', () => {
     expect(held).toEqual([1, 2])
   })
 
+  it('waits for a source that has not heard of the commit it was told of, and writes nothing meanwhile', async () => {
+    const training = new Training(200, 10, 3)
+    for (let i = 0; i < 2; i++) training.train()
+    const { steps } = training.place
+    let numStale = 0
+    const source: StateSource = {
+      name: 'w0',
+      standing: async () =>
+        ++numStale <= 5
+          ? { step: 0, digest: 'of step 0' }
+          : { step: 2, digest: digestOf(training.place, steps.slotOf(2) ?? 0) },
+      chunk: async () => Promise.reject(broken()),
+    }
+    const ending = new AbortController()
+    const held: number[] = []
+    const follower = new Follower({ state: training.place.state, simd: training.place.simd, chunkElems, retryMs: 0 })
+    const following = follower.follow([source], 2, ending.signal, ({ step }) => {
+      held.push(step)
+      ending.abort()
+    })
+    await expect(following).rejects.toMatchObject({ code: 'SKEIN_ABORTED' })
+    expect([steps.slotOf(1), steps.slotOf(2)]).not.toContain(undefined)
+    expect([held, numStale]).toEqual([[2], 6])
+  })
+
   it("others that are always ahead, nobody left to ask, and a state that is not the log's are told apart", async () => {
     const signal = new AbortController().signal
     const fast = new Training(200, 3, 1)
     const mine = place(200)
     const make = () => new Follower({ state: mine.state, simd: mine.simd, chunkElems, retryMs: 0 })
     const hurried = new TestSource('w0', fast, { lives: 1e9, stepEvery: 1 })
-    await expect(make().follow([hurried], signal, () => undefined)).rejects.toMatchObject({
+    await expect(make().follow([hurried], 0, signal, () => undefined)).rejects.toMatchObject({
       code: 'SKEIN_CATCHUP_TOO_SLOW',
     })
     const dead = new TestSource('w1', fast, { lives: 30, stepEvery: 1e9 })
-    await expect(make().follow([dead], signal, () => undefined)).rejects.toMatchObject({
+    await expect(make().follow([dead], 0, signal, () => undefined)).rejects.toMatchObject({
       code: 'SKEIN_CATCHUP_SOURCES_LOST',
       what: expect.stringContaining('w1') as string,
     })

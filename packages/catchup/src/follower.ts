@@ -56,13 +56,19 @@ export class Follower {
   }
 
   /**
-   * Goes after the commits of the others until the signal ends it, and says so whenever a whole one is there; ends by throwing, always.
+   * Goes after the commits of the others until the signal ends it, and says so whenever a whole one is there; ends by throwing, always. A source that
+   * stands before the step `from`, which is committed, has not heard of that yet. What is here of later steps may be of a run that has gone back since.
    * What is here is kept then, for a later call with other sources.
    * @throws SKEIN_CATCHUP_SOURCES_LOST, SKEIN_CATCHUP_TOO_SLOW, SKEIN_CATCHUP_STATE_DIFFERS, SKEIN_ABORTED
    */
-  async follow(sources: readonly StateSource[], signal: AbortSignal, onHeld: (held: Standing) => void): Promise<never> {
+  async follow(
+    sources: readonly StateSource[],
+    from: number,
+    signal: AbortSignal,
+    onHeld: (held: Standing) => void,
+  ): Promise<never> {
     for (let isFirst = true; !signal.aborted; isFirst = false) {
-      onHeld(await this.#next(sources, this.#heldStep(), isFirst, signal))
+      onHeld(await this.#next(sources, from, this.#heldStep(), isFirst, signal))
     }
     throw abortedError('catching up', signal)
   }
@@ -88,13 +94,14 @@ export class Follower {
   /** The next commit after `had` at which all chunks are of one step. `isFirst`: what is here may be of a run that has gone back since. */
   async #next(
     sources: readonly StateSource[],
+    from: number,
     had: number | undefined,
     isFirst: boolean,
     signal: AbortSignal,
   ): Promise<Standing> {
     let wrong = 0
     for (let pass = 0; pass < maxPasses; pass++) {
-      const standing = await this.#newer(sources, had, isFirst && pass === 0, signal)
+      const standing = await this.#newer(sources, from, had, isFirst && pass === 0, signal)
       if (this.#adopt(standing)) return standing
       await this.#advanceTo(standing.step, sources, signal)
       if (this.#heldStep() !== standing.step) continue
@@ -113,6 +120,7 @@ export class Follower {
   /** Where a source stands, other than at `had`. Who stands further back than a chunk of another source has not heard of that commit yet. */
   async #newer(
     sources: readonly StateSource[],
+    from: number,
     had: number | undefined,
     mayBeBack: boolean,
     signal: AbortSignal,
@@ -120,6 +128,10 @@ export class Follower {
     for (;;) {
       const standing = await firstOf(sources, signal, this.#retryMs, source => source.standing(had, signal))
       if (standing.step === had) continue
+      if (standing.step < from) {
+        await sleep(this.#retryMs, signal)
+        continue
+      }
       const isBack = this.#stepOf.some(step => step !== undefined && step > standing.step)
       if (isBack && mayBeBack) this.#drop()
       if (!isBack || mayBeBack) return standing

@@ -5,7 +5,7 @@
  * @example
  * const server = new StateServer({ onFollower })               // at a member; serve(state), open(generation, token), committed(…)
  * const source = new HttpSource({ name, address, generation, token })   // at the newcomer
- * await new Follower({ state, simd }).follow([source], signal, held => tell(held))
+ * await new Follower({ state, simd }).follow([source], committed, signal, held => tell(held))
  */
 export { type Chunk, chunkElems, chunksOf } from './chunks.ts'
 export { CatchupErrors } from './errors.ts'

@@ -32,7 +32,8 @@ export class FakeWorker {
     })
     link.onMessage(message => {
       this.#heard.push(message)
-      if (message.type === 'catch-up' && catchesUp) void this.send({ type: 'caught-up', holds: [] })
+      if (message.type === 'catch-up' && catchesUp)
+        void this.send({ type: 'caught-up', generation: message.generation, holds: [] })
       const news = this.#news
       this.#news = deferred()
       news.resolve()

@@ -23,7 +23,7 @@ test('the token of a generation is a secret that tells nothing of its name, and 
 
 test('whoever catches up is told the same secret', () => {
   const { parts, members, laneToken } = generation(1)
-  const message = { type: 'catch-up', generation: 1, parts, part: 0, members, laneToken } as const
+  const message = { type: 'catch-up', generation: 1, parts, part: 0, members, laneToken, step: 0 } as const
   expect(sealLaneToken('key', message)).toMatchObject({ laneToken: tokenOf('key', 1) })
 })
 

@@ -13,7 +13,7 @@ export function toEvent(link: LinkId, message: WorkerMessage): MembershipEvent |
       return { type: 'loaded', link, dataFingerprint, numParams }
     }
     case 'caught-up':
-      return { type: 'caughtUp', link, holds: message.holds }
+      return { type: 'caughtUp', link, generation: message.generation, holds: message.holds }
     case 'catch-up-failed': {
       const { generation, error } = message
       return { type: 'catchUpFailed', link, generation, error }

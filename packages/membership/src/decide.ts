@@ -38,7 +38,7 @@ function react(state: MembershipState, event: MembershipEvent, nowMs: Ms): Decis
       return onLoaded(state, event.link, { dataFingerprint, numParams }, nowMs)
     }
     case 'caughtUp':
-      return onCaughtUp(state, event.link, event.holds, nowMs)
+      return onCaughtUp(state, event.link, event.generation, event.holds, nowMs)
     case 'catchUpFailed':
       return onCatchUpFailed(state, event.link, event.generation, event.error)
     case 'ready':

@@ -57,7 +57,12 @@ export type MembershipEvent =
   | RecoveredEvent
   | JoinedEvent
   | ({ readonly type: 'loaded'; readonly link: LinkId } & LoadReport)
-  | { readonly type: 'caughtUp'; readonly link: LinkId; readonly holds: readonly HeldState[] }
+  | {
+      readonly type: 'caughtUp'
+      readonly link: LinkId
+      readonly generation: number
+      readonly holds: readonly HeldState[]
+    }
   /** One that waits gets no state from the members of this generation. */
   | {
       readonly type: 'catchUpFailed'

@@ -13,7 +13,7 @@ import type { Member, MembershipState } from './state.ts'
 import { admissibleFrom } from './strikes.ts'
 
 /** Version of the control protocol that this machine speaks. */
-export const protocolVersion = 6
+export const protocolVersion = 7
 
 /** Members and spares together. */
 export const maxJoined = 16_384
@@ -131,6 +131,7 @@ function admit(state: MembershipState, event: JoinedEvent, before: readonly Effe
     holds,
     keeps,
     part: undefined,
+    follows: undefined,
     caughtUp: false,
     rank: undefined,
     share: 0,

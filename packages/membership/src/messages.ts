@@ -70,6 +70,8 @@ export type CoordinatorMessage =
       readonly part: number
       readonly members: readonly GenerationMember[]
       readonly laneToken: string
+      /** The last commit, which all of them will have heard of soon: whoever stands further back has not yet. */
+      readonly step: number
     }
   /** All are ready, those of a part with one digest: go on from `step`, the `startStep` of the generation. */
   | { readonly type: 'start'; readonly generation: number; readonly step: number; readonly mirror?: true }

@@ -43,34 +43,50 @@ export function catchUps(
   const { parts } = state.config
   const partOf = partsToFollow(state, waiting)
   const told = waiting.filter(member => isConcerned(member) || member.part !== partOf.get(member.workerId))
-  const followers = told.map(member => goingAfter(member, partOf.get(member.workerId) as number))
-  const members = generationMembers(activeMembers(state))
   const { generation } = state
+  const { step } = state.committed
+  const followers = told.map(member => goingAfter(member, partOf.get(member.workerId) as number, generation, step))
+  const members = generationMembers(activeMembers(state))
   const effects = Map.groupBy(followers, ({ part = 0 }) => part)
   return {
     state: { ...state, members: followers.reduce((roster, follower) => roster.with(follower), state.members) },
     effects: [...effects].map(([part, followers]) => ({
       type: 'broadcast',
       links: linksOf(followers),
-      message: { type: 'catch-up', generation, parts, part, members, laneToken: laneToken(state) },
+      message: { type: 'catch-up', generation, parts, part, members, laneToken: laneToken(state), step },
     })),
   }
 }
 
-/** What it has of another part is written over. */
-function goingAfter(member: Member, part: number): Member {
+/**
+ * What it has of another part is written over; so is a step beyond the last commit, one that was not committed or from before the run went back, and
+ * it is not counted on when the others come to that step.
+ */
+function goingAfter(member: Member, part: number, generation: number, committedStep: number): Member {
+  const isSamePart = part === nearPart(member)
+  const holds = isSamePart ? member.holds.filter(({ step }) => step <= committedStep) : []
+  const isNear = isSamePart && (holds.length > 0 || member.holds.length === 0)
   const keeps = member.keeps.filter(kept => kept.part === part)
-  return part === nearPart(member) ? { ...member, part, keeps } : { ...member, part, holds: [], keeps, caughtUp: false }
+  return { ...member, part, follows: generation, holds, keeps, caughtUp: member.caughtUp && isNear }
 }
 
 /** A worker that waits has got a state near the last commit. */
-export function onCaughtUp(state: MembershipState, link: LinkId, holds: readonly HeldState[], nowMs: Ms): Decision {
+export function onCaughtUp(
+  state: MembershipState,
+  link: LinkId,
+  generation: number,
+  holds: readonly HeldState[],
+  nowMs: Ms,
+): Decision {
   const member = memberOfLink(state, link)
   if (member === undefined) return refuseStranger(state, link, 'a report of the state it holds')
   if (state.phase === 'ended' || isActive(member))
     return keep(state, `${nameOf(member)} holds what the log says already`)
   const isStale = member.part !== undefined && holds.some(({ part }) => part !== member.part)
   if (isStale) return keep(state, `${nameOf(member)} told of another part than it goes after by now`)
+  // By now that may be written over.
+  if (generation !== (member.follows ?? generation))
+    return keep(state, `${nameOf(member)} told of what it held of generation ${generation}`)
   const next = withMember(state, member.workerId, { holds, caughtUp: true })
   const why = `${nameOf(member)} holds step ${holds[0]?.step ?? 0}`
   if (state.phase === 'gathering' || state.phase === 'paused') return tryForm(next, [], nowMs, why)

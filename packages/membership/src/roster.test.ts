@@ -17,6 +17,7 @@ const memberOf = (workerId: string, given: Partial<Member> = {}): Member => ({
   holds: [],
   keeps: [],
   part: undefined,
+  follows: undefined,
   caughtUp: false,
   rank: undefined,
   share: 0,

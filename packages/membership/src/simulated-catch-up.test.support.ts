@@ -13,7 +13,7 @@ interface Waiting {
   /** What a member gives to one who waits: undefined where it is gone, or the generation is over there. */
   committedOf(member: GenerationMember, part: number, generation: number): HeldState | undefined
   /** It goes on from the first of these now, and says so; the other is not written over yet. */
-  onHeld(held: readonly HeldState[]): void
+  onHeld(generation: number, held: readonly HeldState[]): void
   /** Nobody gave it anything for long. */
   onFailed(generation: number): void
 }
@@ -71,7 +71,7 @@ export class SimulatedCatchUp {
       return
     }
     this.#numUnheard = 0
-    if (!this.#isTorn && newest.step <= (this.#told ?? -1)) {
+    if (newest.step < places.step || (!this.#isTorn && newest.step <= (this.#told ?? -1))) {
       // Or one who has not heard of the last commit yet, when those who had are gone.
       this.#waiting.after(50, () => this.#follow(places))
     } else if (
@@ -80,23 +80,23 @@ export class SimulatedCatchUp {
       // One that was away for a moment has it already, maybe as the step before its last: nothing is written, and nothing lost. Its last may be
       // what the others are about to commit, and where they have, and die, the run goes on from it.
       const isNewest = ({ step }: HeldState) => step === newest.step
-      this.#isHeld([newest, ...held.filter(one => !isNewest(one))])
+      this.#isHeld(places, [newest, ...held.filter(one => !isNewest(one))])
       this.#told = newest.step
       this.#waiting.after(50, () => this.#follow(places))
     } else {
       this.#isTorn = true
       this.#waiting.after(100, () => {
         if (this.#places !== places) return
-        this.#isHeld([newest])
+        this.#isHeld(places, [newest])
         this.#told = newest.step
         this.#follow(places)
       })
     }
   }
 
-  #isHeld(held: readonly HeldState[]): void {
+  #isHeld({ generation }: Places, held: readonly HeldState[]): void {
     this.#isTorn = false
-    this.#waiting.onHeld(held)
+    this.#waiting.onHeld(generation, held)
   }
 }
 

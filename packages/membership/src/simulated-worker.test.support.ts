@@ -100,10 +100,10 @@ export class SimulatedWorker implements LinkOwner, LaneOwner {
       held: () => this.#holds,
       after: (mostMs, act) => this.#after(mostMs, act),
       committedOf: (member, part, generation) => run.committedOf(member, part, generation),
-      onHeld: held => {
+      onHeld: (generation, held) => {
         this.state = held[0]
         this.former = held[1]
-        this.say({ type: 'caughtUp', holds: held.slice(0, 1) })
+        this.say({ type: 'caughtUp', generation, holds: held.slice(0, 1) })
       },
       onFailed: generation => {
         const error = {

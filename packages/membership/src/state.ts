@@ -127,6 +127,8 @@ export interface Member {
   readonly keeps: readonly KeptStep[]
   /** The part that it was told to go after while it waits, or has in the generation. */
   readonly part: number | undefined
+  /** The generation that it was last told to go after. */
+  readonly follows: number | undefined
   /** It has got what it could of that while the others train. */
   readonly caughtUp: boolean
   /** Place in the generation; undefined while it is in none. */

@@ -104,7 +104,12 @@ class Machine {
         return this.#apply({ type: 'loaded', link, ...report })
       }
       case 'caught-up':
-        return this.#apply({ type: 'caughtUp', link, holds: heldOf(text('holds', '')) })
+        return this.#apply({
+          type: 'caughtUp',
+          link,
+          generation,
+          holds: heldOf(text('holds', '')),
+        })
       case 'catch-up-failed':
         return this.#apply({ type: 'catchUpFailed', link, generation, error: errorOf(args) })
       case 'ready':

@@ -43,7 +43,7 @@ const fromWorker: readonly WorkerMessage[] = [
   },
   { type: 'mirrored', generation: 1, step: 10, digests: [digest, digest] },
   { type: 'loaded', dataFingerprint: 'abc', numParams: 3_000_000 },
-  { type: 'caught-up', holds: [{ part: 3, step: 7, digest }] },
+  { type: 'caught-up', generation: 2, holds: [{ part: 3, step: 7, digest }] },
   { type: 'catch-up-failed', generation: 1, error },
   { type: 'ready', generation: 1, digest },
   {
@@ -156,7 +156,7 @@ const fromCoordinator: readonly CoordinatorMessage[] = [
     startStep: 7,
     origin: { kind: 'checkpoint', path: '/c' },
   },
-  { type: 'catch-up', generation: 1, parts: 2, part: 1, members, laneToken: 's' },
+  { type: 'catch-up', generation: 1, parts: 2, part: 1, members, laneToken: 's', step: 4 },
   { type: 'shares', generation: 1, fromStep: 23, shares: [5, 5, 2] },
   { type: 'regroup', generation: 1, afterStep: 4, reason: 'w3 to leave', save: false },
   { type: 'start', generation: 1, step: 0 },

@@ -61,7 +61,7 @@ export const coordinatorMessages = [
     ]),
     mirrored: count.exactOptional(),
   }),
-  /** For one who waits: these train and hold the state, of which it is to get `part`. Answered by `caught-up`, also by a worker that gets the state only when it is taken in, or by `catch-up-failed`. */
+  /** For one who waits: these train and hold the state, of which it is to get `part`; `step` is their last commit. Answered by `caught-up`, also by a worker that gets the state only when it is taken in, or by `catch-up-failed`. */
   z.strictObject({
     type: z.literal('catch-up'),
     generation: uint32,
@@ -69,6 +69,7 @@ export const coordinatorMessages = [
     part,
     members: generationMembers,
     laneToken: z.string().min(1).max(512),
+    step: count,
   }),
   /** All are ready, those of a part with one digest: train, from the step after `step`. */
   z.strictObject({ type: z.literal('start'), generation: uint32, step: count, mirror }),

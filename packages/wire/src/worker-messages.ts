@@ -19,7 +19,7 @@ import { flightOp, maxFlightOps } from './flight-op.ts'
 import { maxTimedOps, timedOp } from './timed-op.ts'
 
 /** Version of the control protocol; `join` carries it and membership refuses another. */
-export const protocolVersion = 6
+export const protocolVersion = 7
 
 export const workerMessages = [
   /** First message on a control link. `lane` is where peers dial for tensor lanes. */
@@ -37,8 +37,8 @@ export const workerMessages = [
   }),
   /** Model and data are open. */
   z.strictObject({ type: z.literal('loaded'), dataFingerprint: name, numParams: count }),
-  /** The answer to `catch-up`: what is held now. */
-  z.strictObject({ type: z.literal('caught-up'), holds: heldStates }),
+  /** The answer to `catch-up`: what is held now of what that generation has committed. */
+  z.strictObject({ type: z.literal('caught-up'), generation: uint32, holds: heldStates }),
   /** The other answer: no state comes from the members of this generation. May be followed by `caught-up` all the same. */
   z.strictObject({ type: z.literal('catch-up-failed'), generation: uint32, error: errorRecord }),
   /** The state after the generation's `startStep` is here and every lane is open. `digest` is of the parameters of its part. */

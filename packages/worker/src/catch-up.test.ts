@@ -53,7 +53,7 @@ function waiting(port: number) {
     clock,
     isBusy: () => false,
     onRecord: () => undefined,
-    onHeld: standing => {
+    onHeld: (_, standing) => {
       held.push(standing)
       first.resolve()
     },
@@ -66,7 +66,7 @@ function waiting(port: number) {
   catchUp.share(state, 0)
   catchUp.idle()
   const member = { workerId: 'w1', rank: 0, share: 1, lane: { host: '127.0.0.1', port } }
-  catchUp.begin({ generation: 1, parts: 1, part: 0, members: [member], laneToken: 't' })
+  catchUp.begin({ generation: 1, parts: 1, part: 0, members: [member], laneToken: 't', step: 0 })
   return { catchUp, clock, held, failures, steps, first: first.promise, failed: firstFailure.promise }
 }
 
@@ -152,7 +152,7 @@ test('of a model that is cut it asks those of its part only, and not before ther
   const members = [otherPort, port].map((port, rank) => {
     return { workerId: `w${rank}`, rank, share: 1, lane: { host: '127.0.0.1', port } }
   })
-  catchUp.begin({ generation: 1, parts: 2, part: 1, members, laneToken: 't' })
+  catchUp.begin({ generation: 1, parts: 2, part: 1, members, laneToken: 't', step: 0 })
   await new Promise(resolve => setTimeout(resolve, 200))
   expect([asked(), askedOther()], 'its state is of part 0').toEqual([0, 0])
   catchUp.share(stateAfter(3).state, 1)

@@ -25,6 +25,8 @@ const recordForMs: Ms = 15_000
 /** Where the state of this part is to be had: each rank has one. */
 export type StatePlaces = Pick<GenerationMessage, 'generation' | 'parts' | 'members' | 'laneToken'> & {
   readonly part: number
+  /** Their last commit, as the coordinator knows it. */
+  readonly step: number
 }
 
 export interface CatchUpParts extends AskerFacts {
@@ -35,7 +37,7 @@ export interface CatchUpParts extends AskerFacts {
   /** Each update is to be recorded here; undefined: no more. */
   readonly onRecord: (history: SharedHistory | undefined) => void
   /** The state after a commit has been put together; undefined: the others are too fast for that. */
-  readonly onHeld: (held: Standing | undefined) => void
+  readonly onHeld: (generation: number, held: Standing | undefined) => void
   /** No state can be had from the members of this generation, for now or at all. */
   readonly onFailed: (generation: number, error: SkeinError) => void
 }
@@ -117,7 +119,7 @@ export class CatchUp {
    * @throws SKEIN_CATCHUP_*
    */
   async restore(
-    places: Omit<StatePlaces, 'part'>,
+    places: Omit<StatePlaces, 'part' | 'step'>,
     { ranks, areCopies }: { readonly ranks: readonly number[]; readonly areCopies: boolean },
     step: number,
     signal: AbortSignal,
@@ -170,21 +172,27 @@ export class CatchUp {
       this.#parts,
     )
     this.#silence = new SourceSilence(sources, this.#clock)
-    void this.#goAfter(places.generation, sources, following.signal).finally(() => {
+    void this.#goAfter(places, sources, following.signal).finally(() => {
       for (const source of sources) source.close()
     })
   }
 
   /** Until it is told to stop, or there is no use in asking again: the next generation may have other members. Never rejects. */
-  async #goAfter(generation: number, sources: readonly HttpSource[], signal: AbortSignal): Promise<void> {
+  async #goAfter(
+    { generation, step }: StatePlaces,
+    sources: readonly HttpSource[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const { logger, onHeld } = this.#parts
+    let from = step
     const follower = this.#followerOf()
     logger.info({ generation, sources: sources.length, ...follower.progress }, 'catch-up.start')
     while (!signal.aborted) {
       try {
-        await follower.follow(sources, signal, held => {
+        await follower.follow(sources, from, signal, held => {
+          from = held.step
           logger.debug({ generation, step: held.step, bytes: sum(sources) }, 'catch-up.held')
-          onHeld(held)
+          onHeld(generation, held)
         })
       } catch (thrown) {
         if (signal.aborted) return
@@ -197,7 +205,7 @@ export class CatchUp {
             break
           case CatchupErrors.TOO_SLOW.code:
             logger.warn(facts, 'catch-up.too-slow')
-            onHeld(undefined)
+            onHeld(generation, undefined)
             return
           default:
             this.#silence = undefined

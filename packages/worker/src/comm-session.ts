@@ -82,11 +82,11 @@ export class CommSession {
       logger: this.#logger,
       isBusy: () => this.#generation?.isBusy ?? false,
       onRecord: history => post({ type: 'record', history }),
-      onHeld: held => {
+      onHeld: (generation, held) => {
         const { step, digest } = held ?? {}
         this.#holds =
           step === undefined || digest === undefined ? this.#wholeHolds : [{ part: this.#part, step, digest }]
-        this.#tell({ type: 'caught-up', holds: this.#holds })
+        this.#tell({ type: 'caught-up', generation, holds: this.#holds })
       },
       onFailed: (generation, error) => this.#tell({ type: 'catch-up-failed', generation, error: error.toJSON() }),
     })
