@@ -6,7 +6,7 @@ import type { CopySource, CopyStanding } from './source.ts'
 
 /**
  * Gets a peer's own copy of a step, which `standing` tells of, into `copies`, in the place of the one that is not `whole`. What is torn, or is not what the peer
- * has said, never counts as held: each chunk comes with its hash, and the parameters must digest to the peer's word.
+ * has said, never counts as held: each chunk comes with a proof of its bytes, and the parameters must digest to the peer's word.
  * @throws SKEIN_CATCHUP_REFUSED where the peer has written over it, SKEIN_CATCHUP_STATE_DIFFERS, SKEIN_ABORTED
  */
 export async function fetchCopy(

@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto'
 import http from 'node:http'
 import https from 'node:https'
 import { SkeinError } from '@skein/core'
 import type { AdamwOptions } from '@skein/simd'
 import { isSameProof, type TlsTrust, tlsClientOptions } from '@skein/transport'
+import { BodyTag, isNonce } from './body-tag.ts'
 import type { Chunk } from './chunks.ts'
 import { CatchupErrors } from './errors.ts'
 import type { ChunkAnswer, CopyPlace, CopySource, CopyStanding, Standing, StateSource } from './source.ts'
@@ -32,7 +32,8 @@ const maxCopyElems = 2 ** 32 / 24
 interface Answer {
   readonly headers: http.IncomingHttpHeaders
   readonly body: Buffer<ArrayBuffer>
-  readonly hash: string
+  /** Of the body; empty where it has none. */
+  readonly tag: string
 }
 
 /** A peer's `StateServer` over HTTP, one request at a time on one connection. To be closed. */
@@ -112,8 +113,8 @@ export class HttpSource implements StateSource {
     signal: AbortSignal,
   ): Promise<ChunkAnswer> {
     const request: StateRequest = { generation: this.#options.generation, chunk: index, ...of }
-    const said = ({ headers: h, hash }: Answer) =>
-      [h[names.kind], h[names.step], hash, h[names.options] ?? ''].join(' ')
+    const said = ({ headers: h, tag }: Answer) =>
+      [h[names.kind], h[names.step], h[names.nonce], tag, h[names.options] ?? ''].join(' ')
     const { headers, body } = await this.#noting(this.#get(request, 3 * elems * 4, signal, said))
     const step = numberIn(headers[names.step])
     const values = new Float32Array(body.buffer, body.byteOffset, body.byteLength / 4)
@@ -142,7 +143,7 @@ export class HttpSource implements StateSource {
     }
   }
 
-  /** `said`: what the peer vouches for, of which its own hash of the body is a part. */
+  /** `said`: what the peer vouches for, of which the tag of the body, made here, is a part. */
   async #get(
     request: StateRequest,
     maxBytes: number,
@@ -153,7 +154,7 @@ export class HttpSource implements StateSource {
     const number = ++this.#number
     const response = await this.#send(request, number, signal)
     const { headers, statusCode } = response
-    const { body, hash } = await this.#read(response, maxBytes)
+    const { body, tag } = await this.#read(response, maxBytes)
     if (statusCode !== 200 && statusCode !== 204) {
       throw new SkeinError(CatchupErrors.REFUSED, {
         what: `${this.name} gives no state: ${String(headers[names.why] ?? `status ${statusCode}`)}`,
@@ -162,7 +163,7 @@ export class HttpSource implements StateSource {
         details: { statusCode },
       })
     }
-    const answer = { headers, body, hash }
+    const answer = { headers, body, tag }
     const wanted = proofOf('answer', token, request, { asker: this.#asker, number }, said(answer))
     if (!isSameProof(headers[names.answer], wanted))
       throw this.#bad('whose proof is not that of the run, or of its bytes')
@@ -189,14 +190,19 @@ export class HttpSource implements StateSource {
     })
   }
 
-  async #read(response: http.IncomingMessage, maxBytes: number): Promise<{ body: Buffer<ArrayBuffer>; hash: string }> {
-    const sum = createHash('sha256')
+  async #read(response: http.IncomingMessage, maxBytes: number): Promise<Pick<Answer, 'body' | 'tag'>> {
     const length = numberIn(response.headers['content-length']) ?? 0
     const isAnswer = response.statusCode === 200
     if (isAnswer && length > maxBytes) {
       response.destroy()
       throw this.#bad(`of ${length} B, at most ${maxBytes} are expected`)
     }
+    const nonce = response.headers[names.nonce]
+    if (isAnswer && !isNonce(nonce)) {
+      response.destroy()
+      throw this.#bad('without a nonce')
+    }
+    const bodyTag = isNonce(nonce) ? new BodyTag(this.#options.token, nonce) : undefined
     const body = Buffer.alloc(isAnswer ? length : 0)
     let filled = 0
     try {
@@ -204,7 +210,7 @@ export class HttpSource implements StateSource {
         if (!isAnswer) continue
         if (filled + part.length > length) throw this.#bad(`of more than its ${length} B`)
         body.set(part, filled)
-        sum.update(part)
+        bodyTag?.update(part)
         filled += part.length
         this.#numHeard++
       }
@@ -213,7 +219,7 @@ export class HttpSource implements StateSource {
     }
     if (isAnswer && filled < length) throw this.#bad(`that ends after ${filled} of ${length} B`)
     this.#bytesReceived += filled
-    return { body, hash: sum.digest('hex') }
+    return { body, tag: bodyTag?.digest() ?? '' }
   }
 
   #unreachable(cause: unknown): SkeinError {

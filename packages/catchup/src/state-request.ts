@@ -42,7 +42,7 @@ export const names = {
   digest: 'x-skein-digest',
   options: 'x-skein-options',
   elems: 'x-skein-elems',
-  hash: 'x-skein-hash',
+  nonce: 'x-skein-nonce',
   why: 'x-skein-reason',
 } as const
 
@@ -68,7 +68,7 @@ export function requestHeaders(
   }
 }
 
-/** `said`: what the answer vouches for, such as the hash of its body. */
+/** `said`: what the answer vouches for, such as the tag of its body. */
 export function proofOf(
   side: 'ask' | 'answer',
   token: string,
@@ -77,7 +77,7 @@ export function proofOf(
   said = '',
 ): string {
   const state = copy === undefined ? '-' : `${copy.part}/${copy.step}`
-  const text = ['skein-state/2', side, generation, state, chunk ?? '-', have ?? '-', asker, number, said].join(' ')
+  const text = ['skein-state/3', side, generation, state, chunk ?? '-', have ?? '-', asker, number, said].join(' ')
   return createHmac('sha256', token).update(text).digest('hex')
 }
 

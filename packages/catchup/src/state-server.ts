@@ -1,7 +1,7 @@
-import { hash } from 'node:crypto'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { deferred, type Deferred, sleep } from '@skein/core'
 import { type ConnectionGuard, isSameProof, type RefusalReason } from '@skein/transport'
+import { BodyTag, newNonce } from './body-tag.ts'
 import { type Chunk, chunksOf } from './chunks.ts'
 import { KeptCopies } from './kept-copies.ts'
 import { type SharedState, SlotSteps, type StateSlots } from './shared-state.ts'
@@ -126,7 +126,8 @@ export class StateServer {
     token: string,
   ): Promise<void> {
     const sign = (said: string) => ({ [names.answer]: proofOf('answer', token, request, shown, said) })
-    if (request.copy !== undefined) return this.#answerOfCopy(response, request.chunk, request.copy, sign)
+    const give = (answer: GivenChunk) => this.#give(response, answer, token, sign)
+    if (request.copy !== undefined) return this.#answerOfCopy(response, request.chunk, request.copy, sign, give)
     this.#options.onFollower()
     await this.#newerThan(request.have, http)
     const committed = this.#committed
@@ -144,7 +145,7 @@ export class StateServer {
     await this.#quiet()
     const answer = this.#chunk(request.chunk, request.have)
     if (answer === undefined) return answerWhy(response, 409, `chunk ${request.chunk} is not to be had here now`)
-    this.#give(response, answer, sign)
+    give(answer)
   }
 
   async #answerOfCopy(
@@ -152,6 +153,7 @@ export class StateServer {
     chunk: number | undefined,
     { part, step }: CopyPlace,
     sign: Sign,
+    give: (answer: GivenChunk) => void,
   ): Promise<void> {
     const refuse = () => answerWhy(response, 409, `no copy of part ${part} after step ${step} is kept here now`)
     if (chunk === undefined) {
@@ -171,7 +173,7 @@ export class StateServer {
     await this.#quiet()
     const answer = whole(this.#copies.get(part), chunk, step)
     if (answer === undefined) return refuse()
-    this.#give(response, answer, sign)
+    give(answer)
   }
 
   #shelf(slots: StateSlots): Shelf {
@@ -182,16 +184,18 @@ export class StateServer {
     }
   }
 
-  #give(response: ServerResponse, answer: GivenChunk, sign: Sign): void {
-    const sum = hash('sha256', answer.body, 'hex')
+  #give(response: ServerResponse, answer: GivenChunk, token: string, sign: Sign): void {
+    const nonce = newNonce()
+    const tag = new BodyTag(token, nonce)
+    tag.update(answer.body)
     this.#bytesSent += answer.body.byteLength
     response.writeHead(200, {
       'content-length': answer.body.byteLength,
       [names.kind]: answer.kind,
       [names.step]: answer.step,
-      [names.hash]: sum,
+      [names.nonce]: nonce,
       ...(answer.options === undefined ? {} : { [names.options]: answer.options }),
-      ...sign([answer.kind, answer.step, sum, answer.options ?? ''].join(' ')),
+      ...sign([answer.kind, answer.step, nonce, tag.digest(), answer.options ?? ''].join(' ')),
     })
     response.end(answer.body)
   }
