@@ -44,6 +44,8 @@ export class HttpSource implements StateSource {
   readonly #asker = newAsker()
   #number = 0
   #bytesReceived = 0
+  /** For bodies, one after the other: new memory for each would have the garbage collector busy. */
+  #memory = Buffer.alloc(0)
   #numHeard = 0
   #trouble: SkeinError | undefined
 
@@ -203,7 +205,7 @@ export class HttpSource implements StateSource {
       throw this.#bad('without a nonce')
     }
     const bodyTag = isNonce(nonce) ? new BodyTag(this.#options.token, nonce) : undefined
-    const body = Buffer.alloc(isAnswer ? length : 0)
+    const body = this.#bodyOf(isAnswer ? length : 0)
     let filled = 0
     try {
       for await (const part of response as AsyncIterable<Buffer>) {
@@ -220,6 +222,12 @@ export class HttpSource implements StateSource {
     if (isAnswer && filled < length) throw this.#bad(`that ends after ${filled} of ${length} B`)
     this.#bytesReceived += filled
     return { body, tag: bodyTag?.digest() ?? '' }
+  }
+
+  /** Valid until the next request. */
+  #bodyOf(bytes: number): Buffer<ArrayBuffer> {
+    if (this.#memory.byteLength < bytes) this.#memory = Buffer.from(new ArrayBuffer(bytes))
+    return this.#memory.subarray(0, bytes)
   }
 
   #unreachable(cause: unknown): SkeinError {

@@ -37,7 +37,7 @@ export interface StateSource {
   /** The newest commit that the peer holds, as soon as it is another than `have`, or as it is after about a second. @throws a SkeinError */
   standing(have: number | undefined, signal: AbortSignal): Promise<Standing>
   /**
-   * One chunk, of which the state after `have` is had; undefined: of none.
+   * One chunk, of which the state after `have` is had; undefined: of none. Its values are the source's, to be used before it is asked again.
    * @throws a SkeinError, SKEIN_CATCHUP_REFUSED also where nothing newer is committed within about a second
    */
   chunk(chunk: Chunk, have: number | undefined, signal: AbortSignal): Promise<ChunkAnswer>

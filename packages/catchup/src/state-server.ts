@@ -1,8 +1,9 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { deferred, type Deferred, sleep } from '@skein/core'
 import { type ConnectionGuard, isSameProof, type RefusalReason } from '@skein/transport'
+import { AnswerMemory } from './answer-memory.ts'
 import { BodyTag, newNonce } from './body-tag.ts'
-import { type Chunk, chunksOf } from './chunks.ts'
+import { type Chunk, chunkElems, chunksOf } from './chunks.ts'
 import { KeptCopies } from './kept-copies.ts'
 import { type SharedState, SlotSteps, type StateSlots } from './shared-state.ts'
 import type { CopyPlace, Standing } from './source.ts'
@@ -48,6 +49,7 @@ export class StateServer {
   #trained: Shelf | undefined
   /** By part. */
   readonly #copies = new Map<number, Shelf & { readonly copies: KeptCopies }>()
+  readonly #memory: AnswerMemory
   #history: UpdateHistory | undefined
   #committed: Standing | undefined
   #news: Deferred<void> = deferred()
@@ -55,6 +57,7 @@ export class StateServer {
 
   constructor(options: StateServerOptions) {
     this.#options = options
+    this.#memory = new AnswerMemory(3 * (options.chunkElems ?? chunkElems))
   }
 
   get bytesSent(): number {
@@ -143,7 +146,7 @@ export class StateServer {
       return
     }
     await this.#quiet()
-    const answer = this.#chunk(request.chunk, request.have)
+    const answer = this.#chunk(request.chunk, request.have, this.#memory.until(response))
     if (answer === undefined) return answerWhy(response, 409, `chunk ${request.chunk} is not to be had here now`)
     give(answer)
   }
@@ -171,7 +174,7 @@ export class StateServer {
       return
     }
     await this.#quiet()
-    const answer = whole(this.#copies.get(part), chunk, step)
+    const answer = whole(this.#copies.get(part), chunk, step, this.#memory.until(response))
     if (answer === undefined) return refuse()
     give(answer)
   }
@@ -224,19 +227,18 @@ export class StateServer {
   }
 
   /** The next update, where it is recorded and not too many are lacking; else the whole state. */
-  #chunk(index: number, have: number | undefined): GivenChunk | undefined {
+  #chunk(index: number, have: number | undefined, memory: Float32Array<ArrayBuffer>): GivenChunk | undefined {
     const chunk = this.#trained?.chunks[index]
     const committed = this.#committed?.step
     if (chunk === undefined || committed === undefined || have === committed) return undefined
     if (have !== undefined && have < committed && committed - have <= updatesWorthAState) {
-      const update = this.#history?.read(have + 1, chunk)
+      const update = this.#history?.read(have + 1, chunk, memory)
       if (update !== undefined) {
         const { options, gradients } = update
-        const body = Buffer.from(gradients.buffer)
-        return { kind: 'update', step: have + 1, options: JSON.stringify(options), body } as const
+        return { kind: 'update', step: have + 1, options: JSON.stringify(options), body: bytesOf(gradients) } as const
       }
     }
-    return whole(this.#trained, index, committed)
+    return whole(this.#trained, index, committed, memory)
   }
 }
 
@@ -246,24 +248,33 @@ interface GivenChunk {
   readonly kind: 'state' | 'update'
   readonly step: number
   readonly options: string | undefined
-  readonly body: Buffer
+  /** Lies in the memory of this answer. */
+  readonly body: Uint8Array<ArrayBuffer>
 }
 
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array<ArrayBuffer>) =>
+  new Uint8Array(buffer, byteOffset, byteLength)
+
 /** A chunk of the state after `step`; undefined where that is not there, or any more. */
-function whole(shelf: Shelf | undefined, index: number, step: number): GivenChunk | undefined {
+function whole(
+  shelf: Shelf | undefined,
+  index: number,
+  step: number,
+  into: Float32Array<ArrayBuffer>,
+): GivenChunk | undefined {
   const chunk = shelf?.chunks[index]
   const slot = shelf?.steps.slotOf(step)
   if (shelf === undefined || chunk === undefined || slot === undefined) return undefined
   const { offset, elems } = chunk
   const { memory, slots } = shelf.slots
-  const values = new Float32Array(3 * elems)
+  const values = into.subarray(0, 3 * elems)
   const { params, expAvg, expAvgSq } = slots[slot]
   for (const [i, { byteOffset }] of [params, expAvg, expAvgSq].entries()) {
     values.set(new Float32Array(memory.buffer, byteOffset + offset * 4, elems), i * elems)
   }
   // Overtaken by the training, or by the next copy, while it was copied: the asker asks again.
   if (shelf.steps.at(slot) !== step) return undefined
-  return { kind: 'state', step, options: undefined, body: Buffer.from(values.buffer) }
+  return { kind: 'state', step, options: undefined, body: bytesOf(values) }
 }
 
 /** As many updates weigh as much as the state itself: a gradient against parameters and two moments. */

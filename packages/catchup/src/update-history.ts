@@ -61,13 +61,13 @@ export class UpdateHistory {
     Atomics.store(this.#steps, place, options.step)
   }
 
-  /** The update of `step` for one chunk; undefined where it is not recorded, or not any more. */
-  read(step: number, { offset, elems }: Chunk): Update | undefined {
+  /** The update of `step` for one chunk, its gradients in `into`, float32 [≥ chunk.elems]; undefined where it is not recorded, or not any more. */
+  read(step: number, { offset, elems }: Chunk, into = new Float32Array(elems)): Update | undefined {
     const place = step % this.#steps.length
     if (Atomics.load(this.#steps, place) !== step) return undefined
     const scalars = this.#scalarsAt(place)
     const options = Object.fromEntries(scalarNames.map((name, i) => [name, scalars[i]])) as unknown as AdamwOptions
-    const gradients = new Float32Array(elems)
+    const gradients = into.subarray(0, elems)
     gradients.set(new Float32Array(this.#shared.gradients[place] as SharedArrayBuffer, offset * 4, elems))
     return Atomics.load(this.#steps, place) === step ? { options, gradients } : undefined
   }
