@@ -4,9 +4,10 @@ import { blockRange, disseminationBarrier, type LinkFigures, type PlanOp, segmen
 import type { Region, Simd } from '@skein/simd'
 import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
 import type { FlightOp } from '@skein/wire'
+import { type AllToAllGroup, equalAllToAll, variableAllToAll } from './all-to-all.ts'
 import { AlgorithmChoice } from './algorithm-choice.ts'
 import { checkGroup, wrongArgument } from './check-group.ts'
-import { checkCodec, checkCounts, checkFree, checkRank } from './check-op.ts'
+import { checkCodec, checkFree, checkRank } from './check-op.ts'
 import type {
   AlgorithmOptions,
   AllReduceOptions,
@@ -18,17 +19,17 @@ import type {
   ReduceOp,
   ReduceOptions,
 } from './collectives.ts'
-import { countsExchange } from './counts-exchange.ts'
 import { CollectiveErrors } from './errors.ts'
 import { Executor, type OpSlot } from './executor.ts'
 import type { FlightEntry } from './flight-log.ts'
 import { flightReport } from './flight-report.ts'
+import { MessageNumbers } from './message-numbers.ts'
 import type { Algorithm } from './op-kind.ts'
 import { OpMaker } from './op-maker.ts'
 import { type OpParts, type OpResult, OpRun } from './op-run.ts'
 import type { Combine, Payload } from './payload.ts'
 import { planOf, type PlanRequest } from './plan-of.ts'
-import { compileProgram, ProgramCache } from './rank-program.ts'
+import { ProgramCache } from './rank-program.ts'
 import { checkRegion, regionBytes, regionsOverlap, type TensorRegion } from './region.ts'
 import { defaultSegmentBytes, type ScratchSizes } from './scratch-bytes.ts'
 
@@ -79,9 +80,7 @@ export class Group implements Collectives {
   readonly #executor: Executor
   readonly #programs: ProgramCache
   readonly #nextOpSeq = [0, 0]
-  /** Per channel and peer: number of the next message to it, and from it. */
-  readonly #messagesTo = new Map<string, number>()
-  readonly #messagesFrom = new Map<string, number>()
+  readonly #messageNumbers = new MessageNumbers()
 
   constructor(options: GroupOptions) {
     const { rank, worldSize, generation, memory, simd, scratch, clock = systemClock } = options
@@ -221,28 +220,10 @@ export class Group implements Collectives {
     if (input.dtype !== output.dtype || regionsOverlap(input, output)) {
       throw wrongArgument('an all-to-all was given an input and an output of different types, or that overlap', {})
     }
-    if (counts === undefined) {
-      const size = input.elems / this.worldSize
-      if (!Number.isInteger(size) || output.elems !== input.elems) {
-        const what = `an all-to-all of ${input.elems} elements to ${output.elems} among ${this.worldSize} ranks has no equal blocks`
-        throw wrongArgument(what, { input: input.elems, output: output.elems })
-      }
-      const algorithm = options.algorithm ?? this.#choice.choose('all-to-all', regionBytes(input))
-      const program = this.#programs.get(`all-to-all ${algorithm} ${size} ${dtypeBytes[input.dtype]}`, () =>
-        planOf({
-          kind: 'all-to-all',
-          algorithm,
-          ranks: this.worldSize,
-          elems: input.elems,
-          segmentElems: this.#choice.segmentElems(input),
-          ...(this.#options.hosts === undefined ? {} : { hosts: this.#options.hosts }),
-        }),
-      )
-      const elems = input.elems * this.worldSize
-      const parts = this.#ops.apart({ input, output, program, channel, algorithm: algorithm as Algorithm, elems })
-      return this.#start(parts, options)
-    }
-    return this.#variableAllToAll(input, output, { ...options, counts }, channel)
+    const group = this.#forAllToAll
+    return counts === undefined
+      ? equalAllToAll(group, input, output, options, channel)
+      : variableAllToAll(group, input, output, { ...options, counts }, channel)
   }
 
   async send(region: TensorRegion, peer: number, tag = 0, options: OpOptions = {}): Promise<OpResult> {
@@ -295,6 +276,21 @@ export class Group implements Collectives {
 
   get #memoryBytes(): number {
     return this.#options.memory.buffer.byteLength
+  }
+
+  get #forAllToAll(): AllToAllGroup {
+    return {
+      rank: this.rank,
+      ranks: this.worldSize,
+      hosts: this.#options.hosts,
+      memory: this.#options.memory,
+      executor: this.#executor,
+      ops: this.#ops,
+      choice: this.#choice,
+      programs: this.#programs,
+      takeOpSeq: channel => this.#takeOpSeq(channel),
+      start: (parts, options, slot) => this.#start(parts, options, slot),
+    }
   }
 
   #inPlace(
@@ -356,59 +352,6 @@ export class Group implements Collectives {
     )
   }
 
-  /**
-   * The counts go round first, as an all-gather in the pool. Both ops take their numbers, and their places in the order of the
-   * channel, now: what is issued meanwhile comes after them on every rank.
-   */
-  async #variableAllToAll(
-    input: TensorRegion,
-    output: TensorRegion,
-    options: AllToAllOptions & { readonly counts: readonly number[] },
-    channel: number,
-  ): Promise<OpResult> {
-    const { counts, algorithm = 'pairwise' } = options
-    const { rank, worldSize: ranks } = this
-    checkCounts(counts, ranks, input.elems, algorithm)
-    const exchange = countsExchange({
-      rank,
-      ranks,
-      channel,
-      counts,
-      memory: this.#options.memory,
-      ops: this.#ops,
-      programs: this.#programs,
-      takeOpSeq: () => this.#takeOpSeq(channel),
-    })
-    const exchanged = this.#start(exchange.parts, options)
-    const opSeq = this.#takeOpSeq(channel)
-    const slot = this.#executor.reserve(channel)
-    await exchanged
-    const matrix = exchange.matrix()
-    const receivedCounts = matrix.map(row => row[rank] as number)
-    const received = receivedCounts.reduce((sum, count) => sum + count, 0)
-    if (received !== output.elems) {
-      // The others have begun: this rank cannot stay out of it alone.
-      const error = wrongArgument(
-        `rank ${rank} gave an all-to-all an output of ${output.elems} elements, and ${received} come in`,
-        { rank, received, receivedCounts },
-      )
-      this.#executor.end(error, true)
-      throw error
-    }
-    const segmentElems = this.#choice.segmentElems(input)
-    const plan = planOf({ kind: 'all-to-all', algorithm, ranks, elems: input.elems, counts: matrix, segmentElems })
-    const parts = this.#ops.apart({
-      input,
-      output,
-      program: compileProgram(plan.ops[rank] ?? [], { space: plan.spaces?.[rank] }),
-      channel,
-      algorithm: algorithm as Algorithm,
-      elems: plan.elems,
-      opSeq,
-    })
-    return { ...(await this.#start(parts, options, slot)), receivedCounts }
-  }
-
   #message(
     op: 'send' | 'recv',
     region: TensorRegion,
@@ -425,10 +368,7 @@ export class Group implements Collectives {
     const reads = op === 'send' ? [region] : []
     const writes = op === 'send' ? [] : [region]
     checkFree(this.#executor.running, reads, writes)
-    const numbers = op === 'send' ? this.#messagesTo : this.#messagesFrom
-    const key = `${channel} ${peer}`
-    const opSeq = numbers.get(key) ?? 0
-    numbers.set(key, opSeq + 1)
+    const opSeq = this.#messageNumbers.take(op, channel, peer)
     const program = this.#programs.ofOps(`${op} ${peer} ${region.elems} ${dtypeBytes[region.dtype]}`, () => {
       const pieces =
         region.elems === 0 ? ([[0, 0]] as const) : segmentsOf([0, region.elems], this.#choice.segmentElems(region))
