@@ -352,6 +352,35 @@ test('a file that is no log is refused', () => {
   expect(() => new SqliteLog(file)).toThrow(expect.objectContaining({ code: 'SKEIN_COORDINATOR_STORE_FAILED' }))
 })
 
+test('a log that is damaged behind its head is opened, and told of when it is read', () => {
+  using folder = temporaryFolder('store')
+  const file = path.join(folder.path, 'log.sqlite')
+  const store = new SqliteLog(file)
+  store.beginLife(life)
+  store.append([commit(1)], [{ event: 'checkpoint', step: 1, path: '/c/1' }])
+  store.close()
+  overwriteTables(file, ['commits', 'events'])
+  const damaged = new SqliteLog(file)
+  const failed = expect.objectContaining({ code: 'SKEIN_COORDINATOR_STORE_FAILED' }) as Error
+  expect(() => damaged.read()).toThrow(failed)
+  expect(() => damaged.readEvents(0, 1)).toThrow(failed)
+  damaged.close()
+})
+
+/** The first page of each, as a broken disk would. */
+function overwriteTables(file: string, tables: readonly string[]): void {
+  const { DatabaseSync } = loadSqlite()
+  const database = new DatabaseSync(file)
+  const pageBytes = Number(database.prepare('PRAGMA page_size').get()?.['page_size'])
+  const pages = tables.map(table =>
+    Number(database.prepare('SELECT rootpage FROM sqlite_master WHERE name = ?').get(table)?.['rootpage']),
+  )
+  database.close()
+  const bytes = fs.readFileSync(file)
+  for (const page of pages) bytes.fill(0xff, (page - 1) * pageBytes, page * pageBytes)
+  fs.writeFileSync(file, bytes)
+}
+
 test('the lock of a run is held by one, named to the next, and free after release', () => {
   using folder = temporaryFolder('lock')
   const first = lockRun(folder.path)

@@ -82,6 +82,10 @@ export class SqliteLog implements RunLog {
   }
 
   read(): RunHistory {
+    return guarded('reading the commit log', () => this.#history())
+  }
+
+  #history(): RunHistory {
     const run = this.#rows('SELECT runId FROM run')[0]
     const untrained = this.#rows(
       `SELECT json ->> 'loss' AS loss FROM events WHERE json ->> 'event' = 'eval' AND json ->> 'phase' = 'untrained' LIMIT 1`,
@@ -165,10 +169,9 @@ export class SqliteLog implements RunLog {
   }
 
   readEvents(from: number, limit: number): string[] {
-    const rows = this.#database
-      .prepare('SELECT json FROM events WHERE life = ? AND number >= ? ORDER BY number LIMIT ?')
-      .all(this.#life, from, limit) as unknown as { json: string }[]
-    return rows.map(row => row.json)
+    const sql = 'SELECT json FROM events WHERE life = ? AND number >= ? ORDER BY number LIMIT ?'
+    const rows = guarded('reading the events', () => this.#database.prepare(sql).all(this.#life, from, limit))
+    return (rows as unknown as { json: string }[]).map(row => row.json)
   }
 
   close(): void {
