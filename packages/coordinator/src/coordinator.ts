@@ -78,7 +78,7 @@ export class Coordinator {
     this.#links = new Links(parts.logger)
     this.#state = initialState(parts.config, parts.clock.now())
     const { clock, logger } = parts
-    this.#timelines = new TimelineRecords(parts.config.runDir, parts.config.job)
+    this.#timelines = new TimelineRecords(parts.config.runDir, parts.config.job, logger)
     this.#diagnosis = new RunDiagnosis({
       clock,
       logger,

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import type { Logger } from '@skein/telemetry'
 import type { TimedOpRecord, WorkerMessage } from '@skein/wire'
 
 /** In the folder of a run whose model is cut in parts: what every rank did in one step, for `skein trace`. */
@@ -20,12 +21,16 @@ type TimelineMessage = Extract<WorkerMessage, { type: 'timeline' }>
 export class TimelineRecords {
   readonly #runDir: string
   readonly #job: unknown
+  readonly #logger: Logger
+  /** Whether the newest could not be written. */
+  #hasFailed = false
   #step: { readonly generation: number; readonly step: number } = { generation: 0, step: 0 }
   readonly #byRank = new Map<number, RunTimelines['ranks'][number]>()
 
-  constructor(runDir: string, job: unknown) {
+  constructor(runDir: string, job: unknown, logger: Logger) {
     this.#runDir = runDir
     this.#job = job
+    this.#logger = logger
   }
 
   take(
@@ -42,10 +47,20 @@ export class TimelineRecords {
     this.#byRank.set(rank, { workerId, ops })
     if (this.#byRank.size < worldSize) return
     const ranks = [...this.#byRank].sort(([a], [b]) => a - b).map(([, one]) => one)
-    const whole: RunTimelines = { job: this.#job, generation, step, ranks }
+    this.#keep({ job: this.#job, generation, step, ranks })
+  }
+
+  /** A full disk stops no run: what is missing then is a picture. */
+  #keep(whole: RunTimelines): void {
     // Whole or not at all, also for who reads it meanwhile.
     const file = path.join(this.#runDir, timelinesFile)
-    fs.writeFileSync(`${file}.new`, `${JSON.stringify(whole)}\n`)
-    fs.renameSync(`${file}.new`, file)
+    try {
+      fs.writeFileSync(`${file}.new`, `${JSON.stringify(whole)}\n`)
+      fs.renameSync(`${file}.new`, file)
+      this.#hasFailed = false
+    } catch (error) {
+      if (!this.#hasFailed) this.#logger.warn({ err: error, step: whole.step }, 'timelines.not-kept')
+      this.#hasFailed = true
+    }
   }
 }
