@@ -13,7 +13,8 @@ export async function listenOn(server: FastifyInstance, host: string, port: numb
   return typeof address === 'object' && address !== null ? address.port : port
 }
 
-function listenError(host: string, port: number, cause: unknown): SkeinError {
+/** Why a port could not be opened. */
+export function listenError(host: string, port: number, cause: unknown): SkeinError {
   const code = (cause as NodeJS.ErrnoException).code
   if (code === 'EADDRINUSE') {
     return new SkeinError(CoordinatorErrors.PORT_IN_USE, {

@@ -1,6 +1,7 @@
 import type http from 'node:http'
 import { once } from 'node:events'
 import { ConnectionGuard, createHttpServer, type Refusals, type TlsIdentity } from '@skein/transport'
+import { listenError } from '../listen.ts'
 
 export interface StandBy {
   readonly port: number
@@ -13,7 +14,10 @@ export interface StandBy {
 const misdirected = 421
 const why = 'this coordinator stands by'
 
-/** The port of a coordinator that does not lead: says so, and who does, to everyone (no secret: they all need the token there). */
+/**
+ * The port of a coordinator that does not lead: says so, and who does, to everyone (no secret: they all need the token there).
+ * @throws SKEIN_COORDINATOR_PORT_IN_USE, SKEIN_COORDINATOR_LISTEN_FAILED
+ */
 export async function standBy(parts: {
   readonly host: string
   readonly port: number
@@ -36,10 +40,14 @@ export async function standBy(parts: {
   server.on('upgrade', (_: http.IncomingMessage, socket) => {
     const lines = Object.entries({ ...headers(), connection: 'close', 'content-length': 0 })
     socket.on('error', () => undefined)
-    socket.end(`HTTP/1.1 ${misdirected} Misdirected Request\r\n${lines.map(([k, v]) => `${k}: ${v}\r\n`).join('')}\r\n`)
+    const head = lines.map(([k, v]) => `${k}: ${v}\r\n`).join('')
+    // Not left to a peer that never closes its end: it would hold the port when this coordinator is to lead.
+    socket.end(`HTTP/1.1 ${misdirected} Misdirected Request\r\n${head}\r\n`, () => socket.destroy())
   })
   server.listen({ host, port })
-  await once(server, 'listening')
+  await once(server, 'listening').catch((cause: unknown) => {
+    throw listenError(host, port, cause)
+  })
   const address = server.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : port,
