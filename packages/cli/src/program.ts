@@ -29,7 +29,9 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   } catch (thrown) {
     if (thrown instanceof CommanderError) {
       if (thrown.exitCode === 0) return 0
-      reportError(usageOf(thrown, program, args), { json })
+      // A command of commands by itself.
+      if (thrown.code === 'commander.help') commandOf(program, args).outputHelp()
+      else reportError(usageOf(thrown, commandOf(program, args)), { json })
       return 2
     }
     reportError(thrown, { json })
@@ -55,18 +57,32 @@ function buildProgram(outcome: Outcome): Command {
   return program
 }
 
+/** The command that was meant, as far as its words are known. */
+function commandOf(program: Command, args: readonly string[]): Command {
+  let command = program
+  for (const word of args.filter(arg => !arg.startsWith('-'))) {
+    const next = command.commands.find(one => one.name() === word)
+    if (next === undefined) break
+    command = next
+  }
+  return command
+}
+
+/** "skein schedule draw". */
+const nameOf = (command: Command): string =>
+  command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`
+
 /** What commander refused, as an error of ours that names the nearest known word. */
-function usageOf(error: CommanderError, program: Command, args: readonly string[]): SkeinError {
-  const chosen = program.commands.find(command => command.name() === args.find(arg => !arg.startsWith('-')))
-  const help = chosen === undefined ? '`skein --help`' : `\`skein ${chosen.name()} --help\``
+function usageOf(error: CommanderError, command: Command): SkeinError {
+  const help = `\`${nameOf(command)} --help\``
   const quoted = /'([^']+)'/u.exec(error.message)?.[1]
   const what = error.message.replace(/^error: /u, '')
   const word = quoted?.split(/[ =]/u)[0]
   const known =
     error.code === 'commander.unknownCommand'
-      ? program.commands.map(command => command.name())
+      ? command.commands.map(one => one.name())
       : error.code === 'commander.unknownOption'
-        ? (chosen ?? program).options.flatMap(option => option.long ?? [])
+        ? command.options.flatMap(option => option.long ?? [])
         : []
   const nearest = word === undefined ? undefined : nearestName(word, known)
   return usage(what, nearest === undefined ? `see ${help}` : `did you mean ${nearest}? See ${help}`)

@@ -71,7 +71,18 @@ export async function variableAllToAll(
   const { counts, algorithm = 'pairwise' } = options
   checkCounts(counts, ranks, input.elems, algorithm)
   const takeOpSeq = () => group.takeOpSeq(channel)
-  const exchange = countsExchange({ rank, ranks, channel, counts, memory, ops, programs, takeOpSeq })
+  const exchange = countsExchange({
+    rank,
+    ranks,
+    channel,
+    reads: [input],
+    writes: [output],
+    counts,
+    memory,
+    ops,
+    programs,
+    takeOpSeq,
+  })
   const exchanged = group.start(exchange.parts, options)
   const opSeq = takeOpSeq()
   const slot = executor.reserve(channel)

@@ -9,6 +9,9 @@ export interface CountsExchangeOptions {
   readonly rank: number
   readonly ranks: number
   readonly channel: number
+  /** Of the all-to-all that comes after: nobody else may use them from now on. */
+  readonly reads: readonly TensorRegion[]
+  readonly writes: readonly TensorRegion[]
   /** To each rank. */
   readonly counts: readonly number[]
   readonly memory: WebAssembly.Memory
@@ -37,8 +40,8 @@ export function countsExchange(options: CountsExchangeOptions): {
   const parts: OpParts = {
     identity: { opSeq: options.takeOpSeq(), kind: 'all-gather', algorithm: 'direct', tag: 0, elems, channel },
     program,
-    reads: [],
-    writes: [],
+    reads: options.reads,
+    writes: options.writes,
     scratchBytes,
     payloadAt: scratchOffset => {
       const region: TensorRegion = { byteOffset: scratchOffset, elems, dtype: 'int32' }

@@ -293,6 +293,24 @@ test("a caller's mistakes reject one call and leave the group as it is", async (
   expect((await Promise.all([handle, other])).map(r => r.bytesSent)).toEqual([40, 40])
 })
 
+test('memory is lent to an all-to-all of unequal blocks from the call on, while the counts still go round', async () => {
+  const world = new World({ ranks: 2, seed: 5 })
+  const { group } = world.member(0)
+  const input = world.region(0, Float32Array.of(1, 2, 3))
+  const output = world.region(0, new Float32Array(2))
+  const counts = [1, 2]
+  const first = group.allToAll(input, output, { counts })
+  for (const region of [input, output])
+    await expect(group.allReduce(region)).rejects.toMatchObject({ code: 'SKEIN_COLLECTIVE_BUSY' })
+  const there = world.region(1, Float32Array.of(4, 5))
+  const here = world.region(1, new Float32Array(3))
+  const second = world.member(1).group.allToAll(there, here, { counts: [1, 1] })
+  await world.scheduler.run()
+  await Promise.all([first, second])
+  expect([...world.view(0, output)]).toEqual([1, 4])
+  expect([...world.view(1, here)]).toEqual([2, 3, 5])
+})
+
 test('a group refuses impossible sizes and too little scratch', () => {
   const memory = createSharedMemory(1 << 16)
   const fine = { rank: 0, worldSize: 2, generation: 1, memory, simd: createSimd(memory), segmentBytes: 64 }

@@ -32,6 +32,11 @@ export const CoordinatorErrors = {
     retry: 'never',
     meaning: 'The folder holds the log of a run with committed steps, and no resume was asked for.',
   },
+  NO_RUN: {
+    code: 'SKEIN_COORDINATOR_NO_RUN',
+    retry: 'never',
+    meaning: 'A run was to be gone on with, and the folder holds none.',
+  },
   STORE_FAILED: {
     code: 'SKEIN_COORDINATOR_STORE_FAILED',
     retry: 'never',

@@ -88,6 +88,17 @@ async function firstWhole(
   return { checkpoint: undefined, skipped }
 }
 
+/** A new run here would be the end of the one that was meant: its workers would come, and begin with it. @throws SKEIN_COORDINATOR_NO_RUN */
+export function assertHasRun({ runId }: RunHistory, runDir: string): void {
+  if (runId !== undefined) return
+  throw new SkeinError(CoordinatorErrors.NO_RUN, {
+    what: `${runDir} holds no run to go on with`,
+    why: 'it is another folder, or no coordinator has begun a run there yet',
+    todo: 'pass the folder of the run; to begin one, leave --continue out',
+    details: { runDir },
+  })
+}
+
 function runExists(runDir: string, lastStep: number, checkpoint: string | undefined): SkeinError {
   return new SkeinError(CoordinatorErrors.RUN_EXISTS, {
     what: `${runDir} holds the log of a run with ${lastStep} committed steps`,

@@ -460,6 +460,8 @@ test('a run goes on from its checkpoint with the same samples, and its steps are
   await first.finished
   await first.close()
   await expect(start({ runDir, numWorkers: 1 })).rejects.toMatchObject({ code: 'SKEIN_COORDINATOR_RUN_EXISTS' })
+  const elsewhere = start({ runDir: newFolder(), numWorkers: 1, continueRun: true })
+  await expect(elsewhere).rejects.toMatchObject({ code: 'SKEIN_COORDINATOR_NO_RUN' })
 
   const weights = [{ name: 'w', shape: [1], data: new Float32Array([1]) }]
   const { path: resume } = await saveCheckpoint(path.join(runDir, 'checkpoints'), {

@@ -19,7 +19,7 @@ import { keepWhy } from './keep-why.ts'
 import type { StandingBy } from './etcd/lead.ts'
 import { listenOn, urlOf } from './listen.ts'
 import { openLog } from './open-log.ts'
-import { recover } from './recover.ts'
+import { assertHasRun, recover } from './recover.ts'
 import { Resources } from './resources.ts'
 import { makeFolder, openLogger } from './run-folder.ts'
 import { type LoggedEnding, pastOf, type RunHistory } from './run-history.ts'
@@ -108,6 +108,7 @@ async function open(parts: {
     refusals,
   })
   const history = await log.read()
+  if (config.continueRun) assertHasRun(history, runDir)
   const runId = config.runId ?? history.runId ?? path.basename(runDir)
   // Who leads after another one goes on with its run.
   const continueRun = config.continueRun || (leadership !== undefined && config.resume === undefined)

@@ -40,6 +40,20 @@ describe('the command line', () => {
     })
   })
 
+  it('shows the help of a command of commands that stands alone, and names the nearest of its words', async () => {
+    const alone = await say('schedule')
+    expect(alone).toMatchObject({ status: 2, stderr: '' })
+    expect(alone.stdout).toMatch(/^ {2}draw /mu)
+    expect((await say('schedule', 'drow')).stderr).toContain('did you mean draw? See `skein schedule --help`')
+  })
+
+  it('refuses to go on with a run whose folder is not named', async () => {
+    await expectRefusal(['coordinator', '--job', 'job.ts', '--workers', '1', '--continue'], {
+      code: 'SKEIN_CLI_USAGE',
+      names: ['--continue', '--run-dir'],
+    })
+  })
+
   it('refuses values out of range, and says which are in it', async () => {
     await expectRefusal(['train', 'job.ts', '--workers', '0'], {
       code: 'SKEIN_CLI_USAGE',

@@ -94,6 +94,39 @@ describe('the launcher', () => {
   })
 })
 
+describe('who reads goes first:', () => {
+  it('the run goes on unseen, and ends with its checkpoint', async () => {
+    using folder = temporaryFolder('unread')
+    const args = ['train', tinyJob, '--workers', '2', '--steps', '12', '--run-dir', folder.path, '--json']
+    const run = startSkein(args)
+    await run.until(event => event.event === 'run', 'the run')
+    run.process.stdout?.destroy()
+    const { code, stderr } = await run.ended
+    expect(code, stderr).toBe(0)
+    expect(stderr).toBe('')
+    expect(fs.existsSync(path.join(folder.path, 'checkpoints', 'step-00000012', 'manifest.json'))).toBe(true)
+    expect(processesOf(folder.path)).toEqual([])
+  })
+
+  it('what only tells ends at once, without a word', async () => {
+    const told = startSkein(['schedule', 'compare', '--stages', '4', '--microbatches', '64'])
+    told.process.stdout?.destroy()
+    expect(await told.ended).toEqual({ code: 0, stderr: '' })
+  })
+})
+
+describe('chaos', () => {
+  it('that is interrupted takes stopped workers with it', async () => {
+    using folder = temporaryFolder('interrupted')
+    const args = ['chaos', tinyJob, '--workers', '2', '--steps', '100000', '--faults', 'stop:w1@2:60000']
+    const run = startSkein([...args, '--run-dir', folder.path, '--json'])
+    await run.until(event => event.event === 'fault', 'the worker to be stopped')
+    run.process.kill('SIGINT')
+    expect((await run.ended).code).toBe(130)
+    expect(processesOf(folder.path)).toEqual([])
+  })
+})
+
 describe('a worker', () => {
   it('with a wrong token is refused, and says how to get the right one', async () => {
     using folder = temporaryFolder('token')

@@ -17,6 +17,8 @@ export interface ChaosOptions extends Omit<ClusterOptions, 'network' | 'canJump'
   /** What a fault was to leave as it was, and did not. */
   readonly onProblem: (problem: string) => void
   readonly timeoutMs: number
+  /** Ends the run, and everything of it. */
+  readonly signal?: AbortSignal
 }
 
 const stormSize = 4
@@ -43,7 +45,7 @@ export class ChaosRun {
 
   /** Resolves with the run's last event. @throws SKEIN_TIMEOUT when it does not end */
   async play(): Promise<RunEvent> {
-    const { workers, timeoutMs, runDir, seed, faults } = this.#options
+    const { workers, timeoutMs, runDir, seed, faults, signal } = this.#options
     const early: RunEvent[] = []
     await using cluster = await Cluster.start({
       ...this.#options,
@@ -57,7 +59,8 @@ export class ChaosRun {
     this.#cluster = cluster
     this.#names = workers
     for (const event of early) this.#onEvent(cluster, event)
-    return await within(cluster.ended, { what: 'the run to end', timeoutMs, todo: `read ${runDir}/logs` })
+    const bound = { what: 'the run to end', timeoutMs, todo: `read ${runDir}/logs` }
+    return await within(cluster.ended, { ...bound, ...(signal === undefined ? {} : { signal }) })
   }
 
   /** All faults that are due at this step. */

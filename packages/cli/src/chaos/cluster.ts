@@ -54,6 +54,7 @@ export class Cluster implements AsyncDisposable {
     this.#options = options
     this.network = options.network === undefined ? undefined : new ClusterNetwork(options.network.seed)
     this.#ended.promise.catch(() => undefined)
+    process.on('exit', this.#onExit)
   }
 
   /** Starts the coordinator and workers w0, w1, … */
@@ -200,6 +201,12 @@ export class Cluster implements AsyncDisposable {
     await Promise.allSettled(this.#pending)
     await Promise.all(this.#children.map(child => child.stop(1_000)))
     await this.network?.[Symbol.asyncDispose]()
+    process.off('exit', this.#onExit)
+  }
+
+  /** One that is stopped cannot see that this process is gone. */
+  readonly #onExit = () => {
+    for (const child of this.#children) child.killNow()
   }
 
   /** Reads the events of one life of the coordinator: a restarted one counts its own. */

@@ -29,6 +29,7 @@ export interface ChaosCommandOptions {
   /** Seconds. */
   readonly timeout: number
   readonly json: boolean
+  readonly signal: AbortSignal
 }
 
 /** What a run under faults has shown. */
@@ -83,6 +84,7 @@ export async function chaos(options: ChaosCommandOptions): Promise<number> {
     seed,
     faults,
     timeoutMs: options.timeout * 1_000,
+    signal: options.signal,
     onFault(fault: Fault, target: string) {
       const { kind, atStep, forMs } = fault
       times.set(fault, { kind, fromMs: performance.now(), untilMs: Number.POSITIVE_INFINITY })

@@ -42,6 +42,7 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
   const say = (facts: Readonly<Record<string, unknown>>, text: string) =>
     process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${text}\n`)
   try {
+    if (options.continue && options.runDir === undefined) throw continueWhat()
     const tls = readTlsIdentity(options)
     const etcd = etcdOf(options)
     const [{ startCoordinator }, run] = await Promise.all([
@@ -99,6 +100,13 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
     return ending.status() ?? 1
   }
 }
+
+const continueWhat = (): SkeinError =>
+  new SkeinError(CliErrors.USAGE, {
+    what: '--continue was given without --run-dir',
+    why: 'which run is to be gone on with is said by its folder',
+    todo: 'pass --run-dir DIR, the folder of the run',
+  })
 
 /** @throws SKEIN_CLI_… where the options do not go together */
 function etcdOf({ store, etcd, etcdTtl, runDir }: CoordinatorCommandOptions) {

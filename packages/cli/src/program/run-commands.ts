@@ -53,6 +53,7 @@ export function addRunCommands({ command, tokenOption, tlsOptions, jsonOption, o
           ...findRun(run, { token: options.token, tls: readTlsTrust(options) }),
           signal: ending.signal,
         })
+        if (outcome.status === 0) outcome.status = ending.stoppedStatus()
       },
     )
 }

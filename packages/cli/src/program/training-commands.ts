@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { endingOf } from '../launch/ending.ts'
 import { hostAndPort, nameList, oneOf, positiveNumber, wholeNumber } from '../option-values.ts'
 import type { CommandSet } from './command-set.ts'
 
@@ -51,7 +52,13 @@ export function addTrainingCommands({
     .addOption(jsonOption())
     .action(async (job: string, options) => {
       const { chaos } = await import('../commands/chaos.ts')
-      outcome.status = await chaos({ ...options, jobFile: job })
+      using ending = endingOf(5_000)
+      try {
+        outcome.status = await chaos({ ...options, jobFile: job, signal: ending.signal })
+      } catch (error) {
+        outcome.status = ending.status() ?? 1
+        throw error
+      }
     })
 
   tlsOptions(jobOptions(command('coordinator', 'run the coordinator of a job; workers join it')))

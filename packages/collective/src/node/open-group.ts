@@ -1,5 +1,5 @@
 import { connect } from 'node:net'
-import { abortedError, sleep, SkeinError } from '@skein/core'
+import { sleep, SkeinError, within } from '@skein/core'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { attachLanes, listen, type TlsIdentity, TransportErrors } from '@skein/transport'
 import { wrongArgument } from '../check-group.ts'
@@ -139,24 +139,32 @@ async function allReachable(
   { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs
-  const reaches = (address: LaneAddress) =>
-    new Promise<boolean>(resolve => {
-      const socket = connect(
-        address.path === undefined ? { host: address.host, port: address.port } : { path: address.path },
-      )
-      socket.once('connect', () => {
-        socket.destroy()
-        resolve(true)
-      })
-      socket.once('error', () => resolve(false))
+  /** Nothing comes from a host that is down or behind a firewall: the time that is left bounds each try. */
+  const reaches = async (address: LaneAddress, peer: number): Promise<boolean> => {
+    const socket = connect(
+      address.path === undefined ? { host: address.host, port: address.port } : { path: address.path },
+    )
+    const tried = new Promise<boolean>(resolve => {
+      socket.once('connect', () => resolve(true))
+      socket.on('error', () => resolve(false))
     })
+    const leftMs = Math.max(1, deadline - performance.now())
+    const what = `rank ${peer} to answer`
+    try {
+      return await within(tried, { what, timeoutMs: leftMs, ...(signal === undefined ? {} : { signal }) })
+    } catch (error) {
+      if (signal?.aborted === true) throw error
+      return false
+    } finally {
+      socket.destroy()
+    }
+  }
   for (const [peer, address] of addresses.entries()) {
     for (
       let pauseMs: number = retryMs[0];
-      peer !== rank && !(await reaches(address));
+      peer !== rank && !(await reaches(address, peer));
       pauseMs = Math.min(2 * pauseMs, retryMs[1])
     ) {
-      if (signal?.aborted === true) throw abortedError(`waiting for rank ${peer}`, signal)
       if (performance.now() > deadline) {
         throw new SkeinError(TransportErrors.UNREACHABLE, {
           what: `rank ${peer} did not listen at ${address.path ?? `${address.host}:${address.port}`} within ${timeoutMs} ms`,
