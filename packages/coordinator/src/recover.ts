@@ -1,11 +1,12 @@
 import {
+  CheckpointErrors,
   findCheckpoint,
   resolveLocation,
   type SkippedCheckpoint,
   type StoreEnvironment,
   wholeOrSkipped,
 } from '@skein/checkpoint'
-import { SkeinError } from '@skein/core'
+import { asSkeinError, SkeinError } from '@skein/core'
 import type { RecoveredEvent } from '@skein/membership'
 import type { Logger } from '@skein/telemetry'
 import type { CoordinatorConfig } from './config.ts'
@@ -69,7 +70,10 @@ export async function recover(parts: {
   return { recovered, skipped }
 }
 
-/** Of what the log names, the newest first: what retention has removed is passed over silently, what is damaged is said. */
+/**
+ * Of what the log names, the newest first: what retention has removed is passed over silently, what is damaged is said. One that cannot be looked
+ * at now, as its place does not answer, counts as there: the members may hold the state anyway, and where they do not, nobody begins anew instead.
+ */
 async function firstWhole(
   logged: LoggedStand['checkpoints'],
   environment: StoreEnvironment,
@@ -82,6 +86,10 @@ async function firstWhole(
       if ('manifest' in looked) return { checkpoint, skipped }
       skipped.push(looked)
     } catch (error) {
+      if (asSkeinError(error).code !== CheckpointErrors.NOT_FOUND.code) {
+        logger.warn({ err: error, path: checkpoint.path }, 'checkpoint.not-looked-at')
+        return { checkpoint, skipped }
+      }
       logger.debug({ err: error, path: checkpoint.path }, 'checkpoint.gone')
     }
   }
