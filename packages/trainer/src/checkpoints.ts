@@ -51,8 +51,9 @@ export interface CheckpointSinkOptions {
   readonly facts: CheckpointFacts
   /** Of the present generation; undefined: this worker holds the whole model. */
   readonly partSaving?: () => PartSaving | undefined
-  readonly onSaved: (step: number, path: string) => void
-  readonly onFailed: (step: number, error: SkeinError) => void
+  /** `generation`: in which the state was copied; it may be over by now. */
+  readonly onSaved: (step: number, generation: number, path: string) => void
+  readonly onFailed: (step: number, generation: number, error: SkeinError) => void
 }
 
 /** The tensors of a flat buffer by name; views, not copies. */
@@ -71,7 +72,7 @@ const numSnapshots = 2
 /**
  * Saves the current slot without holding the training up: its three buffers are copied (12 B a parameter) into one of two snapshots, which are made at
  * the first save and kept; a thread of its own hashes, writes and syncs them. A third `save` waits for the first. A write that fails is told
- * to `onFailed`, and the same step may be saved again.
+ * to `onFailed`. A step that is saved already is not saved again; a part of one is, in another generation, as then every other part is.
  */
 export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink & AsyncDisposable {
   const { state, simd, root, keep, shardBytes, environment } = options
@@ -80,20 +81,21 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
   const snapshots: { readonly buffer: SharedArrayBuffer; free: Promise<void> }[] = []
   const publishing = new Set<Promise<void>>()
   let next = 0
-  let lastStep: number | undefined
+  /** `generation`: undefined where it is the whole model, which is as good in the next one. */
+  let last: { readonly step: number; readonly generation: number | undefined } | undefined
   const publish = async (saving: PartSaving, parts: PartsToPublish) => {
-    const { step } = parts
-    if (await saving.allPartsSaved(step)) {
-      options.onSaved(step, (await writer.publish(parts)).path)
-    } else {
-      if (lastStep === step) lastStep = undefined
-      await writer.discard(step)
-    }
+    const { step, generation } = parts
+    if (await saving.allPartsSaved(step)) options.onSaved(step, generation, (await writer.publish(parts)).path)
+    // In a later generation the parts of this step may be those that are wanted: what is left of this one goes when they are published.
+    else if (generation === options.facts.generation) await writer.discard(step)
   }
   return {
     async save(step) {
-      if (step === lastStep) return
-      lastStep = step
+      const saving = options.partSaving?.()
+      const { generation } = options.facts
+      const asked = { step, generation: saving === undefined ? undefined : generation }
+      if (step === last?.step && asked.generation === last.generation) return
+      last = asked
       const place = (snapshots[next] ??= {
         buffer: new SharedArrayBuffer(snapshotBytes(totalElems)),
         free: Promise.resolve(),
@@ -105,7 +107,6 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
         const part = new Float32Array(state.sharedBuffer, byteOffset, totalElems)
         new Float32Array(place.buffer, i * part.byteLength, totalElems).set(part)
       }
-      const saving = options.partSaving?.()
       const own = saving === undefined ? tensors : tensors.filter(({ name }) => saving.owns(name))
       const snapshot: Snapshot = {
         buffer: place.buffer,
@@ -115,21 +116,21 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
         }),
         facts: {
           ...options.facts,
+          generation,
           step,
           samplesSeen: step * options.globalBatch,
           digest: formatHash(simd.hash(params.byteOffset, params.bytes)),
         },
       }
       const failed = (error: unknown) => {
-        if (lastStep === step) lastStep = undefined
-        options.onFailed(step, asSkeinError(error))
+        if (last === asked) last = undefined
+        options.onFailed(step, generation, asSkeinError(error))
       }
       if (saving === undefined) {
-        place.free = writer.save(snapshot).then(saved => options.onSaved(step, saved.path), failed)
+        place.free = writer.save(snapshot).then(saved => options.onSaved(step, generation, saved.path), failed)
         return
       }
       const { part, parts } = saving
-      const { generation } = snapshot.facts
       place.free = writer.savePart(snapshot, { part, parts }).then(() => {
         saving.partSaved(step)
         if (part !== 0) return

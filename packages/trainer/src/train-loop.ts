@@ -9,7 +9,7 @@ import { runStep, type StepResult } from './run-step.ts'
 import type { Strategy } from './strategy.ts'
 import type { TrainingState } from './training-state.ts'
 
-/** Takes committed states to disk; rank 0 has one. */
+/** Takes committed states to disk; each rank of the first replica has one. */
 export interface CheckpointSink {
   /** Copies the current state, to be written behind the training; waits only where two copies are still being written. */
   save(step: number): Promise<void>

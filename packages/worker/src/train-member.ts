@@ -159,10 +159,10 @@ function sinkFor(
       const peers = parts.peers()
       return peers === undefined || peers.parts === 1 ? undefined : saving(peers)
     },
-    onSaved: (step, folder) => comm.tell({ type: 'checkpointed', generation: generation(), step, path: folder }),
-    onFailed: (step, error) => {
+    onSaved: (step, of, folder) => comm.tell({ type: 'checkpointed', generation: of, step, path: folder }),
+    onFailed: (step, of, error) => {
       logger.error({ step, code: error.code, reason: error.message }, 'checkpoint.failed')
-      comm.tell({ type: 'checkpoint-failed', generation: generation(), step, error: error.toJSON() })
+      comm.tell({ type: 'checkpoint-failed', generation: of, step, error: error.toJSON() })
     },
   })
 }
