@@ -10,9 +10,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { CatchUp } from './catch-up.ts'
 import { silentMs } from './source-silence.ts'
 
-const numElems = 8
-
-function stateAfter(step: number) {
+function stateAfter(step: number, numElems = 8) {
   const arena = new SharedArena(createSharedMemory(7 * (numElems * 4 + 64) + 128))
   const floats = (name: string) => arena.alloc(name, numElems * 4)
   const slot = (name: string): StateSlot => ({
@@ -38,8 +36,8 @@ function stateAfter(step: number) {
 }
 
 /** One that waits, holds the state after step 5, and goes after a member on a port; time passes by `clock.ms` alone. */
-function waiting(port: number) {
-  const { state, steps } = stateAfter(5)
+function waiting(port: number, numElems?: number) {
+  const { state, steps } = stateAfter(5, numElems)
   const clock = { ms: 0, now: () => clock.ms }
   const held: (Standing | undefined)[] = []
   const failures: { readonly generation: number; readonly error: SkeinError }[] = []
@@ -78,6 +76,11 @@ async function startMember(port: number, digest?: string): Promise<() => number>
   server.serve(state)
   server.open(1, 't')
   server.committed({ ...standing, ...(digest === undefined ? {} : { digest }) })
+  await answerOn(port, server)
+  return () => numAsked
+}
+
+async function answerOn(port: number, server: StateServer): Promise<void> {
   const listener = http.createServer()
   listener.on(
     'request',
@@ -89,7 +92,6 @@ async function startMember(port: number, digest?: string): Promise<() => number>
     listener.closeAllConnections()
   })
   await once(listener, 'listening')
-  return () => numAsked
 }
 
 test('one that waits keeps the state it has while those it goes after are silent, and says so after 10 s, once', async () => {
@@ -161,4 +163,61 @@ test('of a model that is cut it asks those of its part only, and not before ther
   expect(held[0]).toMatchObject({ step: 7 })
   expect(asked()).toBeGreaterThan(0)
   expect(askedOther()).toBe(0)
+})
+
+test('one for whom the others are too fast says so, and not that they are silent when it asks no more', async () => {
+  const port = await freePort()
+  const { state, steps, standing } = stateAfter(7)
+  let step = standing.step
+  const server = new StateServer({
+    onFollower() {
+      // Whatever is asked for, the next step has just been made.
+      steps.set(0, ++step)
+      server.committed({ ...standing, step })
+    },
+  })
+  server.serve(state)
+  server.open(1, 't')
+  server.committed(standing)
+  await answerOn(port, server)
+  const { catchUp, clock, held, failures, first } = waiting(port)
+  await first
+  expect(held).toEqual([undefined])
+  for (clock.ms = 1_000; clock.ms < 3 * silentMs; clock.ms += 1_000) catchUp.sweep()
+  expect(failures).toEqual([])
+})
+
+test('updates of another part are recorded in memory of its size, not in what the part before had', async () => {
+  const port = await freePort()
+  const recorded: (number | undefined)[] = []
+  let news = Promise.withResolvers<void>()
+  const member = new CatchUp({
+    workerId: 'w1',
+    hostId: undefined,
+    tls: undefined,
+    logger: createLogger({ level: 'silent', bindings: {} }),
+    isBusy: () => false,
+    onRecord(history) {
+      recorded.push(history?.totalElems)
+      news.resolve()
+    },
+    onHeld: () => undefined,
+    onFailed: () => undefined,
+  })
+  member.server.open(1, 't')
+  await answerOn(port, member.server)
+  const [small, large] = [stateAfter(7), stateAfter(7, 24)]
+  member.share(small.state, 0)
+  member.server.committed(small.standing)
+  waiting(port)
+  await news.promise
+  news = Promise.withResolvers()
+  member.share(large.state, 1)
+  // The device thread hears of it before it makes a step.
+  expect(recorded).toEqual([8, undefined])
+  member.server.committed(large.standing)
+  news = Promise.withResolvers()
+  waiting(port, 24)
+  await news.promise
+  expect(recorded).toEqual([8, undefined, 24])
 })

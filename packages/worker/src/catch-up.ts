@@ -78,6 +78,8 @@ export class CatchUp {
     this.#follower = undefined
     this.#state = state
     this.#part = part
+    // What is recorded is as large as the state before. Who still asks begins it anew.
+    this.#stopRecording()
     this.server.serve(state)
     this.#follow()
   }
@@ -144,7 +146,11 @@ export class CatchUp {
   sweep(): void {
     const silence = this.#silence?.toTell()
     if (silence !== undefined && this.#places !== undefined) this.#failed(this.#places.generation, silence)
-    if (!this.#isRecording || this.#clock.now() - this.#askedMs < recordForMs) return
+    if (this.#clock.now() - this.#askedMs >= recordForMs) this.#stopRecording()
+  }
+
+  #stopRecording(): void {
+    if (!this.#isRecording) return
     this.#isRecording = false
     this.server.record(undefined)
     this.#parts.onRecord(undefined)
@@ -205,6 +211,7 @@ export class CatchUp {
             break
           case CatchupErrors.TOO_SLOW.code:
             logger.warn(facts, 'catch-up.too-slow')
+            this.#silence = undefined
             onHeld(generation, undefined)
             return
           default:
