@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import os from 'node:os'
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { asSkeinError } from '@skein/core'
+import { asSkeinError, type SkeinError } from '@skein/core'
 import { chooseDevice, type DeviceKind } from '@skein/device'
 import { createLogger } from '@skein/telemetry'
 import { assertMayListen } from './assert-may-listen.ts'
@@ -64,10 +64,10 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
   }
   const thread = new Worker(new URL('./comm-thread.js', import.meta.url), { workerData: start, name: 'skein-comm' })
   const comm = new CommClient(thread, workerId, start)
-  const onAbort = () => comm.fail(asSkeinError(options.signal?.reason))
-  options.signal?.addEventListener('abort', onAbort, { once: true })
-  const onLeave = () => comm.leave(asSkeinError(options.leave?.reason))
-  options.leave?.addEventListener('abort', onLeave, { once: true })
+  const unlisten = [
+    whenAborted(options.signal, reason => comm.fail(reason)),
+    whenAborted(options.leave, reason => comm.leave(reason)),
+  ]
   try {
     const outcome = await trainMember({
       comm,
@@ -84,9 +84,16 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
     comm.tell({ type: 'failed', error: error.toJSON() })
     throw error
   } finally {
-    options.signal?.removeEventListener('abort', onAbort)
-    options.leave?.removeEventListener('abort', onLeave)
+    for (const stop of unlisten) stop()
     await comm.close()
     await logger.close()
   }
+}
+
+/** Hears of the abort, also of one that came before: a device takes a while to choose. Returns what ends that. */
+function whenAborted(signal: AbortSignal | undefined, act: (reason: SkeinError) => void): () => void {
+  const onAbort = () => act(asSkeinError(signal?.reason))
+  if (signal?.aborted) onAbort()
+  signal?.addEventListener('abort', onAbort, { once: true })
+  return () => signal?.removeEventListener('abort', onAbort)
 }
