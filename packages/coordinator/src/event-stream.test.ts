@@ -79,3 +79,17 @@ test('a reader that goes away ends its stream, while it waits for news and while
     })
   }
 })
+
+test('a log that cannot be read breaks the connection of its readers, so that they come again', async () => {
+  await serve(async ({ feed, store, url, stream }) => {
+    const response = await new Promise<http.IncomingMessage>(resolve => http.get(url, resolve))
+    const broken = once(response, 'error') as Promise<[unknown]>
+    const failed = expect(bounded(stream.promise)).rejects.toMatchObject({ code: 'SKEIN_COORDINATOR_STORE_FAILED' })
+    store.append([], [event(numEvents)])
+    store.close()
+    feed.announce()
+    response.resume()
+    expect(await bounded(broken)).toMatchObject([{ code: 'ECONNRESET' }])
+    await failed
+  })
+})

@@ -6,9 +6,19 @@ const linesPerRead = 256
 
 /**
  * Writes the feed from number `from` on to `response`, one JSON object a line, until the run is over or the reader goes away.
- * Writes only as fast as the reader reads. Resolves when the last line is handed to the system, or the reader is gone.
+ * Writes only as fast as the reader reads. Resolves when the last line is handed to the system, or the reader is gone; where the log
+ * cannot be read it rejects, and breaks the connection: a reader that comes again goes on where it was.
  */
 export async function streamEvents(feed: EventFeed, from: number, response: ServerResponse): Promise<void> {
+  try {
+    await writeEvents(feed, from, response)
+  } catch (error) {
+    response.destroy()
+    throw error
+  }
+}
+
+async function writeEvents(feed: EventFeed, from: number, response: ServerResponse): Promise<void> {
   if (response.destroyed) return
   const gone = new AbortController()
   // Not a promise to race against: one that stays pending for the whole run would keep a reaction of every wait.
