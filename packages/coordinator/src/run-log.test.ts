@@ -34,7 +34,7 @@ function lead(runId: string, ttlSeconds = 5, onOther: (url: string) => void = ()
 }
 
 const etcdLog = (runId: string, leadership: Leadership) =>
-  new EtcdLog({ client: clientOf(), prefix: `/skein/${runId}/`, leadership })
+  new EtcdLog({ client: clientOf(), prefix: `/skein/${runId}/`, leadership, logger: nullLogger })
 
 interface Place {
   /** As a coordinator that is started; the one before it is gone. */

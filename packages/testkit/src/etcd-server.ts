@@ -11,10 +11,15 @@ export interface EtcdServer extends AsyncDisposable {
   readonly url: string
 }
 
+export interface EtcdOptions {
+  /** Where it is used up, etcd takes nothing more. Default: its own, 2 GB. */
+  readonly quotaBytes?: number
+}
+
 const startMs = 20_000
 
 /** Starts one on free ports. Undefined, with a loud line, where there is no `etcd` on the PATH (Debian: apt-get install etcd-server). */
-export async function startEtcd(): Promise<EtcdServer | undefined> {
+export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer | undefined> {
   if (spawnSync('etcd', ['--version'], { stdio: 'ignore' }).error !== undefined) {
     process.stderr.write('\n!!!! ETCD TESTS ARE SKIPPED: no etcd on the PATH (apt-get install etcd-server)\n\n')
     return undefined
@@ -33,6 +38,7 @@ export async function startEtcd(): Promise<EtcdServer | undefined> {
       `--listen-peer-urls=${peerUrl}`,
       `--initial-advertise-peer-urls=${peerUrl}`,
       `--initial-cluster=default=${peerUrl}`,
+      ...(options.quotaBytes === undefined ? [] : [`--quota-backend-bytes=${options.quotaBytes}`]),
     ],
     { stdio: 'ignore' },
   )

@@ -91,32 +91,71 @@ export class EtcdClient {
   }
 
   async #call(method: string, body: unknown): Promise<unknown> {
-    let failure: unknown
+    let failure: Failure | undefined
     for (let attempt = 0; attempt < this.#endpoints.length; attempt++) {
       const endpoint = this.#endpoints[this.#next % this.#endpoints.length] as string
       try {
-        return await this.#post(`${endpoint}/v3/${method}`, body)
-      } catch (thrown) {
+        const { status, text } = await this.#post(`${endpoint}/v3/${method}`, body)
+        if (status === 200) return JSON.parse(text)
+        // One that says no is believed, also where the others do not answer.
+        if (failure?.refusedWith === undefined) failure = failureOf(status, text)
+      } catch (cause) {
         if (this.#signal?.aborted === true) throw asSkeinError(this.#signal.reason)
-        failure = thrown
-        this.#next++
+        failure ??= { reason: cause instanceof Error ? cause.message : String(cause), cause }
       }
+      this.#next++
     }
-    throw new SkeinError(CoordinatorErrors.STORE_FAILED, {
-      what: `etcd at ${this.#endpoints.join(', ')} does not do ${method}: ${failure instanceof Error ? failure.message : String(failure)}`,
-      why: 'it is not running, has no quorum, is out of space, or cannot be reached from here',
-      todo: 'see `etcdctl endpoint status`; what was committed before is kept',
-      cause: failure,
-    })
+    throw storeFailed(`etcd at ${this.#endpoints.join(', ')}`, method, failure)
   }
 
-  async #post(url: string, body: unknown): Promise<unknown> {
+  async #post(url: string, body: unknown): Promise<{ readonly status: number; readonly text: string }> {
     const signals = [AbortSignal.timeout(requestMs), ...(this.#signal === undefined ? [] : [this.#signal])]
     const response = await fetch(url, { method: 'POST', body: JSON.stringify(body), signal: AbortSignal.any(signals) })
-    const text = await response.text()
-    if (!response.ok) throw new Error(`status ${response.status}: ${text.slice(0, 300)}`)
-    return JSON.parse(text)
+    return { status: response.status, text: await response.text() }
   }
+}
+
+/** Whether the same request may be answered later: etcd, or the way to it, failed, and did not say no. */
+export function mayPass(thrown: unknown): boolean {
+  const { code, details } = asSkeinError(thrown)
+  return code === CoordinatorErrors.STORE_FAILED.code && details['refusedWith'] === undefined
+}
+
+interface Failure {
+  readonly reason: string
+  /** The HTTP status where etcd understood the request, and will say the same again. */
+  readonly refusedWith?: number
+  readonly cause?: unknown
+}
+
+/** gRPC's CANCELLED, in the two versions of the gateway. */
+const cancelled = [408, 499]
+/** Has the gRPC code of a quota that is used up, RESOURCE_EXHAUSTED, but means a server that is behind. */
+const isBehind = 'etcdserver: too many requests'
+
+function failureOf(status: number, text: string): Failure {
+  const reason = `status ${status}: ${text.slice(0, 300)}`
+  const isRefusal = status >= 400 && status < 500 && !cancelled.includes(status) && !text.includes(isBehind)
+  return isRefusal ? { reason, refusedWith: status } : { reason }
+}
+
+function storeFailed(etcd: string, method: string, failure: Failure | undefined): SkeinError {
+  const { reason = 'there is no endpoint', refusedWith, cause } = failure ?? {}
+  const what = `${etcd} does not do ${method}: ${reason}`
+  if (refusedWith === undefined) {
+    return new SkeinError(CoordinatorErrors.STORE_FAILED, {
+      what,
+      why: 'it is not running, has no quorum, or cannot be reached from here',
+      todo: 'see `etcdctl endpoint status`; what was committed before is kept',
+      cause,
+    })
+  }
+  return new SkeinError(CoordinatorErrors.STORE_FAILED, {
+    what,
+    why: 'its quota is used up (--quota-backend-bytes), the request is larger than it takes (--max-request-bytes), or not allowed',
+    todo: 'see `etcdctl alarm list`, make room (compact, defrag, alarm disarm), then resume the run: what was committed before is kept',
+    details: { refusedWith },
+  })
 }
 
 interface RawValue {

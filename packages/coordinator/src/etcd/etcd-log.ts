@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { asSkeinError, sleep } from '@skein/core'
 import type { LogRecord, RunEvent } from '@skein/membership'
-import { CoordinatorErrors } from '../errors.ts'
+import type { Logger } from '@skein/telemetry'
 import type { RunHistory } from '../run-history.ts'
 import type { LifeFacts, RunLog } from '../run-log.ts'
-import { EtcdClient, type Put } from './etcd-client.ts'
+import { EtcdClient, mayPass, type Put } from './etcd-client.ts'
 import { type Leadership, leadershipLost } from './leadership.ts'
 import { historyOf, type LogEntry, untrainedLossIn } from './log-entry.ts'
 
@@ -22,6 +22,7 @@ export class EtcdLog implements RunLog {
   readonly #client: EtcdClient
   readonly #prefix: string
   readonly #leadership: Leadership
+  readonly #logger: Logger
   readonly #wallClock: () => string
   /** Number of the next entry; known after `read`. */
   #next = 0
@@ -29,12 +30,18 @@ export class EtcdLog implements RunLog {
   #numEvents = 0
 
   constructor(
-    parts: { readonly client: EtcdClient; readonly prefix: string; readonly leadership: Leadership },
+    parts: {
+      readonly client: EtcdClient
+      readonly prefix: string
+      readonly leadership: Leadership
+      readonly logger: Logger
+    },
     wallClock: () => string = () => new Date().toISOString(),
   ) {
     this.#client = parts.client
     this.#prefix = parts.prefix
     this.#leadership = parts.leadership
+    this.#logger = parts.logger
     this.#wallClock = wallClock
   }
 
@@ -63,7 +70,11 @@ export class EtcdLog implements RunLog {
     return this.#write({ records, ...(untrainedLoss === undefined ? {} : { untrainedLoss }) }, events)
   }
 
-  async readEvents(from: number, limit: number): Promise<string[]> {
+  readEvents(from: number, limit: number): Promise<string[]> {
+    return this.#insist(() => this.#readEvents(from, limit))
+  }
+
+  async #readEvents(from: number, limit: number): Promise<string[]> {
     const events = `${this.#prefix}events/${digits(this.#life)}/`
     const end = `${this.#prefix}events/${digits(this.#life)}0`
     const [block] = await this.#client.range(events, {
@@ -91,24 +102,32 @@ export class EtcdLog implements RunLog {
         value: JSON.stringify(events.map(event => JSON.stringify(event))),
       })
     }
-    await this.#put(key, value, puts)
+    await this.#insist(() => this.#put(key, value, puts))
     this.#next++
     this.#numEvents += events.length
   }
 
-  /** Tries as long as this process leads: whether an attempt without an answer was made is seen by what stands there. */
+  /** To be called again after an attempt without an answer: whether that one was made is seen by what stands there. */
   async #put(key: string, value: string, puts: readonly Put[]): Promise<void> {
     const { proof } = this.#leadership
+    this.#leadership.assertValid()
+    const revision = await this.#client.putIf([proof, { key, createRevision: '0' }], puts)
+    if (revision !== undefined) return
+    const [standing] = await this.#client.range(key)
+    if (standing?.value !== value) throw leadershipLost(proof.key)
+  }
+
+  /** Tries as long as this process leads; what etcd refuses, it refuses for good. */
+  async #insist<T>(attempt: () => Promise<T>): Promise<T> {
+    let isTold = false
     for (;;) {
-      this.#leadership.assertValid()
       try {
-        const revision = await this.#client.putIf([proof, { key, createRevision: '0' }], puts)
-        if (revision !== undefined) return
-        const [standing] = await this.#client.range(key)
-        if (standing?.value === value) return
-        throw leadershipLost(proof.key)
+        return await attempt()
       } catch (thrown) {
-        if (asSkeinError(thrown).code !== CoordinatorErrors.STORE_FAILED.code) throw thrown
+        if (!mayPass(thrown)) throw thrown
+        this.#leadership.assertValid()
+        if (!isTold) this.#logger.warn({ err: asSkeinError(thrown) }, 'store.tried-again')
+        isTold = true
         await sleep(retryMs)
       }
     }

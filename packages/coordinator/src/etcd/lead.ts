@@ -53,7 +53,7 @@ export async function leadByEtcd(parts: {
     })
     resources.own(leadership, led => led.resign())
     logger.info({ runId, url }, 'coordinator.leads')
-    return { log: new EtcdLog({ client, prefix, leadership }), leadership, port }
+    return { log: new EtcdLog({ client, prefix, leadership, logger }), leadership, port }
   } finally {
     await waiting.close()
   }
