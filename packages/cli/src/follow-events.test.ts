@@ -44,6 +44,41 @@ describe('following a run', () => {
     expect(froms).toEqual([0, 1, 2, 3])
   })
 
+  it('reads the events of a coordinator that was started again at the same address from its first one on', async () => {
+    const froms: string[] = []
+    // Each life says what it has from the number asked for on: the first one breaks off, the second one has fewer events.
+    const lives = [
+      { life: 'a', told: events.slice(0, 3) },
+      { life: 'b', told: [events[0], events[3]] },
+    ] as const
+    let current: (typeof lives)[number] = lives[0]
+    const url = await serve((request, response) => {
+      const from = Number(new URL(request.url ?? '', 'http://x').searchParams.get('from'))
+      froms.push(`${current.life}${from}`)
+      response.writeHead(200, { 'x-skein-life': current.life })
+      const text = current.told.slice(from).map(event => `${JSON.stringify(event)}\n`)
+      response.write(text.join(''), () => {
+        // Twice the same one: it goes on where it was.
+        if (froms.length === 2) current = lives[1]
+        if (froms.length <= 2) response.destroy()
+        else response.end()
+      })
+      response.flushHeaders()
+    })
+    const seen: RunEvent[] = []
+    const leaders: string[] = []
+    const last = await followEvents({
+      urls: [url],
+      onEvent: event => seen.push(event),
+      onLeader: leader => leaders.push(leader),
+      retryMs: 1,
+    })
+    expect(froms).toEqual(['a0', 'a3', 'b3', 'b0'])
+    expect(seen).toEqual([...events.slice(0, 3), events[0], events[3]])
+    expect(leaders).toEqual([url])
+    expect(last).toEqual(events[3])
+  })
+
   it('sends the token, and rejects with the coordinator’s own refusal at once', async () => {
     let asked = 0
     const url = await serve((request, response) => {

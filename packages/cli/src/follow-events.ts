@@ -27,7 +27,7 @@ interface Coordinators {
 
 export interface FollowOptions extends Coordinators {
   readonly onEvent: (event: RunEvent) => void
-  /** Another coordinator leads than before; its events come from its first one on. */
+  /** Another coordinator leads than before, or it was started again; its events come from its first one on. */
   readonly onLeader?: (url: string) => void
   readonly signal?: AbortSignal
   /** Attempts to connect again after a break, without an event in between, before giving up where nobody stands by. Default 5. */
@@ -42,7 +42,8 @@ export interface FollowOptions extends Coordinators {
 
 /**
  * Reads the run's events in order, each once, until the `done` or `error` event, and resolves with it. A broken connection goes on from the
- * next event (`?from=k`); where another coordinator leads then, it counts its own events, and they are read from its first one on.
+ * next event (`?from=k`); where another coordinator leads then, or the same one in another life, it counts its own events, and they are
+ * read from its first one on.
  * Returns undefined when the signal aborts.
  * @throws SKEIN_CLI_COORDINATOR_UNREACHABLE, SKEIN_CLI_COORDINATOR_REFUSED, SKEIN_TRANSPORT_STANDBY, SKEIN_TRANSPORT_TLS_…
  */
@@ -50,6 +51,7 @@ export async function followEvents(options: FollowOptions): Promise<RunEvent | u
   const { urls, signal, maxRetries = 5, retryMs = 200, standbyMs = 60_000 } = options
   const maxSilences = Math.ceil(standbyMs / retryMs)
   let leader: string | undefined
+  let life: string | undefined
   let from = 0
   let failures = 0
   let last: RunEvent | undefined
@@ -64,10 +66,16 @@ export async function followEvents(options: FollowOptions): Promise<RunEvent | u
     try {
       const known = leader === undefined ? urls : [leader, ...urls]
       const stream = await dialInTurn(known, url => openStream(options, url, url === leader ? from : 0), isPassing)
-      if (stream.url !== leader) {
+      if (stream.url !== leader || stream.life !== life) {
         if (leader !== undefined) options.onLeader?.(stream.url)
         leader = stream.url
+        life = stream.life
         from = 0
+        if (stream.from > 0) {
+          // By a number of the life before.
+          stream.response.destroy()
+          continue
+        }
       }
       await readEvents(stream, options, take)
       failure = unreachable(stream.url, undefined)
@@ -85,6 +93,10 @@ export async function followEvents(options: FollowOptions): Promise<RunEvent | u
 
 interface EventStream {
   readonly url: string
+  /** Of the coordinator, since it was started; older ones do not tell. */
+  readonly life: string | undefined
+  /** Number of its first event. */
+  readonly from: number
   readonly response: http.IncomingMessage
 }
 
@@ -103,7 +115,8 @@ function openStream(options: FollowOptions, url: string, from: number): Promise<
       response => {
         clearTimeout(tooLate)
         response.on('error', cause => reject(unreachable(url, cause)))
-        if (response.statusCode === 200) resolve({ url, response })
+        const life = response.headers['x-skein-life']?.toString()
+        if (response.statusCode === 200) resolve({ url, life, from, response })
         else readBody(response, body => reject(refused(url, response, body)))
       },
     )
@@ -118,13 +131,10 @@ function openStream(options: FollowOptions, url: string, from: number): Promise<
 }
 
 /** Resolves when the server ends the stream, rejects when the connection breaks. */
-function readEvents(
-  { url, response }: EventStream,
-  options: FollowOptions,
-  take: (event: RunEvent) => void,
-): Promise<void> {
+function readEvents(stream: EventStream, options: FollowOptions, take: (event: RunEvent) => void): Promise<void> {
+  const { url, response } = stream
   return new Promise<void>((resolve, reject) => {
-    const stopWatching = options.urls.length > 1 ? watchSilence({ url, response }, options) : () => undefined
+    const stopWatching = options.urls.length > 1 ? watchSilence(stream, options) : () => undefined
     let rest = ''
     response.setEncoding('utf8')
     response.on('data', (text: string) => {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { type Deferred, deferred } from '@skein/core'
 import type { RunEvent } from '@skein/membership'
 import type { RunLog } from './run-log.ts'
@@ -7,6 +8,8 @@ import type { RunLog } from './run-log.ts'
  * number and waits for news when it has all, so a slow one costs no memory.
  */
 export class EventFeed {
+  /** Of this coordinator's life, by which its events are counted: the same number is another event in another one. */
+  readonly life = randomUUID()
   readonly #log: RunLog
   /** Events that the log could not take any more. */
   readonly #unlogged: string[] = []

@@ -33,6 +33,7 @@ async function writeEvents(feed: EventFeed, from: number, response: ServerRespon
     'content-type': 'application/x-ndjson',
     'cache-control': 'no-store',
     'x-accel-buffering': 'no',
+    'x-skein-life': feed.life,
   })
   response.flushHeaders()
   let next = from

@@ -160,6 +160,24 @@ async function readEventsUntilStopped(coordinator: RunningCoordinator): Promise<
   return readEvents(coordinator)
 }
 
+test('the stream of events names the life that counts them: the same for each reader, another one when it is started again', async () => {
+  const folder = temporaryFolder('coordinator')
+  open.push({ close: () => folder[Symbol.dispose]() })
+  const lifeAt = async (coordinator: RunningCoordinator) => {
+    const reading = new AbortController()
+    const { headers } = await fetch(`${coordinator.url}/events?from=1`, { signal: reading.signal })
+    reading.abort()
+    return headers.get('x-skein-life')
+  }
+  const first = await start({ runDir: folder.path })
+  const life = await lifeAt(first)
+  expect(life).toMatch(/^[\w-]+$/)
+  expect(await lifeAt(first)).toBe(life)
+  await first.close()
+  const second = await start({ runDir: folder.path, port: first.port })
+  expect(await lifeAt(second)).not.toBe(life)
+})
+
 test('closing an unfinished run ends it as failed; a signal ends it as stopped', async () => {
   const closed = await start()
   await closed.close()
