@@ -63,7 +63,7 @@ describe('the writer thread', () => {
       const checkpoint = await openCheckpoint(folder.path)
       expect((await checkpoint.readParameters()).map(({ name }) => name)).toEqual(['w0', 'w1'])
       await writers[0]?.savePart(part(6, 'w0'), { part: 0, parts: 2 })
-      await writers[0]?.discard(6)
+      await writers[0]?.discard({ step: 6, generation: 1 })
       expect(fs.readdirSync(folder.path).sort()).toEqual(['LATEST', 'step-00000005'])
     } finally {
       for (const writer of writers) await writer.close()

@@ -42,9 +42,9 @@ export class CheckpointWriter {
     return (await this.#ask(id => ({ id, publish: parts }))) as SavedCheckpoint
   }
 
-  /** Not all parts of `step` are there, nor will they be. @throws as `save` */
-  async discard(step: number): Promise<void> {
-    await this.#ask(id => ({ id, discard: step }))
+  /** Not all parts of a step are there, nor will they be in this generation. @throws as `save` */
+  async discard(parts: Pick<PartsToPublish, 'step' | 'generation'>): Promise<void> {
+    await this.#ask(id => ({ id, discard: parts }))
   }
 
   #ask(messageOf: (id: number) => ToWriter): Promise<SavedCheckpoint | undefined> {

@@ -101,12 +101,14 @@ describe('a writer that dies', () => {
   test('or whose disk is full when only LATEST is missing, leaves the former checkpoint alone', async () => {
     using folder = await savedFolder([1])
     const store = openStore(folder.path, {})
-    const draft = await store.begin('step-00000002')
+    const draft = await store.begin('step-00000002', 1)
     await draft.write('model.safetensors', [Buffer.of(1)])
     // There is no room for it.
-    fs.mkdirSync(path.join(folder.path, '.writing-LATEST'))
+    const writing = fs.readdirSync(folder.path).find(name => name.startsWith('.writing-')) ?? ''
+    const latest = path.join(folder.path, writing.replace('.writing-', '.writing-LATEST-'))
+    fs.mkdirSync(latest)
     await expect(draft.publish(Buffer.from('{}'))).rejects.toMatchObject({ code: 'EISDIR' })
-    fs.rmdirSync(path.join(folder.path, '.writing-LATEST'))
+    fs.rmdirSync(latest)
     await draft.discard()
     expect(fs.readdirSync(folder.path).sort()).toEqual(['LATEST', 'step-00000001'])
     expect(fs.readFileSync(path.join(folder.path, 'LATEST'), 'utf8')).toBe('step-00000001\n')
@@ -120,6 +122,63 @@ describe('a writer that dies', () => {
     )
     expect(fs.readdirSync(folder.path)).toEqual([])
   })
+})
+
+describe('two writers of one step, of which one was put out and still writes', () => {
+  const manifest = (generation: number) => Buffer.from(`{"generation":${generation}}`)
+  const begin = async (root: string, generation: number) => {
+    const draft = await openStore(root, {}).begin('step-00000002', generation)
+    await draft.write('model.safetensors', [Buffer.from(`of ${generation}`)])
+    return draft
+  }
+  const inPlace = (root: string) =>
+    ['manifest.json', 'model.safetensors'].map(file => fs.readFileSync(path.join(root, 'step-00000002', file), 'utf8'))
+
+  test('the older one publishes nothing of the newer one’s', async () => {
+    using folder = await savedFolder([1])
+    const older = await begin(folder.path, 1)
+    const newer = await openStore(folder.path, {}).begin('step-00000002', 2)
+    await expect(older.publish(manifest(1))).rejects.toMatchObject({ code: 'ENOENT' })
+    await older.discard()
+    expect(fs.readdirSync(folder.path)).not.toContain('step-00000002')
+    await newer.write('model.safetensors', [Buffer.from('of 2')])
+    await newer.publish(manifest(2))
+    await newer.tidy()
+    expect(inPlace(folder.path)).toEqual(['{"generation":2}', 'of 2'])
+    expect(fs.readdirSync(folder.path).sort()).toEqual(['LATEST', 'step-00000001', 'step-00000002'])
+  })
+
+  test('the older one takes nothing from the newer one, and whichever is last is whole', async () => {
+    using folder = await savedFolder([1])
+    const newer = await begin(folder.path, 2)
+    const older = await begin(folder.path, 1)
+    await Promise.all([older.publish(manifest(1)), newer.publish(manifest(2))])
+    const [text, model] = inPlace(folder.path)
+    expect(model).toBe(text === '{"generation":1}' ? 'of 1' : 'of 2')
+    for (const draft of [older, newer]) await draft.tidy()
+    expect(fs.readdirSync(folder.path).sort()).toEqual(['LATEST', 'step-00000001', 'step-00000002'])
+  })
+
+  test('and what a newer one of a former run has left is gone a day later', async () => {
+    using folder = await savedFolder([1])
+    await begin(folder.path, 9)
+    await saveCheckpoint(folder.path, contentsAt(3))
+    const left = fs.readdirSync(folder.path).filter(name => name.startsWith('.'))
+    expect(left).toHaveLength(1)
+    const yesterday = new Date(Date.now() - 25 * 60 * 60 * 1000)
+    fs.utimesSync(path.join(folder.path, left[0] ?? ''), yesterday, yesterday)
+    await saveCheckpoint(folder.path, contentsAt(4))
+    expect(fs.readdirSync(folder.path).filter(name => name.startsWith('.'))).toEqual([])
+  })
+})
+
+test('a checkpoint that is there is not given up because an older one cannot be removed', async () => {
+  using folder = await savedFolder([1, 2])
+  // A file where a checkpoint's folder belongs: its manifest cannot be removed.
+  fs.writeFileSync(path.join(folder.path, 'step-00000000'), '')
+  const saved = await saveCheckpoint(folder.path, contentsAt(3), { keep: 1 })
+  expect(saved.notTidied).toMatch(/step-00000000/u)
+  expect((await openCheckpoint(folder.path)).manifest.step).toBe(3)
 })
 
 describe('looking for the newest', () => {

@@ -47,7 +47,7 @@ export function checkpointFolderName(step: number): string {
 export const checkpointFolderPattern = /^step-(\d{8,})$/
 /** Orders names of checkpoints. */
 export const byStepDescending = (a: string, b: string): number => stepOf(b) - stepOf(a)
-const stepOf = (name: string) => Number(checkpointFolderPattern.exec(name)?.[1])
+export const stepOf = (name: string): number => Number(checkpointFolderPattern.exec(name)?.[1])
 export const latestFileName = 'LATEST'
 export const manifestFileName = 'manifest.json'
 /** Stems of the shards, see `shardsOf`. */

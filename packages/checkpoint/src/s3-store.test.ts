@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import fs from 'node:fs'
+import http from 'node:http'
 import net from 'node:net'
 import path from 'node:path'
 import { startS3Server } from '@skein/testkit'
@@ -67,7 +68,11 @@ describe.skipIf(server === undefined)('checkpoints on a real S3 server', () => {
   test('exist only with their manifest, and are passed over where an object is cut short or changed', async () => {
     const root = place('torn')
     for (const step of [1, 2, 3, 4]) await saveCheckpoint(root, contentsAt(step), { environment })
-    const model = (step: number) => `torn/step-0000000${step}/model.safetensors`
+    const model = (step: number) => {
+      const folder = `torn/step-0000000${step}`
+      const files = fs.readdirSync(path.join(server?.folder ?? '', folder))
+      return `${folder}/${files.find(file => /^model-w[0-9a-f]{8}\.safetensors$/u.test(file))}`
+    }
     const bytes = fs.readFileSync(path.join(server?.folder ?? '', model(2)))
     bytes[bytes.length - 1] = 0xff
     await replace('DELETE', 'torn/step-00000004/manifest.json')
@@ -82,16 +87,83 @@ describe.skipIf(server === undefined)('checkpoints on a real S3 server', () => {
     ])
   })
 
-  test('that is saved again is not there while its objects change', async () => {
+  test('that is saved again stays until the new one is there, whose files alone are left', async () => {
     const root = place('again')
-    await saveCheckpoint(root, contentsAt(1), { environment, shardBytes: 400 })
+    const first = async () => (await openCheckpoint(root, { environment })).readParameters()
+    await saveCheckpoint(root, contentsAt(1), { environment })
     const store = openStore(root, environment)
-    const draft = await store.begin('step-00000001')
-    await expect(findCheckpoint(root, { environment })).rejects.toThrow(code('NOT_FOUND'))
-    await draft.write('model.safetensors', [Buffer.from('half')])
-    await expect(findCheckpoint(root, { environment })).rejects.toThrow(code('NO_MANIFEST'))
+    const draft = await store.begin('step-00000001', 1)
+    await draft.write(`model${draft.suffix}.safetensors`, [Buffer.from('half')])
+    expect(await first()).toEqual(tensors(1))
     await draft.discard()
-    expect(await store.names()).toEqual([])
+    expect(await first()).toEqual(tensors(1))
+    await saveCheckpoint(root, { ...contentsAt(1), parameters: tensors(9) }, { environment })
+    const { manifest } = await findCheckpoint(root, { environment })
+    expect(await first()).toEqual(tensors(9))
+    const files = fs.readdirSync(path.join(server?.folder ?? '', 'again', 'step-00000001'))
+    expect(files.sort()).toEqual(['manifest.json', ...manifest.files.map(file => file.name)].sort())
+  })
+
+  test('of two writers of one step, whichever is last: neither touches what the other one’s manifest names', async () => {
+    const root = place('two')
+    const store = openStore(root, environment)
+    const begin = async (generation: number) => {
+      const draft = await store.begin('step-00000002', generation)
+      const name = `model${draft.suffix}.safetensors`
+      const file = { name, ...(await draft.write(name, [Buffer.from(`of ${generation}`)])) }
+      const facts = { step: 2, samplesSeen: 2, seed: 1, digest: 'd', job: {}, model: {}, createdBy: {} }
+      return {
+        ...draft,
+        name,
+        manifest: Buffer.from(JSON.stringify({ format: 1, ...facts, generation, files: [file] })),
+      }
+    }
+    const older = await begin(1)
+    const newer = await begin(2)
+    await newer.publish(newer.manifest)
+    await newer.tidy()
+    expect((await findCheckpoint(root, { environment })).manifest.generation).toBe(2)
+    await older.publish(older.manifest)
+    expect((await findCheckpoint(root, { environment })).manifest.generation).toBe(1)
+    // A request that was answered too late: it is said to have failed, and is there.
+    await older.discard()
+    await older.tidy()
+    expect((await findCheckpoint(root, { environment })).manifest.generation).toBe(1)
+    expect(await store.sizeOf('step-00000002', newer.name)).toBeUndefined()
+    // Stopped for so long that the step was removed.
+    const late = await begin(3)
+    await store.remove('step-00000002')
+    await expect(late.publish(late.manifest)).rejects.toThrow(/not there any more/u)
+  })
+
+  test('stay where an older one cannot be removed', async () => {
+    const root = place('stays')
+    await saveCheckpoint(root, contentsAt(1), { environment })
+    const target = new URL(root).searchParams.get('endpoint') ?? ''
+    // Answers as the server does, but to the removal of step 1.
+    const proxy = http.createServer((request, response) => {
+      if (request.method === 'DELETE' && request.url?.includes('step-00000001')) {
+        response.writeHead(403).end('<Code>AccessDenied</Code>')
+        return
+      }
+      const { method, headers, url } = request
+      const through = http.request(new URL(url ?? '/', target), { method, headers }, answer => {
+        response.writeHead(answer.statusCode ?? 500, answer.headers)
+        answer.pipe(response)
+      })
+      through.on('error', () => response.destroy())
+      request.pipe(through)
+    })
+    await once(proxy.listen(0, '127.0.0.1'), 'listening')
+    try {
+      const through = `s3://skein/stays?endpoint=http://127.0.0.1:${(proxy.address() as net.AddressInfo).port}`
+      const saved = await saveCheckpoint(through, contentsAt(2), { environment, keep: 1 })
+      expect(saved.notTidied).toMatch(/403/u)
+      await using checkpoint = await openCheckpoint(root, { environment })
+      expect(await checkpoint.readParameters()).toEqual(tensors(2))
+    } finally {
+      proxy.close()
+    }
   })
 
   test('are written and read over connections that are lost', async () => {

@@ -3,7 +3,14 @@ import { SkeinError, sleep } from '@skein/core'
 import { AwsClient } from 'aws4fetch'
 import { CheckpointErrors } from './errors.ts'
 import { isS3, type StoreEnvironment } from './location.ts'
-import { byStepDescending, checkpointFolderPattern, manifestFileName } from './manifest.ts'
+import {
+  byStepDescending,
+  checkpointFolderPattern,
+  type Manifest,
+  manifestFileName,
+  manifestSchema,
+} from './manifest.ts'
+import { isOfPartUpTo, writerSuffix } from './shards.ts'
 import type { CheckpointStore } from './store.ts'
 
 /** Of requests that a server puts off (5xx, 429), and of those whose connection is lost, with growing pauses. */
@@ -13,7 +20,7 @@ const requestMs = 120_000
 
 /**
  * Checkpoints as objects below `s3://bucket/prefix`. The manifest's object is put last and taken away first, and names every shard with
- * length and SHA-256: a checkpoint is whole or not there. Each PUT carries the SHA-256 of its body, so that the server refuses what was
+ * length and SHA-256: a checkpoint is whole or not there. Shards have names of their writer alone: one manifest takes the place of another. Each PUT carries the SHA-256 of its body, so that the server refuses what was
  * changed on the way. @throws SKEIN_CHECKPOINT_S3
  */
 export function s3Store(location: string, environment: StoreEnvironment): CheckpointStore {
@@ -90,17 +97,43 @@ export function s3Store(location: string, environment: StoreEnvironment): Checkp
     await put(keyOf(name, file), body, sha256, signal)
     return { bytes: body.length, sha256 }
   }
-  const publish = async (name: string, manifest: Uint8Array) => {
-    const body = joined([manifest])
-    await put(keyOf(name, manifestFileName), body, sha256Of(body))
-  }
   const sizeOf = async (name: string, file: string) => {
     const response = await request('HEAD', keyOf(name, file))
     return response.status === 404 ? undefined : Number(response.headers.get('content-length'))
   }
-  /** What is there of an attempt that came to nothing; not the checkpoint of an earlier one. */
-  const discardUnpublished = async (name: string) => {
-    if ((await sizeOf(name, manifestFileName)) === undefined) await remove(name)
+  const readAll = async (name: string, file: string): Promise<Uint8Array | undefined> => {
+    const response = await request('GET', keyOf(name, file))
+    return response.status === 404 ? undefined : new Uint8Array(await response.arrayBuffer())
+  }
+  /** Files of the checkpoint that is there; none where there is none. */
+  const filesOf = async (name: string): Promise<readonly string[]> => {
+    const text = Buffer.from((await readAll(name, manifestFileName)) ?? []).toString('utf8')
+    return manifestOrNone(text)?.files.map(file => file.name) ?? []
+  }
+  const dropAll = async (name: string, files: Iterable<string>, but: readonly string[]) => {
+    for (const file of files) if (!but.includes(file)) await drop(keyOf(name, file))
+  }
+  const listed = async (name: string) => (await list(`${name}/`)).map(key => key.slice(name.length + 1))
+  /**
+   * The manifest over the one that is there, and what can go then. Another writer may do the same meanwhile: no file goes but of the manifest that this one
+   * has replaced, or that `isLeft`; and none that the manifest names which is there in the end.
+   */
+  const publishing = (name: string, isLeft: (file: string) => boolean) => {
+    let replaced: readonly string[] = []
+    return {
+      async publish(manifest: Uint8Array, files: readonly string[]) {
+        // Of a writer that was put out and stopped for long, another one may have removed them.
+        for (const file of files)
+          if ((await sizeOf(name, file)) === undefined)
+            throw failed(`HEAD ${keyOf(name, file)}`, 'what was written is not there any more')
+        replaced = await filesOf(name)
+        const body = joined([manifest])
+        await put(keyOf(name, manifestFileName), body, sha256Of(body))
+      },
+      async tidy() {
+        await dropAll(name, [...replaced, ...(await listed(name)).filter(isLeft)], await filesOf(name))
+      },
+    }
   }
   return {
     location,
@@ -121,37 +154,56 @@ export function s3Store(location: string, environment: StoreEnvironment): Checkp
         throw failed(`GET ${keyOf(name, file)}`, cause instanceof Error ? causeOf(cause) : String(cause), cause)
       }
     },
+    // In files of its own: those that the manifest names which is there stay as they are until there is another one.
     async begin(name) {
-      // Also where this step was saved before: its manifest would vouch for files that are about to change.
-      await remove(name)
+      const written: string[] = []
+      const own = publishing(name, () => false)
       return {
-        write: (file, parts, signal) => write(name, file, parts, signal),
-        publish: manifest => publish(name, manifest),
-        discard: () => remove(name).catch(() => undefined),
+        suffix: writerSuffix(),
+        write(file, parts, signal) {
+          written.push(file)
+          return write(name, file, parts, signal)
+        },
+        publish: manifest => own.publish(manifest, written),
+        tidy: () => own.tidy(),
+        async discard() {
+          await filesOf(name)
+            .then(named => dropAll(name, written, named))
+            .catch(() => undefined)
+        },
       }
     },
-    async join(name) {
+    async join(name, generation) {
+      const isLeft = (file: string) => isOfPartUpTo(generation, file)
       return {
+        ...publishing(name, isLeft),
         write: (file, parts, signal) => write(name, file, parts, signal),
         sizeOf: file => sizeOf(name, file),
         async read(file) {
-          const response = await request('GET', keyOf(name, file))
-          if (response.status === 404) throw failed(`GET ${keyOf(name, file)}`, 'there is no such object')
-          return new Uint8Array(await response.arrayBuffer())
+          const read = await readAll(name, file)
+          if (read === undefined) throw failed(`GET ${keyOf(name, file)}`, 'there is no such object')
+          return read
         },
         async remove(files) {
           for (const file of files) await drop(keyOf(name, file)).catch(() => undefined)
         },
-        // A manifest of this step that is there already is of other files: those of its generation.
-        async publish(manifest, files) {
-          await publish(name, manifest)
-          const kept = new Set([manifestFileName, ...files].map(file => `${name}/${file}`))
-          for (const key of await list(`${name}/`)) if (!kept.has(key)) await drop(`${prefix}${key}`)
+        async discard() {
+          await Promise.all([listed(name), filesOf(name)])
+            .then(([files, named]) => dropAll(name, files.filter(isLeft), named))
+            .catch(() => undefined)
         },
-        discard: () => discardUnpublished(name).catch(() => undefined),
       }
     },
     remove,
+  }
+}
+
+/** One that is damaged vouches for nothing. */
+function manifestOrNone(text: string): Manifest | undefined {
+  try {
+    return manifestSchema.parse(JSON.parse(text))
+  } catch {
+    return undefined
   }
 }
 

@@ -117,6 +117,26 @@ describe.each([
         }
       }))
 
+    test('is untouched by what an older generation still does: publishing, or giving up', () =>
+      placed(async root => {
+        for (const generation of [1, 2]) for (const part of [0, 1]) await save(root, 7, part, generation)
+        await save(root, 8, 0, 2)
+        await discardParts(root, { step: 8, generation: 1 }, { environment })
+        await publish(root, 7, 1)
+        expect((await findCheckpoint(root, { environment })).manifest.generation).toBe(1)
+        await publish(root, 7, 2)
+        expect((await findCheckpoint(root, { environment })).manifest.generation).toBe(2)
+        await save(root, 8, 1, 2)
+        await save(root, 9, 0, 2)
+        await save(root, 8, 0, 1)
+        await expect(publish(root, 8, 1)).rejects.toThrow(code('PART_MISSING'))
+        await publish(root, 8, 2)
+        await save(root, 9, 1, 2)
+        await publish(root, 9, 2)
+        expect((await findCheckpoint(root, { environment })).manifest).toMatchObject({ step: 9, generation: 2 })
+        if (kind === 'a folder') expect(fs.readdirSync(root).filter(name => name.startsWith('.'))).toEqual([])
+      }))
+
     test('is found among whole ones, of which the oldest go', () =>
       placed(async root => {
         await saveCheckpoint(root, contents(1), { environment })
@@ -135,7 +155,8 @@ describe.each([
         await publish(root, 7)
         await save(root, 7, 0, 2)
         await save(root, 8, 0)
-        for (const step of [7, 8]) await discardParts(root, step, { environment })
+        await discardParts(root, { step: 7, generation: 2 }, { environment })
+        await discardParts(root, { step: 8, generation: 1 }, { environment })
         expect((await openCheckpoint(root, { environment })).manifest.step).toBe(7)
         if (kind === 'a folder') expect(fs.readdirSync(root).sort()).toEqual(['LATEST', 'step-00000007'])
         await expect(publish(root, 8)).rejects.toThrow(code('PART_MISSING'))
@@ -147,7 +168,7 @@ test('a part that cannot be written takes away what it wrote, not what others di
   using folder = temporaryFolder('parts')
   const root = folder.path
   await savePart(root, contents(7, ownOf(0)), { part: 0, parts: 2 }, {})
-  const draft = path.join(root, '.writing-step-00000007')
+  const draft = path.join(root, '.writing-step-00000007-g1')
   const before = fs.readdirSync(draft)
   // A folder where the last of its files belongs.
   fs.mkdirSync(path.join(draft, 'manifest-part-2-of-2-g1.json'))

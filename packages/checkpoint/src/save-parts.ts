@@ -10,7 +10,7 @@ import {
   optimizerStem,
 } from './manifest.ts'
 import { openStore } from './open-store.ts'
-import { removeOld } from './remove-old.ts'
+import { tidied } from './remove-old.ts'
 import { assertAllRows } from './rows.ts'
 import type { CheckpointContents, SavedCheckpoint, SaveOptions } from './save-checkpoint.ts'
 import { type PartOfCheckpoint, partStem } from './shards.ts'
@@ -38,7 +38,7 @@ export async function savePart(
   const name = checkpointFolderName(contents.step)
   const of = { ...place, generation: contents.generation }
   await asWrite({ root, name, signal: options.signal }, async () => {
-    const draft = await openStore(root, options.environment ?? {}).join(name)
+    const draft = await openStore(root, options.environment ?? {}).join(name, contents.generation)
     const written: string[] = []
     const writes: Pick<SharedDraft, 'write'> = {
       write(file, parts, signal) {
@@ -75,7 +75,7 @@ export async function publishParts(
   const name = checkpointFolderName(step)
   return asWrite({ root, name, signal: options.signal }, async () => {
     const store = openStore(root, options.environment ?? {})
-    const draft = await store.join(name)
+    const draft = await store.join(name, generation)
     try {
       const manifests: Manifest[] = []
       for (let part = 0; part < parts; part++)
@@ -88,8 +88,9 @@ export async function publishParts(
         text,
         files.map(file => file.name),
       )
-      await removeOld(store, name, options.keep)
-      return { path: store.locationOf(name), bytes: files.reduce((bytes, file) => bytes + file.bytes, text.length) }
+      const path = store.locationOf(name)
+      const bytes = files.reduce((bytes, file) => bytes + file.bytes, text.length)
+      return { path, bytes, ...(await tidied(store, draft, name, options.keep)) }
     } catch (error) {
       await draft.discard()
       throw error
@@ -97,13 +98,13 @@ export async function publishParts(
   })
 }
 
-/** One of the parts will not come: what the others have written goes. */
+/** One of the parts will not come: what the others have written goes, not what those of a newer generation write. */
 export async function discardParts(
   root: string,
-  step: number,
+  { step, generation }: Pick<PartsToPublish, 'step' | 'generation'>,
   options: Pick<SaveOptions, 'environment'> = {},
 ): Promise<void> {
-  const draft = await openStore(root, options.environment ?? {}).join(checkpointFolderName(step))
+  const draft = await openStore(root, options.environment ?? {}).join(checkpointFolderName(step), generation)
   await draft.discard()
 }
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { NamedTensor } from './tensor.ts'
 
 /** Bytes of one shard where a job says nothing. */
@@ -42,7 +43,16 @@ export interface PartOfCheckpoint {
   readonly generation: number
 }
 
+/** Whether a file is one that a part has written, in this generation or before. */
+export function isOfPartUpTo(generation: number, file: string): boolean {
+  const of = /-part-\d+-of-\d+-g(\d+)[-.]/u.exec(file)?.[1]
+  return of !== undefined && Number(of) <= generation
+}
+
+/** What stems end with where several writers of whole models write to one place: of one attempt alone. */
+export const writerSuffix = (): string => `-w${randomBytes(4).toString('hex')}`
+
 /** Whether a file of a checkpoint is a shard of `stem`, of the whole model or of a part. */
 export function isShardOf(stem: string, file: string): boolean {
-  return new RegExp(`^${stem}(-part-\\d+-of-\\d+-g\\d+)?(-\\d+-of-\\d+)?\\.safetensors$`, 'u').test(file)
+  return new RegExp(`^${stem}(-part-\\d+-of-\\d+-g\\d+|-w[0-9a-f]{8})?(-\\d+-of-\\d+)?\\.safetensors$`, 'u').test(file)
 }

@@ -36,7 +36,7 @@ export interface Snapshot {
 export type ToWriter = { readonly id: number } & (
   | { readonly snapshot: Snapshot; readonly place?: Omit<PartOfCheckpoint, 'generation'> }
   | { readonly publish: PartsToPublish }
-  | { readonly discard: number }
+  | { readonly discard: Pick<PartsToPublish, 'step' | 'generation'> }
 )
 
 export type FromWriter =

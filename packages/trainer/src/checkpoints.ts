@@ -3,6 +3,7 @@ import {
   type NamedTensor,
   openCheckpoint,
   type PartsToPublish,
+  type SavedCheckpoint,
   type Snapshot,
   snapshotBytes,
   type StoreEnvironment,
@@ -52,7 +53,7 @@ export interface CheckpointSinkOptions {
   /** Of the present generation; undefined: this worker holds the whole model. */
   readonly partSaving?: () => PartSaving | undefined
   /** `generation`: in which the state was copied; it may be over by now. */
-  readonly onSaved: (step: number, generation: number, path: string) => void
+  readonly onSaved: (step: number, generation: number, saved: SavedCheckpoint) => void
   readonly onFailed: (step: number, generation: number, error: SkeinError) => void
 }
 
@@ -85,9 +86,8 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
   let last: { readonly step: number; readonly generation: number | undefined } | undefined
   const publish = async (saving: PartSaving, parts: PartsToPublish) => {
     const { step, generation } = parts
-    if (await saving.allPartsSaved(step)) options.onSaved(step, generation, (await writer.publish(parts)).path)
-    // In a later generation the parts of this step may be those that are wanted: what is left of this one goes when they are published.
-    else if (generation === options.facts.generation) await writer.discard(step)
+    if (await saving.allPartsSaved(step)) options.onSaved(step, generation, await writer.publish(parts))
+    else await writer.discard(parts)
   }
   return {
     async save(step) {
@@ -127,7 +127,7 @@ export function checkpointSink(options: CheckpointSinkOptions): CheckpointSink &
         options.onFailed(step, generation, asSkeinError(error))
       }
       if (saving === undefined) {
-        place.free = writer.save(snapshot).then(saved => options.onSaved(step, generation, saved.path), failed)
+        place.free = writer.save(snapshot).then(saved => options.onSaved(step, generation, saved), failed)
         return
       }
       const { part, parts } = saving

@@ -159,7 +159,10 @@ function sinkFor(
       const peers = parts.peers()
       return peers === undefined || peers.parts === 1 ? undefined : saving(peers)
     },
-    onSaved: (step, of, folder) => comm.tell({ type: 'checkpointed', generation: of, step, path: folder }),
+    onSaved(step, of, { path: folder, notTidied }) {
+      if (notTidied !== undefined) logger.warn({ step, reason: notTidied }, 'checkpoint.not-tidied')
+      comm.tell({ type: 'checkpointed', generation: of, step, path: folder })
+    },
     onFailed: (step, of, error) => {
       logger.error({ step, code: error.code, reason: error.message }, 'checkpoint.failed')
       comm.tell({ type: 'checkpoint-failed', generation: of, step, error: error.toJSON() })
