@@ -64,6 +64,20 @@ describe('saving and opening', () => {
     expect(fs.readdirSync(folder.path).sort()).toEqual(['LATEST', 'step-00000003', 'step-00000004'])
   })
 
+  test('after a resume from an older step those of the past that was given up go first', async () => {
+    using folder = await savedFolder([2, 4, 6], 3)
+    const steps = () => fs.readdirSync(folder.path).filter(name => name.startsWith('step-'))
+    const resumed = (step: number, generation: number) =>
+      saveCheckpoint(folder.path, { ...contentsAt(step), generation }, { keep: 3 })
+    await resumed(3, 2)
+    expect(steps()).toEqual(['step-00000002', 'step-00000003', 'step-00000006'])
+    await resumed(5, 2)
+    expect(steps()).toEqual(['step-00000002', 'step-00000003', 'step-00000005'])
+    // One of an older generation, late: what the newer one has saved is not its to remove.
+    await saveCheckpoint(folder.path, contentsAt(4), { keep: 1 })
+    expect(steps()).toEqual(['step-00000004', 'step-00000005'])
+  })
+
   test('the same step can be saved again', async () => {
     using folder = await savedFolder([7])
     await saveCheckpoint(folder.path, { ...contentsAt(7), digest: 'another' })

@@ -58,7 +58,7 @@ export async function saveCheckpoint(
       await draft.publish(text)
       const path = store.locationOf(name)
       const bytes = files.reduce((bytes, file) => bytes + file.bytes, text.length)
-      return { path, bytes, ...(await tidied(store, draft, name, options.keep)) }
+      return { path, bytes, ...(await tidied(store, draft, { name, generation: contents.generation }, options.keep)) }
     } catch (error) {
       await draft.discard()
       throw error

@@ -90,7 +90,7 @@ export async function publishParts(
       )
       const path = store.locationOf(name)
       const bytes = files.reduce((bytes, file) => bytes + file.bytes, text.length)
-      return { path, bytes, ...(await tidied(store, draft, name, options.keep)) }
+      return { path, bytes, ...(await tidied(store, draft, { name, generation }, options.keep)) }
     } catch (error) {
       await draft.discard()
       throw error
