@@ -7,17 +7,32 @@ import https from 'node:https'
 
 const args = fs.readFileSync('/proc/1/cmdline', 'utf8').split('\0')
 const ESTABLISHED = '01'
+const LISTENING = '0A'
 
 /** Value of `--name value` or `--name=value`. */
 function option(name) {
   const joined = args.find(arg => arg.startsWith(`${name}=`))
-  return joined === undefined ? args[args.indexOf(name) + 1] : joined.slice(name.length + 1)
+  if (joined !== undefined) return joined.slice(name.length + 1)
+  return args.includes(name) ? args[args.indexOf(name) + 1] : undefined
+}
+
+/** Rows of /proc/net of sockets in this state. */
+function sockets(state) {
+  return ['/proc/net/tcp', '/proc/net/tcp6']
+    .filter(file => fs.existsSync(file))
+    .flatMap(file => fs.readFileSync(file, 'utf8').trim().split('\n').slice(1))
+    .filter(row => row.trim().split(/\s+/)[3] === state)
 }
 
 async function coordinatorAnswers() {
   const hasTls = args.some(arg => /^--tls(-cert)?(=|$)/.test(arg)) || Boolean(process.env.SKEIN_TLS)
-  // It asks itself, on loopback: whose certificate that is does not matter.
-  const options = { host: '127.0.0.1', port: option('--port'), path: '/healthz', rejectUnauthorized: false }
+  const port = Number(option('--port') ?? 0)
+  // A port that it drew itself: that it listens is all that can be seen from here.
+  if (port === 0) return { healthy: sockets(LISTENING).length > 0, reason: `${sockets(LISTENING).length} sockets listen` }
+  const given = option('--host')
+  const host = given === undefined || ['0.0.0.0', '::'].includes(given) ? '127.0.0.1' : given
+  // It asks itself: whose certificate that is does not matter.
+  const options = { host, port, path: '/healthz', rejectUnauthorized: false }
   const request = (hasTls ? https : http).get({ ...options, signal: AbortSignal.timeout(3000) })
   const [response] = await once(request, 'response')
   response.resume()
@@ -25,10 +40,7 @@ async function coordinatorAnswers() {
 }
 
 function workerIsConnected() {
-  const rows = ['/proc/net/tcp', '/proc/net/tcp6']
-    .filter(file => fs.existsSync(file))
-    .flatMap(file => fs.readFileSync(file, 'utf8').trim().split('\n').slice(1))
-  const standing = rows.filter(row => row.trim().split(/\s+/)[3] === ESTABLISHED).length
+  const standing = sockets(ESTABLISHED).length
   return { healthy: standing > 0, reason: `${standing} connections stand` }
 }
 

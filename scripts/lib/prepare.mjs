@@ -40,7 +40,8 @@ export async function prepare(root, { runtime, env = process.env, sink = process
   }
   const board = createBoard(sink)
   const work = () => ready() ?? setUp({ root, cache, tools, runtime, env, board })
-  const onWait = pid => board.note(`skein: process ${pid} is setting this clone up; waiting for it`)
+  const onWait = pid =>
+    board.note(`skein: process ${pid} is setting this clone up; waiting for it (its lock is .skein/set-up.lock)`)
   try {
     return ready() ?? (await withLock(path.join(root, '.skein', 'set-up.lock'), work, onWait))
   } finally {

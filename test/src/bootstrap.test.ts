@@ -206,7 +206,7 @@ describe('the lock of a clone', () => {
   it('lets one set-up in at a time and is gone afterwards', async () => {
     using folder = temporaryFolder('lock')
     const file = path.join(folder.path, 'lock')
-    await withLock(file, async () => expect(fs.readFileSync(file, 'utf8')).toBe(String(process.pid)))
+    await withLock(file, async () => expect(fs.readFileSync(file, 'utf8').split(' ')[0]).toBe(String(process.pid)))
     expect(fs.existsSync(file)).toBe(false)
   })
 
@@ -219,6 +219,19 @@ describe('the lock of a clone', () => {
       ran = true
     })
     expect(ran).toBe(true)
+  })
+
+  it('of a process whose id another one has by now is taken over', async () => {
+    using folder = temporaryFolder('lock')
+    const file = path.join(folder.path, 'lock')
+    // The first process of the machine is alive, and was not started at that time.
+    fs.writeFileSync(file, '1 1234567890')
+    let ran = false
+    await withLock(file, async () => {
+      ran = true
+    })
+    expect(ran).toBe(true)
+    expect(fs.readdirSync(folder.path)).toEqual([])
   })
 })
 

@@ -17,7 +17,7 @@ export interface DocumentSet {
 }
 
 /** One byte in this many may be NUL (and is dropped); a file with more of them is binary. */
-const textBytesPerNul = 100
+export const textBytesPerNul = 100
 
 /**
  * The bytes of a text file without byte order mark and NUL bytes (0 separates documents in the packed stream), or undefined

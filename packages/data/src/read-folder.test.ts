@@ -4,6 +4,7 @@ import { temporaryFolder } from '@skein/testkit'
 import { expect, test } from 'vitest'
 import { readFolders } from './read-folder.ts'
 import { readJsonl } from './read-jsonl.ts'
+import { splitDocuments } from './split.ts'
 
 function folderWith(files: Record<string, string | Uint8Array>) {
   const folder = temporaryFolder('data')
@@ -101,6 +102,28 @@ test('JSONL documents are the text fields; blank lines and other fields do not m
     ['3', 'zwölf'],
   ])
   expect(set.skippedEmpty).toBe(1)
+})
+
+test('documents of several files have names of their own: not the same lines of all are held out', () => {
+  const one = '{"text":"one"}\n'
+  const names = Array.from({ length: 50 }, (_, i) => `${i}.jsonl`)
+  using folder = folderWith(Object.fromEntries([...names, 'other/0.jsonl'].map(name => [name, one])))
+  const files = [...names, 'other/0.jsonl'].map(name => path.join(folder.path, name))
+  const { documents } = readJsonl(files)
+  expect(new Set(documents.map(({ name }) => name)).size).toBe(51)
+  const { val } = splitDocuments(documents, { heldOut: 0.05, splitSeed: 0 })
+  expect(val.length).toBeLessThan(15)
+  const folders = readFolders(['0.jsonl', '1.jsonl', 'other/0.jsonl'].map(name => path.join(folder.path, name)))
+  expect(folders.documents.map(({ name }) => name)).toEqual(['0/0.jsonl', '1.jsonl', '2/0.jsonl'])
+})
+
+test('of a large file that begins with NUL bytes no more is read', () => {
+  using folder = folderWith({ 'a.txt': 'text' })
+  // Sparse: 5 GB of nothing, which could not be read whole.
+  fs.writeFileSync(path.join(folder.path, 'b.tar'), '')
+  fs.truncateSync(path.join(folder.path, 'b.tar'), 5e9)
+  const { documents, skippedBinary } = readFolders([folder.path])
+  expect([documents.map(({ name }) => name), skippedBinary]).toEqual([['a.txt'], 1])
 })
 
 test.each([

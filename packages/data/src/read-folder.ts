@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { SkeinError } from '@skein/core'
-import { type Document, type DocumentSet, textBytes } from './documents.ts'
+import { type Document, type DocumentSet, textBytes, textBytesPerNul } from './documents.ts'
 import { DataErrors } from './errors.ts'
 import { globMatcher } from './glob.ts'
 
@@ -29,14 +29,15 @@ export function readFolders(folders: readonly string[], options: FolderOptions =
   let numFiles = 0
   let skippedBinary = 0
   let skippedEmpty = 0
-  for (const folder of folders) {
+  const names = ownNames(folders)
+  for (const [i, folder] of folders.entries()) {
     for (const { name, file } of filesBelow(folder, excluded)) {
       if (!included(name)) continue
       numFiles += 1
-      const bytes = textBytes(readBytes(file))
+      const bytes = isBinary(file) ? undefined : textBytes(readBytes(file))
       if (bytes === undefined) skippedBinary += 1
       else if (bytes.length === 0) skippedEmpty += 1
-      else documents.push({ name, bytes })
+      else documents.push({ name: file === folder ? (names[i] as string) : name, bytes })
     }
   }
   if (documents.length === 0) throw noDocuments(folders, options, { numFiles, skippedBinary, skippedEmpty })
@@ -79,6 +80,30 @@ function listFolder(folder: string): fs.Dirent[] {
   }
 }
 
+/** Their last parts; those that several have get their number before them. Which documents are held out goes by names. */
+export function ownNames(files: readonly string[]): string[] {
+  const names = files.map(file => path.basename(file).normalize('NFC'))
+  const counts = Map.groupBy(names, name => name)
+  return names.map((name, i) => (counts.get(name)?.length === 1 ? name : `${i}/${name}`))
+}
+
+/** Whether the beginning of a large file is full of NUL bytes: then the rest is not read to find that out. */
+function isBinary(file: string): boolean {
+  try {
+    if (fs.statSync(file).size <= headBytes) return false
+    const head = Buffer.alloc(headBytes)
+    const handle = fs.openSync(file, 'r')
+    try {
+      const read = head.subarray(0, fs.readSync(handle, head, 0, headBytes, 0))
+      return !read.includes(0) ? false : read.filter(byte => byte === 0).length * textBytesPerNul > read.length
+    } finally {
+      fs.closeSync(handle)
+    }
+  } catch (cause) {
+    throw unreadable(file, cause)
+  }
+}
+
 export function readBytes(file: string): Uint8Array {
   try {
     return fs.readFileSync(file)
@@ -96,11 +121,16 @@ export function missing(file: string): SkeinError {
   })
 }
 
+const headBytes = 64 * 1024
+
 function unreadable(file: string, cause: unknown): SkeinError {
+  const isLarge = (cause as NodeJS.ErrnoException | undefined)?.code === 'ERR_FS_FILE_TOO_LARGE'
   const reason = cause instanceof Error ? cause.message : String(cause)
   return new SkeinError(DataErrors.PATH_MISSING, {
     what: `the data path ${file} cannot be read: ${reason}`,
-    todo: 'give this user the right to read it, or leave it out with `exclude`',
+    todo: isLarge
+      ? 'split it into files of less than 2 GiB, or leave it out with `exclude`'
+      : 'give this user the right to read it, or leave it out with `exclude`',
     details: { path: file },
     cause,
   })

@@ -2,24 +2,25 @@ import fs from 'node:fs'
 import { SkeinError } from '@skein/core'
 import { type Document, type DocumentSet, textBytes } from './documents.ts'
 import { DataErrors } from './errors.ts'
-import { missing, readBytes } from './read-folder.ts'
+import { missing, ownNames, readBytes } from './read-folder.ts'
 
 /**
  * Reads JSONL files: one JSON object a line with the document in `text`; other fields are ignored, blank lines skipped. A
- * document's name is its line number.
+ * document's name is its line number; of several files the file's name stands before it, so that not the same lines of all are held out.
  *
  * @throws SKEIN_DATA_PATH_MISSING, SKEIN_DATA_JSONL_LINE, SKEIN_DATA_NO_DOCUMENTS
  */
 export function readJsonl(files: readonly string[]): DocumentSet {
   const documents: Document[] = []
   let skippedEmpty = 0
-  for (const file of files) {
+  const names = files.length === 1 ? undefined : ownNames(files)
+  for (const [i, file] of files.entries()) {
     if (fs.statSync(file, { throwIfNoEntry: false })?.isFile() !== true) throw missing(file)
     for (const { number, line } of linesOf(readBytes(file))) {
       if (line.trim() === '') continue
       const bytes = textBytes(Buffer.from(textOf(line, file, number).replaceAll('\0', ''), 'utf8'))
       if (bytes === undefined || bytes.length === 0) skippedEmpty += 1
-      else documents.push({ name: String(number), bytes })
+      else documents.push({ name: names === undefined ? String(number) : `${names[i]}:${number}`, bytes })
     }
   }
   if (documents.length === 0) {

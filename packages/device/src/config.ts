@@ -20,6 +20,8 @@ export interface WheelPin {
   /** What pip selects by, whatever Python runs it: no Python is needed at run time. */
   readonly pythonVersion: string
   readonly platform: string
+  /** Which the packages of the extra may be of as well: pip takes the tags by the letter. */
+  readonly extraPlatforms?: readonly string[]
   /** Of the wheel file. Absent where it was never seen by us; pip then checks against the index only. */
   readonly sha256?: string
   /** Bytes of the wheel file, for progress. */
@@ -42,6 +44,7 @@ export const cudaWheel: WheelPin = {
   extra: 'and-cuda',
   pythonVersion: '3.11',
   platform: 'manylinux_2_27_x86_64',
+  extraPlatforms: ['manylinux_2_17_x86_64', 'manylinux2014_x86_64', 'manylinux1_x86_64'],
 }
 
 /** Version of Node-API that the addon is compiled for; every supported Node has it. */

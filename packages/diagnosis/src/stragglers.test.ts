@@ -115,6 +115,14 @@ test('a straggler that leaves is named no more', () => {
   expect(stragglers(state)).toEqual([])
 })
 
+test('a straggler that has no sample in a step stays one, with what was known of it', () => {
+  const slow = steady(30, [100, 100, 150])
+  const members = [0, 1, 2].map(i => ({ workerId: `w${i}`, computeMs: 100, samples: i === 2 ? 0 : 3 }))
+  const { state, changes } = observeStep(slow, { step: 31, members })
+  expect(changes).toEqual([])
+  expect(stragglers(state)).toEqual(stragglers(slow))
+})
+
 test('speeds are in samples a second, and their shares make all equally fast', () => {
   const state = steady(20, [100, 50, 200])
   const speeds = relativeSpeeds(state)

@@ -70,8 +70,8 @@ const priorSteps = 16
  * and part does not, so a member is slow only when its share explains nothing of it. One that is slow and has a share so small
  * that nobody waits for it is not named.
  *
- * With two members only their ratio is known: the slower one is named. Members without samples are left out. Members that are
- * no more in the step are forgotten.
+ * With two members only their ratio is known: the slower one is named. Members without samples are left out, and judged again
+ * by what was known of them when they have some. Members that are no more in the step are forgotten.
  */
 export function observeStep(
   state: StragglerState,
@@ -93,13 +93,17 @@ export function observeStep(
   })
   const pooled = lazily(() => median(seen.map(history => noiseOf(history.distances))))
   const judged = seen.map(history => judge(history, step, measured.length, pooled))
+  const idle = state.histories.filter(
+    ({ workerId }) =>
+      members.some(member => member.workerId === workerId) && !seen.some(one => one.workerId === workerId),
+  )
   const gone = state.histories
     .filter(({ workerId, named }) => named !== undefined && !members.some(member => member.workerId === workerId))
     .map(
       ({ workerId }): StragglerChange => ({ change: 'straggler-gone', workerId, reason: 'it is no member any more' }),
     )
   return {
-    state: { histories: judged.map(({ history }) => history) },
+    state: { histories: [...judged.map(({ history }) => history), ...idle] },
     changes: [...gone, ...judged.flatMap(({ change }) => (change === undefined ? [] : [change]))],
   }
 }

@@ -20,29 +20,37 @@ export const nowhere: Destination = {
   close: () => Promise.resolve(),
 }
 
-/** Appends to `file` in the background; makes its folder. A disk that is full or gone costs lines, not the run. */
-export function fileDestination(file: string): Destination {
+/** After a write that failed, so long no other is tried: lines of meanwhile are lost. */
+const defaultBrokenForMs = 5_000
+
+/** Appends to `file` in the background; makes its folder. A disk that is full costs lines until it has room again, one that is gone all; never the run. */
+export function fileDestination(file: string, brokenForMs = defaultBrokenForMs): Destination {
   const out = pino.destination({ dest: file, sync: false, mkdir: true, maxLength: maxWaitingBytes })
-  let broken = false
+  let isOpen = false
+  let brokenUntilMs = 0
   let closing: Promise<void> | undefined
-  out.on('error', () => {
-    broken = true
+  out.once('ready', () => {
+    isOpen = true
   })
+  out.on('error', () => {
+    brokenUntilMs = isOpen ? performance.now() + brokenForMs : Number.POSITIVE_INFINITY
+  })
+  const isBroken = () => performance.now() < brokenUntilMs
   const flush = async () => {
-    if (broken) return
+    if (isBroken()) return
     const flushed = new Promise<void>(resolve => out.flush(() => resolve()))
     await within(flushed, { what: `the log file ${file}`, timeoutMs: flushTimeoutMs }).catch(asSkeinError)
   }
   const close = async () => {
     await flush()
     const closed = once(out, 'close')
-    if (broken) out.destroy()
+    if (isBroken()) out.destroy()
     else out.end()
     await within(closed, { what: `the log file ${file} to close`, timeoutMs: flushTimeoutMs }).catch(asSkeinError)
   }
   return {
     write: line => {
-      if (closing === undefined && !broken) out.write(line)
+      if (closing === undefined && !isBroken()) out.write(line)
     },
     flush,
     close: () => {

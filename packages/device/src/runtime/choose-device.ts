@@ -108,7 +108,7 @@ const reasons: Readonly<Record<DeviceKind, string>> = {
 function refuse(kind: DeviceKind, facts: DeviceFacts): Refusal | undefined {
   switch (kind) {
     case 'tensorflow-cuda':
-      if (!facts.nvidia) return { kind, reason: 'this machine shows no NVIDIA device (/dev/nvidia0)' }
+      if (!facts.nvidia) return { kind, reason: 'this machine shows no NVIDIA device (/dev/nvidia0 or another number)' }
       return facts.cudaRuntime.ok ? undefined : refuseRuntime(kind, facts, facts.cudaRuntime, 'skein setup --cuda')
     case 'tensorflow-cpu':
       return facts.cpuRuntime.ok ? undefined : refuseRuntime(kind, facts, facts.cpuRuntime, 'skein setup')

@@ -33,7 +33,7 @@ export async function downloadWheel(pin: WheelPin, options: DownloadOptions): Pr
 export async function downloadRequirement(
   requirement: string,
   hash: string,
-  pin: Pick<WheelPin, 'pythonVersion' | 'platform'>,
+  pin: Pick<WheelPin, 'pythonVersion' | 'platform' | 'extraPlatforms'>,
   options: DownloadOptions,
 ): Promise<string> {
   const { folder } = options
@@ -47,7 +47,8 @@ export async function downloadRequirement(
     // No cache: pip would keep a second copy of a quarter gigabyte that only this cache needs.
     const args = ['-m', 'pip', 'download', '--no-cache-dir', '--disable-pip-version-check', '--no-input']
     args.push('--progress-bar', 'off', '--no-deps', '--only-binary=:all:', '--dest', target)
-    args.push('--python-version', pin.pythonVersion, '--platform', pin.platform, '-r', list)
+    const platforms = [pin.platform, ...(pin.extraPlatforms ?? [])]
+    args.push('--python-version', pin.pythonVersion, ...platforms.flatMap(one => ['--platform', one]), '-r', list)
     await mustRun(`download of ${requirement}`, advice, options.python, args, {
       env: { TMPDIR: partial },
       timeoutMs: DOWNLOAD_TIMEOUT_MS,

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { temporaryFolder } from '@skein/testkit'
 import { describe, expect, it } from 'vitest'
 import { DeviceErrors } from '../errors.ts'
-import { takeLock } from './lock.ts'
+import { takeLock, thisHost } from './lock.ts'
 
 /** The id of a process that has ended. */
 function deadPid(): number {
@@ -33,7 +33,7 @@ describe('takeLock', () => {
   it('takes over the lock of a process that is gone', async () => {
     using folder = temporaryFolder('lock')
     const file = path.join(folder.path, 'a.lock')
-    fs.writeFileSync(file, JSON.stringify({ token: 't', pid: deadPid(), host: os.hostname() }))
+    fs.writeFileSync(file, JSON.stringify({ token: 't', pid: deadPid(), host: thisHost() }))
     const lock = await takeLock(file, { timeoutMs: 10_000 })
     lock.release()
     expect(fs.existsSync(file)).toBe(false)
@@ -47,6 +47,25 @@ describe('takeLock', () => {
     fs.utimesSync(file, old, old)
     const lock = await takeLock(file, { timeoutMs: 10_000 })
     lock.release()
+  })
+
+  it('leaves a lock alone whose holder lives here, however long ago it touched it: the machine may have slept', async () => {
+    using folder = temporaryFolder('lock')
+    const file = path.join(folder.path, 'a.lock')
+    fs.writeFileSync(file, JSON.stringify({ token: 't', pid: process.pid, host: thisHost() }))
+    const old = new Date(Date.now() - 3_600_000)
+    fs.utimesSync(file, old, old)
+    await expect(takeLock(file, { timeoutMs: 0 })).rejects.toMatchObject({ code: DeviceErrors.SETUP_BUSY.code })
+  })
+
+  it('says what to do where nothing can be written', async () => {
+    using folder = temporaryFolder('lock')
+    const blocker = path.join(folder.path, 'a-file')
+    fs.writeFileSync(blocker, '')
+    await expect(takeLock(path.join(blocker, 'a.lock'), { timeoutMs: 0 })).rejects.toMatchObject({
+      code: DeviceErrors.SETUP_FAILED.code,
+      todo: expect.stringContaining('XDG_CACHE_HOME') as string,
+    })
   })
 
   it('names the holder when it waits too long', async () => {

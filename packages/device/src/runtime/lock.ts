@@ -9,6 +9,7 @@ import { DeviceErrors } from '../errors.ts'
 interface LockOwner {
   readonly token: string
   readonly pid: number
+  /** And its process namespace: containers may share a host's name, and not its process ids. */
   readonly host: string
 }
 
@@ -31,13 +32,12 @@ const POLL_EVERY_MS = 200
 
 /**
  * Takes a lock file, made exclusively. A lock is stale, and taken over, when its holder's process on this host is gone,
- * or when its holder (on another host or in another container) has not touched it for 20 s. Saves two set-ups from doing
- * the same work; that neither harms the other rests on their own folders and the final rename, not on this lock.
- * @throws SKEIN_DEVICE_SETUP_BUSY, SKEIN_ABORTED
+ * or when its holder (on another host or in another container) has not touched it for 20 s: a machine that slept is not taken for dead by its own.
+ * @throws SKEIN_DEVICE_SETUP_BUSY, SKEIN_DEVICE_SETUP_FAILED where nothing can be written there, SKEIN_ABORTED
  */
 export async function takeLock(file: string, options: LockOptions): Promise<HeldLock> {
-  const owner: LockOwner = { token: randomUUID(), pid: process.pid, host: os.hostname() }
-  fs.mkdirSync(path.dirname(file), { recursive: true })
+  const owner: LockOwner = { token: randomUUID(), pid: process.pid, host: thisHost() }
+  writing(file, () => fs.mkdirSync(path.dirname(file), { recursive: true }))
   const since = performance.now()
   let told = false
   for (;;) {
@@ -57,12 +57,36 @@ export async function takeLock(file: string, options: LockOptions): Promise<Held
 }
 
 function tryCreate(file: string, owner: LockOwner): boolean {
+  return writing(file, () => {
+    try {
+      fs.writeFileSync(file, JSON.stringify(owner), { flag: 'wx' })
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+      throw error
+    }
+  })
+}
+
+/** What the file system refuses, as something that a user can do something about. */
+function writing<T>(file: string, work: () => T): T {
   try {
-    fs.writeFileSync(file, JSON.stringify(owner), { flag: 'wx' })
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
-    throw error
+    return work()
+  } catch (cause) {
+    throw new SkeinError(DeviceErrors.SETUP_FAILED, {
+      what: `${file} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
+      why: 'the cache of this user is read-only, full, or somebody else’s',
+      todo: 'point XDG_CACHE_HOME at a folder that this user may write, and run `skein setup` again',
+      cause,
+    })
+  }
+}
+
+export function thisHost(): string {
+  try {
+    return `${os.hostname()} ${fs.readlinkSync('/proc/self/ns/pid')}`
+  } catch {
+    return os.hostname()
   }
 }
 
@@ -91,8 +115,8 @@ function readOwner(file: string): LockOwner | undefined {
 function isStale(file: string, owner: LockOwner | undefined): boolean {
   const stat = fs.statSync(file, { throwIfNoEntry: false })
   if (stat === undefined) return false
-  if (Date.now() - stat.mtimeMs > STALE_AFTER_MS) return true
-  return owner !== undefined && owner.host === os.hostname() && !isAlive(owner.pid)
+  if (owner !== undefined && owner.host === thisHost()) return !isAlive(owner.pid)
+  return Date.now() - stat.mtimeMs > STALE_AFTER_MS
 }
 
 function isAlive(pid: number): boolean {

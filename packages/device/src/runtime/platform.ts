@@ -69,9 +69,9 @@ export function judgePlatform(facts: PlatformFacts): PlatformVerdict {
   return { ok: true }
 }
 
-/** Whether the NVIDIA driver shows a device. */
+/** Whether the NVIDIA driver shows a device, whatever its number: a container may have been given the third. */
 export function hasNvidia(): boolean {
-  return fs.existsSync('/dev/nvidia0')
+  return fs.existsSync('/dev') && fs.readdirSync('/dev').some(name => /^nvidia\d+$/.test(name))
 }
 
 /** Compares dotted numbers: negative when a < b. */
