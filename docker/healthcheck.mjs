@@ -28,7 +28,10 @@ async function coordinatorAnswers() {
   const hasTls = args.some(arg => /^--tls(-cert)?(=|$)/.test(arg)) || Boolean(process.env.SKEIN_TLS)
   const port = Number(option('--port') ?? 0)
   // A port that it drew itself: that it listens is all that can be seen from here.
-  if (port === 0) return { healthy: sockets(LISTENING).length > 0, reason: `${sockets(LISTENING).length} sockets listen` }
+  if (port === 0) {
+    const listening = sockets(LISTENING).length
+    return { healthy: listening > 0, reason: `${listening} sockets listen` }
+  }
   const given = option('--host')
   const host = given === undefined || ['0.0.0.0', '::'].includes(given) ? '127.0.0.1' : given
   // It asks itself: whose certificate that is does not matter.

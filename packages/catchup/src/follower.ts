@@ -128,13 +128,11 @@ export class Follower {
     for (;;) {
       const standing = await firstOf(sources, signal, this.#retryMs, source => source.standing(had, signal))
       if (standing.step === had) continue
-      if (standing.step < from) {
-        await sleep(this.#retryMs, signal)
-        continue
-      }
       const isBack = this.#stepOf.some(step => step !== undefined && step > standing.step)
-      if (isBack && mayBeBack) this.#drop()
-      if (!isBack || mayBeBack) return standing
+      if (standing.step >= from && (!isBack || mayBeBack)) {
+        if (isBack) this.#drop()
+        return standing
+      }
       await sleep(this.#retryMs, signal)
     }
   }

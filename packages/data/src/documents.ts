@@ -17,7 +17,7 @@ export interface DocumentSet {
 }
 
 /** One byte in this many may be NUL (and is dropped); a file with more of them is binary. */
-export const textBytesPerNul = 100
+const textBytesPerNul = 100
 
 /**
  * The bytes of a text file without byte order mark and NUL bytes (0 separates documents in the packed stream), or undefined
@@ -27,6 +27,12 @@ export function textBytes(bytes: Uint8Array): Uint8Array | undefined {
   if (!isUtf8(bytes)) return undefined
   const withoutMark = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes
   if (!withoutMark.includes(0)) return withoutMark
-  const kept = withoutMark.filter(byte => byte !== 0)
-  return (withoutMark.length - kept.length) * textBytesPerNul > withoutMark.length ? undefined : kept
+  return isFullOfNuls(withoutMark) ? undefined : withoutMark.filter(byte => byte !== 0)
+}
+
+/** More of them than a text has by mistake. */
+export function isFullOfNuls(bytes: Uint8Array): boolean {
+  let numNuls = 0
+  for (const byte of bytes) if (byte === 0) numNuls++
+  return numNuls * textBytesPerNul > bytes.length
 }

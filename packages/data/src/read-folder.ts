@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { SkeinError } from '@skein/core'
-import { type Document, type DocumentSet, textBytes, textBytesPerNul } from './documents.ts'
+import { type Document, type DocumentSet, isFullOfNuls, textBytes } from './documents.ts'
 import { DataErrors } from './errors.ts'
 import { globMatcher } from './glob.ts'
 
@@ -94,8 +94,7 @@ function isBinary(file: string): boolean {
     const head = Buffer.alloc(headBytes)
     const handle = fs.openSync(file, 'r')
     try {
-      const read = head.subarray(0, fs.readSync(handle, head, 0, headBytes, 0))
-      return !read.includes(0) ? false : read.filter(byte => byte === 0).length * textBytesPerNul > read.length
+      return isFullOfNuls(head.subarray(0, fs.readSync(handle, head, 0, headBytes, 0)))
     } finally {
       fs.closeSync(handle)
     }

@@ -5,6 +5,7 @@ import { CliErrors } from '../errors.ts'
 import { endingOf } from '../launch/ending.ts'
 import { watchParent } from '../launch/parent.ts'
 import { loadForRun, type JobOptions } from '../load-for-run.ts'
+import { usage } from '../option-values.ts'
 import { reportError, tellSkipped } from '../report-error.ts'
 import { readTlsIdentity, type TlsOptions } from '../tls-files.ts'
 
@@ -42,7 +43,11 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
   const say = (facts: Readonly<Record<string, unknown>>, text: string) =>
     process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${text}\n`)
   try {
-    if (options.continue && options.runDir === undefined) throw continueWhat()
+    if (options.continue && options.runDir === undefined)
+      throw usage(
+        '--continue was given without --run-dir',
+        'pass --run-dir DIR: its folder says which run is gone on with',
+      )
     const tls = readTlsIdentity(options)
     const etcd = etcdOf(options)
     const [{ startCoordinator }, run] = await Promise.all([
@@ -100,13 +105,6 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
     return ending.status() ?? 1
   }
 }
-
-const continueWhat = (): SkeinError =>
-  new SkeinError(CliErrors.USAGE, {
-    what: '--continue was given without --run-dir',
-    why: 'which run is to be gone on with is said by its folder',
-    todo: 'pass --run-dir DIR, the folder of the run',
-  })
 
 /** @throws SKEIN_CLI_… where the options do not go together */
 function etcdOf({ store, etcd, etcdTtl, runDir }: CoordinatorCommandOptions) {
