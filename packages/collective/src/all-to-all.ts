@@ -96,7 +96,7 @@ export async function variableAllToAll(
       `rank ${rank} gave an all-to-all an output of ${output.elems} elements, and ${received} come in`,
       { rank, received, receivedCounts },
     )
-    executor.end(error, true)
+    executor.fail(rank, error)
     throw error
   }
   const segmentElems = choice.segmentElems(input)

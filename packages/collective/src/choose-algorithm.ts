@@ -1,4 +1,4 @@
-import { type LinkFigures, type PredictedKind, rankAlgorithms } from '@skein/plan'
+import { type LinkFigures, type PredictedKind, type Prediction, rankAlgorithms } from '@skein/plan'
 
 /** What links are taken to be before they are measured: those between processes of one host. */
 export const assumedLinks: LinkFigures = {
@@ -10,15 +10,27 @@ export const assumedLinks: LinkFigures = {
 export interface ChoiceSizes {
   readonly ranks: number
   readonly bytes: number
+  /** Host of each rank, where they are known. */
+  readonly hosts?: readonly number[]
   readonly segmentBytes: number
   /** The group's pool: algorithms that need more are not looked at. */
   readonly poolBytes: number
   readonly isCoded?: boolean
 }
 
+/** For an op of so many bytes, how many times as many of the pool an algorithm takes at most. */
+const timesOfPool: Readonly<Record<string, number>> = { 'recursive-doubling': 1, bruck: 2, 'two-level': 3 }
+
 /** Bytes of the pool that an algorithm takes for an op of so many bytes. */
 export function poolBytesOf(algorithm: string, bytes: number): number {
-  return (algorithm === 'recursive-doubling' ? 1 : algorithm === 'bruck' ? 2 : 0) * bytes
+  return (timesOfPool[algorithm] ?? 0) * bytes
+}
+
+/** The algorithms for which the pool is large enough, the quickest first. */
+export function rankFitting(kind: PredictedKind, sizes: ChoiceSizes, links: LinkFigures): readonly Prediction[] {
+  return rankAlgorithms(kind, sizes, links).filter(
+    ({ algorithm }) => poolBytesOf(algorithm, sizes.bytes) <= sizes.poolBytes,
+  )
 }
 
 /**
@@ -26,10 +38,6 @@ export function poolBytesOf(algorithm: string, bytes: number): number {
  * With a codec it is the direct shape: each value is rounded twice, however many ranks there are.
  */
 export function chooseAlgorithm(kind: PredictedKind, sizes: ChoiceSizes, links: LinkFigures): string {
-  const ranked = rankAlgorithms(kind, sizes, links)
-  const fitting = ranked.filter(({ algorithm }) => {
-    if (sizes.isCoded === true) return algorithm === 'direct'
-    return poolBytesOf(algorithm, sizes.bytes) <= sizes.poolBytes
-  })
-  return fitting[0]?.algorithm ?? ''
+  if (sizes.isCoded === true) return 'direct'
+  return rankFitting(kind, sizes, links)[0]?.algorithm ?? ''
 }

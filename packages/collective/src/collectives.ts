@@ -2,7 +2,10 @@ import type { CodecName } from '@skein/codec'
 import type { OpResult } from './op-run.ts'
 import type { TensorRegion } from './region.ts'
 
-/** How the values of several ranks become one. `mean` is the sum divided by the number of ranks; not for int32. */
+/**
+ * How the values of several ranks become one. `mean` is the sum divided by the number of ranks; not for int32. Of float16 each rank's values are divided first;
+ * with the codec `fp16` the sum itself has to fit (65,504).
+ */
 export type ReduceOp = 'sum' | 'mean' | 'min' | 'max'
 
 /** `urgent` ops have lanes of their own: they pass ordinary ones under way, however large those are. */

@@ -19,7 +19,7 @@ export interface ExecutorOptions {
   readonly numChannels: number
   readonly memory: WebAssembly.Memory
   readonly simd: Simd
-  /** One segment per incoming lane, then the pool of the ops. */
+  /** One segment per incoming lane, then a pool for the ops of each channel. */
   readonly scratch: Region
   readonly segmentBytes: number
   readonly clock: Clock
@@ -48,7 +48,11 @@ export class Executor implements OutgoingHost, IncomingHost {
   bytesSent = 0
   framesSent = 0
   readonly log = new FlightLog<OpRun>()
-  readonly pool: ScratchPool
+  /**
+   * Per channel. Of one for all, an op could hold what another rank's op of the other channel waits for: only those of one channel begin in
+   * the same order everywhere.
+   */
+  readonly pools: readonly ScratchPool[]
   readonly #options: ExecutorOptions
   readonly #bytes: Uint8Array
   /** Per channel and peer. */
@@ -84,7 +88,8 @@ export class Executor implements OutgoingHost, IncomingHost {
       next += segmentBytes
       return lane
     })
-    this.pool = new ScratchPool(next, scratch.byteOffset + scratch.bytes - next)
+    const pooled = Math.floor((scratch.byteOffset + scratch.bytes - next) / numChannels / 64) * 64
+    this.pools = this.#outgoing.map((_, channel) => new ScratchPool(next + channel * pooled, pooled))
     this.#queues = this.#outgoing.map(() => [])
     this.#nextStart = this.#outgoing.map(() => 0)
   }
@@ -227,7 +232,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     const at = op === 'recvReduce' ? lane.scratchOffset : stored.byteOffset
     const isChecked = (header.flags & withoutChecksum) === 0
     if (isChecked && simd.checksum(at, stored.bytes) !== header.payloadChecksum) {
-      this.#fail(lane.peer, corruptError(lane.peer, run, header.chunk))
+      this.fail(lane.peer, corruptError(lane.peer, run, header.chunk))
       return
     }
     const nowMs = clock.now()
@@ -241,16 +246,16 @@ export class Executor implements OutgoingHost, IncomingHost {
   }
 
   outgoingFailed(peer: number, error: SkeinError): void {
-    this.#fail(peer, lostError(peer, `the lane to rank ${peer} failed: ${error.what}`, error, this.#oldest))
+    this.fail(peer, lostError(peer, `the lane to rank ${peer} failed: ${error.what}`, error, this.#oldest))
   }
 
   incomingFailed(peer: number, error: SkeinError): void {
-    this.#fail(peer, laneError(peer, error, this.#oldest))
+    this.fail(peer, laneError(peer, error, this.#oldest))
   }
 
   /** The peer said why it ends: that is the reason here, too. */
   farewell(peer: number, payload: Uint8Array): void {
-    this.#fail(peer, decodeFarewell(peer, payload))
+    this.fail(peer, decodeFarewell(peer, payload))
   }
 
   /**
@@ -261,7 +266,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     void end.closed.then(reason => {
       if (reason.kind === 'closed-by-peer' && !lane.isBusy) lane.ended = reason
       else
-        this.#fail(
+        this.fail(
           lane.peer,
           lostError(lane.peer, `the lane ${which} closed: ${reason.what}`, reason.error, this.#oldest),
         )
@@ -274,7 +279,8 @@ export class Executor implements OutgoingHost, IncomingHost {
     return undefined
   }
 
-  #fail(peer: number, error: SkeinError): void {
+  /** This rank itself notices that the group cannot go on: tells its owner and the peers, and ends it. */
+  fail(peer: number, error: SkeinError): void {
     if (this.isOver || this.#hasReported) return
     this.#hasReported = true
     // Told before the lanes close: so the cause is on its way before the neighbours notice its effect.
@@ -285,8 +291,9 @@ export class Executor implements OutgoingHost, IncomingHost {
   /** Begins the ops of a channel in the order of their calls, as far as there is scratch for them. */
   #admit(channel: number): void {
     const queue = this.#queues[channel] as OpSlot[]
+    const pool = this.pools[channel] as ScratchPool
     for (let run = queue[0]?.run; run !== undefined && !this.isOver; run = queue[0]?.run) {
-      const scratchOffset = this.pool.take(run.parts.scratchBytes)
+      const scratchOffset = pool.take(run.parts.scratchBytes)
       if (scratchOffset === undefined && run.parts.scratchBytes > 0) return
       queue.shift()
       run.begin(scratchOffset ?? 0)
@@ -321,7 +328,7 @@ export class Executor implements OutgoingHost, IncomingHost {
     ]
     for (const lane of lanes) {
       if (lane?.ended === undefined) continue
-      this.#fail(lane.peer, needlessError(lane.peer, lane.ended, run))
+      this.fail(lane.peer, needlessError(lane.peer, lane.ended, run))
     }
   }
 
@@ -344,8 +351,8 @@ export class Executor implements OutgoingHost, IncomingHost {
     this.#running.delete(run)
     run.resolve(this.#options.clock.now())
     if (run.parts.scratchBytes === 0) return
-    this.pool.give(run.scratchOffset, run.parts.scratchBytes)
-    for (const channel of this.#queues.keys()) this.#admit(channel)
+    this.pools[run.channel]?.give(run.scratchOffset, run.parts.scratchBytes)
+    this.#admit(run.channel)
   }
 
   /** A copy or an encoding whose turn has come. */

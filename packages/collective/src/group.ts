@@ -1,6 +1,13 @@
 import { codecOf } from '@skein/codec'
 import { type Clock, dtypeBytes, SkeinError, systemClock } from '@skein/core'
-import { blockRange, disseminationBarrier, type LinkFigures, type PlanOp, segmentsOf } from '@skein/plan'
+import {
+  blockRange,
+  disseminationBarrier,
+  type LinkFigures,
+  type PlanOp,
+  type Prediction,
+  segmentsOf,
+} from '@skein/plan'
 import type { Region, Simd } from '@skein/simd'
 import type { LaneReader, LaneSink, LaneWriter } from '@skein/transport'
 import type { FlightOp } from '@skein/wire'
@@ -104,9 +111,15 @@ export class Group implements Collectives {
       clock,
       onFailure: (error, peer) => options.onFailure?.(error, peer),
     })
-    const poolBytes = this.#executor.pool.bytes
+    const poolBytes = this.#executor.pools[0]?.bytes ?? 0
     this.#ops = new OpMaker({ memory, poolBytes, takeOpSeq: channel => this.#takeOpSeq(channel) })
-    this.#choice = new AlgorithmChoice({ ranks: worldSize, segmentBytes, poolBytes, links: options.links })
+    this.#choice = new AlgorithmChoice({
+      ranks: worldSize,
+      hosts: options.hosts,
+      segmentBytes,
+      poolBytes,
+      links: options.links,
+    })
   }
 
   /** Lanes in each direction to each peer: the ordinary one, and one for urgent ops where the group has them. */
@@ -143,9 +156,14 @@ export class Group implements Collectives {
     this.#choice.prefer(bytes, algorithm)
   }
 
-  /** Whether the pool is large enough for an op of so many bytes by this algorithm. */
-  hasRoomFor(algorithm: string, bytes: number): boolean {
-    return this.#choice.hasRoomFor(algorithm, bytes)
+  /** The algorithms for an all-reduce of so many bytes for which the pool is large enough, those that are predicted to be quickest first. */
+  rankAllReduce(bytes: number): readonly Prediction[] {
+    return this.#choice.rank('all-reduce', bytes)
+  }
+
+  /** Host of each rank, where they are known. */
+  get hosts(): readonly number[] | undefined {
+    return this.#options.hosts
   }
 
   get links(): LinkFigures {
@@ -163,18 +181,23 @@ export class Group implements Collectives {
       )
     }
     if (codec !== undefined) checkCodec(codec, region, options, this.#memoryBytes)
-    const copies = output !== undefined && output.byteOffset !== region.byteOffset
-    return this.#inPlace('all-reduce', target, {
+    const copies = target.byteOffset !== region.byteOffset
+    if (copies && regionsOverlap(region, target)) {
+      throw wrongArgument('an all-reduce was given an output that overlaps its input', { output: target.byteOffset })
+    }
+    const result = await this.#inPlace('all-reduce', target, {
       ...options,
       scales: [0, region.elems],
-      ...(copies
-        ? {
-            reads: [region],
-            begin: () => this.#ops.copy(region, target),
-          }
-        : {}),
-      ...(residual === undefined ? {} : { residual }),
+      ...(copies ? { reads: [region] } : {}),
+      begin: () => {
+        if (copies) this.#ops.copy(region, target)
+        // Where nothing of this rank's own is rounded, nothing writes it: what the op before left there would be fed back once more.
+        if (residual !== undefined) this.#ops.clear(residual)
+      },
     })
+    if (codec === undefined || this.worldSize > 1) return result
+    // One rank sends nothing, so no codec has seen its values.
+    return { ...result, nonfinite: this.#options.simd.hasNonFinite(target.byteOffset, target.elems) }
   }
 
   async reduceScatter(region: TensorRegion, options: ReduceOptions = {}): Promise<OpResult> {
@@ -303,8 +326,10 @@ export class Group implements Collectives {
       readonly begin?: () => void
     },
   ): Promise<OpResult> {
-    const { op = 'sum', codec, root = 0, scales = [0, 0], residual, begin } = options
+    const { op = 'sum', codec, root = 0, scales = [0, 0], residual } = options
     const channel = this.#channelOf(options)
+    if (!(op in reduceCodes))
+      throw wrongArgument(`a reduction ${op} was asked for`, { known: Object.keys(reduceCodes) })
     checkRegion(region, this.#memoryBytes)
     checkRank(root, this.worldSize, `root of a ${kind}`)
     if (op === 'mean' && region.dtype === 'int32') throw wrongArgument('a mean of int32 was asked for', { op })
@@ -339,17 +364,15 @@ export class Group implements Collectives {
       residual,
     })
     const [from, to] = scales
-    const isMean = op === 'mean' && from < to
-    return this.#start(
-      {
-        ...parts,
-        reads,
-        writes,
-        ...(begin === undefined ? {} : { begin }),
-        ...(isMean ? { end: (payload: Payload) => payload.scale(from, to, 1 / this.worldSize) } : {}),
-      },
-      options,
-    )
+    // A mean that fits has a sum that may not: beyond 65,504 float16 has no numbers.
+    const scalesFirst = op === 'mean' && region.dtype === 'float16'
+    const scalesLast = op === 'mean' && !scalesFirst && from < to
+    const begin = () => {
+      options.begin?.()
+      if (scalesFirst) this.#ops.scale(region, 1 / this.worldSize)
+    }
+    const end = (payload: Payload) => payload.scale(from, to, 1 / this.worldSize)
+    return this.#start({ ...parts, reads, writes, begin, ...(scalesLast ? { end } : {}) }, options)
   }
 
   #message(

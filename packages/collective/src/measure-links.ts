@@ -1,5 +1,6 @@
 import { type Clock, type Ms, systemClock } from '@skein/core'
 import { type LinkFigures, ringOrder } from '@skein/plan'
+import { wrongArgument } from './check-group.ts'
 import type { Collectives } from './collectives.ts'
 import type { TensorRegion } from './region.ts'
 
@@ -42,11 +43,16 @@ const mostIncast = 3
 /**
  * Measures latency, bandwidth and cost of a message between every pair of ranks, by messages of the group; in N-1 rounds (N where N
  * is odd) in which each rank is in at most one pair. To be called by all ranks at the same place among their ops. Takes some round
- * trips a round: milliseconds within a host, seconds on links of 100 ms.
+ * trips a round: milliseconds within a host, seconds on links of 100 ms. @throws SKEIN_COLLECTIVE_ARGUMENT where there is too little memory
  */
 export async function measureLinks(options: MeasureOptions): Promise<MeasuredLinks> {
   const { group, region, view, clock = systemClock } = options
   const { rank, worldSize } = group
+  if (region.elems < measuringElems(worldSize) || view.length < region.elems) {
+    throw wrongArgument(`the links of ${worldSize} ranks were to be measured in ${region.elems} float32`, {
+      needed: measuringElems(worldSize),
+    })
+  }
   const probe = new Probe(group, region, view, clock)
   const tables = Array.from({ length: 3 }, () => new Float32Array(worldSize * worldSize))
   for (const pairs of tournament(worldSize)) {

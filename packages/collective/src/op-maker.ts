@@ -108,6 +108,15 @@ export class OpMaker {
     this.#bytes.copyWithin(to.byteOffset, from.byteOffset, from.byteOffset + regionBytes(from))
   }
 
+  clear(region: TensorRegion): void {
+    this.#bytes.fill(0, region.byteOffset, region.byteOffset + regionBytes(region))
+  }
+
+  /** Of any dtype but int32. */
+  scale({ dtype, byteOffset, elems }: TensorRegion, factor: number): void {
+    if (dtype !== 'int32') this.#kernels.scale(dtype, byteOffset, elems, factor)
+  }
+
   /** The same number. @throws SKEIN_COLLECTIVE_ARGUMENT when the pool could never give so much */
   fitting(scratchBytes: number): number {
     const bytes = this.#options.poolBytes

@@ -113,6 +113,7 @@ export class OpRun implements FlightEntry {
     return this.parts.program
   }
 
+  /** While it runs: the flight log keeps runs long after their end, and what they were made of must go. */
   get payload(): Payload {
     return this.#payload as Payload
   }
@@ -151,10 +152,12 @@ export class OpRun implements FlightEntry {
     const waitMs = this.firstArrivalMs === undefined ? 0 : this.firstArrivalMs - this.enteredMs
     const { opSeq, kind, algorithm, elems, bytesSent } = this
     const durMs = nowMs - this.enteredMs
+    this.#payload = undefined
     this.#settled.resolve({ opSeq, kind, algorithm, elems, durMs, waitMs, bytesSent, nonfinite: payload.nonfinite })
   }
 
   reject(error: Error & { readonly code: string }, nowMs: Ms): void {
+    this.#payload = undefined
     this.leftMs = nowMs
     this.outcome = error.code
     this.#settled.reject(error)

@@ -4,18 +4,18 @@ import { codecs } from '@skein/codec'
 export const defaultSegmentBytes = 512 * 1024
 
 export interface ScratchSizes {
-  /** Longest payload of a frame; a multiple of 256, the same on all ranks. Default 512 KiB. */
+  /** Longest payload of a frame; a multiple of 64, the same on all ranks, and with codecs no less than one of their blocks (int8: 260 B). Default 512 KiB. */
   readonly segmentBytes?: number
   /** Whether there are lanes for urgent ops, too. Default false. */
   readonly urgent?: boolean
-  /** For ops that need memory of their own while they are under way; see `codedScratchBytes`. Default 0. */
+  /** For ops that need memory of their own while they are under way, for those of each priority; in steps of 64. See `codedScratchBytes`. Default 0. */
   readonly poolBytes?: number
 }
 
-/** Bytes of scratch a group needs, and all that it ever holds: one segment per incoming lane, and the pool. */
+/** Bytes of scratch a group needs, and all that it ever holds: of each priority one segment per incoming lane, and a pool. */
 export function scratchBytesFor(worldSize: number, sizes: ScratchSizes = {}): number {
   const { segmentBytes = defaultSegmentBytes, urgent = false, poolBytes = 0 } = sizes
-  return Math.max(0, worldSize - 1) * segmentBytes * (urgent ? 2 : 1) + poolBytes
+  return (Math.max(0, worldSize - 1) * segmentBytes + poolBytes) * (urgent ? 2 : 1)
 }
 
 /** What a coded all-reduce of `elems` float32 takes of the pool, the largest of the codecs there are. */

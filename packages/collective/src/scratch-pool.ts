@@ -7,9 +7,10 @@ export class ScratchPool {
   /** Free pieces by rising offset, never touching each other. */
   #free: { byteOffset: number; bytes: number }[]
 
+  /** What is left over of the last 64 B is not used: nothing could be given that ends there. */
   constructor(byteOffset: number, bytes: number) {
-    this.#bytes = bytes
-    this.#free = bytes > 0 ? [{ byteOffset, bytes }] : []
+    this.#bytes = bytes - (bytes % alignment)
+    this.#free = this.#bytes > 0 ? [{ byteOffset, bytes: this.#bytes }] : []
   }
 
   /** All that it has to give. */

@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '@skein/core'
-import { rankAlgorithms } from '@skein/plan'
+import { wrongArgument } from './check-group.ts'
 import type { Group } from './group.ts'
-import type { TensorRegion } from './region.ts'
+import { regionBytes, type TensorRegion } from './region.ts'
 
 export interface TuneOptions {
   readonly group: Group
@@ -29,11 +29,16 @@ const rounds = 5
 /**
  * Tries, for each size, the algorithms that the closed forms put in front, and makes the group use the one that was quickest. The
  * forms know latency and bandwidth, not how flows of one network hurt each other. To be called by all ranks at the same place
- * among their ops; takes about twenty all-reduces a size.
+ * among their ops; takes about twenty all-reduces a size. @throws SKEIN_COLLECTIVE_ARGUMENT where the region is too small for them
  */
 export async function tuneAllReduce(options: TuneOptions): Promise<readonly Tuned[]> {
   const { group, region, view, sizes, clock = systemClock } = options
   const found: Tuned[] = []
+  const needed = Math.max(64, ...sizes)
+  if (regionBytes(region) < needed || view.byteLength < needed) {
+    const what = `all-reduces of up to ${needed} B were to be tried in ${Math.min(regionBytes(region), view.byteLength)} B`
+    throw wrongArgument(what, { sizes, bytes: regionBytes(region) })
+  }
   for (const bytes of sizes) {
     const part: TensorRegion = { ...region, elems: Math.floor(bytes / 4) }
     const candidates = candidatesFor(group, bytes)
@@ -65,9 +70,7 @@ export async function tuneAllReduce(options: TuneOptions): Promise<readonly Tune
 }
 
 function candidatesFor(group: Group, bytes: number): readonly string[] {
-  const ranked = rankAlgorithms('all-reduce', { ranks: group.worldSize, bytes }, group.links).filter(({ algorithm }) =>
-    group.hasRoomFor(algorithm, bytes),
-  )
+  const ranked = group.rankAllReduce(bytes)
   const best = ranked[0]?.predictedMs ?? 0
   return ranked
     .filter(({ predictedMs }) => predictedMs <= worthTrying * best)

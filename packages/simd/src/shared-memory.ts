@@ -17,8 +17,8 @@ export interface SharedMemory extends WebAssembly.Memory {
 }
 
 export const pageBytes = 65_536
-/** 65,536 pages: all that 32-bit pointers reach. */
-export const maxMemoryBytes = 65_536 * pageBytes
+/** All that 32-bit pointers reach but the last page: kernels compute the end of what they are given, and 4 GiB would be 0. */
+export const maxMemoryBytes = 65_535 * pageBytes
 /** The first line of an arena is never handed out, so that byte offset 0 is nobody's. */
 export const reservedBytes = 64
 

@@ -22,7 +22,7 @@ export interface OpenGroupOptions {
   readonly poolBytes?: number
   /** Lanes for urgent ops, too; default false. */
   readonly urgent?: boolean
-  /** Until all ranks are here; default 30 s. */
+  /** Until all ranks are here and joined; default 30 s. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
 }
@@ -47,8 +47,10 @@ export interface OpenedGroup {
 const retryMs = [10, 200] as const
 
 /**
- * A group by itself, without a coordinator: one process a rank, all of which know all addresses. Dials until everyone is there.
- * @throws SKEIN_TRANSPORT_* and SKEIN_TIMEOUT when they are not in time, SKEIN_COLLECTIVE_ARGUMENT
+ * A group by itself, without a coordinator: one process a rank, all of which know all addresses. Dials until everyone is there. An op has no time limit:
+ * who wants one passes a signal; a host that goes away without a word is noticed by TCP, after some minutes.
+ * @throws SKEIN_TRANSPORT_UNREACHABLE for a rank that does not listen in time, SKEIN_COLLECTIVE_UNREACHABLE for one that listens and does not answer,
+ * SKEIN_TRANSPORT_* for an address of its own that cannot be listened on, SKEIN_COLLECTIVE_ARGUMENT
  */
 export async function openGroup(options: OpenGroupOptions): Promise<OpenedGroup> {
   const { rank, token, tensorBytes = 64 << 20, poolBytes = 16 << 20, urgent = false, timeoutMs = 30_000 } = options
@@ -69,6 +71,8 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenedGroup>
     scratch: arena.alloc('scratch of collectives', scratchBytes),
     urgent,
   })
+  const deadline = performance.now() + timeoutMs
+  const leftMs = () => Math.max(1, deadline - performance.now())
   const tls = own.path !== undefined || options.tls === undefined ? {} : { tls: options.tls }
   const listener = await listen(
     own.path === undefined ? { host: own.host, port: own.port, ...tls } : { path: own.path },
@@ -77,14 +81,14 @@ export async function openGroup(options: OpenGroupOptions): Promise<OpenedGroup>
     const lanes = attachLanes(listener.server, { holdMs: timeoutMs })
     const door = lanes.open({ generation: 1, rank, worldSize, token })
     await allReachable(addresses, rank, {
-      timeoutMs,
+      timeoutMs: leftMs(),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     })
     await connectGroup(group, {
       door,
       addresses,
       token,
-      timeoutMs,
+      timeoutMs: leftMs(),
       ...tls,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     })
@@ -167,7 +171,7 @@ async function allReachable(
     ) {
       if (performance.now() > deadline) {
         throw new SkeinError(TransportErrors.UNREACHABLE, {
-          what: `rank ${peer} did not listen at ${address.path ?? `${address.host}:${address.port}`} within ${timeoutMs} ms`,
+          what: `rank ${peer} did not listen at ${address.path ?? `${address.host}:${address.port}`} within ${Math.round(timeoutMs)} ms`,
           why: 'it was not started, listens elsewhere, or a firewall is between',
           todo: 'start it, and give all ranks the same addresses',
           details: { peer, timeoutMs },
