@@ -49,6 +49,7 @@ test.each([
   [['--ranks', '0', '--bytes', '4'], /--ranks is "0"/],
   [['--ranks', '4', '--bytes', '4', '--kind', 'all-reduc'], /--kind is "all-reduc".*all-reduce/su],
   [['--ranks', '4', '--bytes', '4', '--algorithm', 'rink'], /the algorithm rink was asked for/],
+  [['--ranks', '4', '--bytes', '4', '--algorithm', 'rink', '--json'], /the algorithm rink was asked for/],
 ])('refuses %j with what is wrong and what would do', async (args, message) => {
   expect(await explain(...args)).not.toBe(0)
   expect(out).toMatch(message)

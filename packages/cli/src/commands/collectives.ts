@@ -73,14 +73,14 @@ export function explain(options: ExplainOptions): number {
     })
     .sort((a, b) => (a.predictedMs ?? a.simulatedMs) - (b.predictedMs ?? b.simulatedMs))
   const algorithm = options.algorithm ?? (table[0] as Explained).algorithm
+  // Fewer pieces than are sent in truth, so that each can be seen. Before any answer: it refuses an algorithm that there is not.
+  const segmentElems = Math.max(sizes.segmentElems, Math.ceil(sizes.elems / mostDrawnSegments))
+  const drawn = generatePlan(kind as CollectiveKind, algorithm, { ...sizes, segmentElems })
+  assertValidPlan(drawn)
   if (options.json) {
     process.stdout.write(`${JSON.stringify({ kind, ranks, bytes, links, algorithm, algorithms: table })}\n`)
     return 0
   }
-  // Fewer pieces than are sent in truth, so that each can be seen.
-  const segmentElems = Math.max(sizes.segmentElems, Math.ceil(sizes.elems / mostDrawnSegments))
-  const drawn = generatePlan(kind as CollectiveKind, algorithm, { ...sizes, segmentElems })
-  assertValidPlan(drawn)
   if (options.svg) {
     process.stdout.write(`${drawPlanSvg(drawn, { costs: links })}\n`)
     return 0
