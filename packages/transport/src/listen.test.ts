@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import net from 'node:net'
@@ -35,6 +36,25 @@ test('a socket path is one owner’s, and free again after close', async () => {
   expect(await codeOf(listen(place))).toBe(TransportErrors.PORT_IN_USE.code)
   await first.close()
   await (await listen(place)).close()
+})
+
+test('the socket of a killed process is nobody’s, a file of another kind is left alone', async () => {
+  using folder = temporaryFolder('listen')
+  const place = { path: path.join(folder.path, 's') }
+  const script = `require('net').createServer().listen(${JSON.stringify(place.path)}, () => console.log('listening'))`
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(child.stdout, 'data')
+  expect(await codeOf(listen(place))).toBe(TransportErrors.PORT_IN_USE.code)
+  const ended = once(child, 'exit')
+  child.kill('SIGKILL')
+  await ended
+  expect(fs.existsSync(place.path)).toBe(true)
+  const taken = await listen(place)
+  expect(await codeOf(listen(place))).toBe(TransportErrors.PORT_IN_USE.code)
+  await taken.close()
+  fs.writeFileSync(place.path, 'notes')
+  expect(await codeOf(listen(place))).toBe(TransportErrors.PORT_IN_USE.code)
+  expect(fs.readFileSync(place.path, 'utf8')).toBe('notes')
 })
 
 test('an address of another machine is refused with what to do', async () => {

@@ -1,7 +1,9 @@
 import type http from 'node:http'
 import { once } from 'node:events'
+import type net from 'node:net'
 import { SkeinError } from '@skein/core'
 import type { Logger } from '@skein/telemetry'
+import { removeAbandonedSocket } from './abandoned-socket.ts'
 import { errnoOf } from './close-reason.ts'
 import { ConnectionGuard, type HttpServer } from './connection-guard.ts'
 import { TransportErrors } from './errors.ts'
@@ -16,7 +18,7 @@ export interface ListenOptions {
   readonly host?: string
   /** 0 (default): any free port. */
   readonly port?: number
-  /** A Unix socket path instead of host and port. */
+  /** A Unix socket path instead of host and port. What a killed process has left there is removed. */
   readonly path?: string
   /** Serves a Unix socket beside the port, in a private folder of its own, for peers on this host; default false. */
   readonly local?: boolean
@@ -67,10 +69,9 @@ export async function listen(options: ListenOptions = {}): Promise<Listener> {
   })
   server.maxConnections = options.maxConnections ?? 1024
   try {
-    server.listen(path === undefined ? { host, port } : { path })
-    await once(server, 'listening')
+    await bind(server, path === undefined ? { host, port } : { path })
   } catch (cause) {
-    throw listenError(path ?? `${host} port ${port}`, cause)
+    throw listenError(path ?? `${host} port ${port}`, cause, path !== undefined)
   }
   // Errors of accepting (no file handles left) concern one connection, not the port.
   server.on('error', () => undefined)
@@ -104,19 +105,38 @@ export async function listen(options: ListenOptions = {}): Promise<Listener> {
   }
 }
 
+async function bind(server: HttpServer, place: net.ListenOptions): Promise<void> {
+  const { path } = place
+  try {
+    server.listen(place)
+    await once(server, 'listening')
+  } catch (cause) {
+    if (path === undefined || errnoOf(cause) !== 'EADDRINUSE' || !(await removeAbandonedSocket(path))) throw cause
+    server.listen(place)
+    await once(server, 'listening')
+  }
+}
+
 /** The answer to ordinary requests on a port that has none to answer. */
 export function wantUpgrade(_: http.IncomingMessage, response: http.ServerResponse): void {
   response.writeHead(426, { Upgrade: 'websocket, skein-lane/1', 'Content-Type': 'text/plain' })
   response.end('this port takes Skein links only\n')
 }
 
-function listenError(where: string, cause: unknown): SkeinError {
+function listenError(where: string, cause: unknown, isPath = false): SkeinError {
   const errno = errnoOf(cause)
   if (errno === 'EADDRINUSE') {
     return new SkeinError(TransportErrors.PORT_IN_USE, {
       what: `${where} is in use`,
-      why: 'another process listens there',
-      todo: 'choose another port, 0 for any free one, or end that process',
+      ...(isPath
+        ? {
+            why: 'another process listens there, or a file that is no socket is in the way',
+            todo: 'choose another path, end that process, or move the file',
+          }
+        : {
+            why: 'another process listens there',
+            todo: 'choose another port, 0 for any free one, or end that process',
+          }),
       details: { where },
       cause,
     })
