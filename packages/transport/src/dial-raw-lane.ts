@@ -5,6 +5,7 @@ import { type CloseReason, closedByPeer, closedByUs, closeReason, resetByPeer } 
 import type { LaneDial } from './dial-lane.ts'
 import { FrameReader, readAheadBytes } from './frame-reader.ts'
 import { handshake, notSkein } from './handshake.ts'
+import { keepAlive } from './keep-alive.ts'
 import { lanePath, rawLaneProtocol } from './lane-request.ts'
 import type { LaneReader } from './lane.ts'
 import { refusedBy } from './refusal.ts'
@@ -60,7 +61,10 @@ export function dialRawLane(dial: LaneDial): Promise<LaneReader> {
     const socket = dial.tls === undefined ? connectPlain(dial, onread) : connectTls(dial, dial.tls, onread)
     socket.on('error', fail)
     socket.on('close', () => fail(notSkein(dial.address, 'it closed the connection during the handshake')))
-    socket.on(dial.tls === undefined ? 'connect' : 'secureConnect', () => socket.write(upgradeRequest(dial)))
+    socket.on(dial.tls === undefined ? 'connect' : 'secureConnect', () => {
+      keepAlive(socket)
+      socket.write(upgradeRequest(dial))
+    })
     return { stop: () => socket.destroy() }
   })
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { guardOf, type HttpServer } from './connection-guard.ts'
+import { keepAlive } from './keep-alive.ts'
 import { refuseUpgrade } from './refusal.ts'
 
 /** Takes over a socket whose client asked for an upgrade on one path. The socket has its 'error' handler. */
@@ -27,6 +28,7 @@ export function routeUpgrade(server: HttpServer, path: string, handle: UpgradeHa
       stream.on('error', () => undefined)
       const socket = stream as Socket // http gives its own TCP and TLS sockets only
       socket.setNoDelay(true)
+      keepAlive(socket)
       socket.setTimeout(0)
       const asked = pathOf(request)
       const route = known.get(asked)

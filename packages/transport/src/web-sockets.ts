@@ -1,6 +1,7 @@
 import type { SkeinError } from '@skein/core'
 import { type ClientOptions, type ServerOptions, WebSocket, WebSocketServer } from 'ws'
 import { type HandshakeLimits, handshake } from './handshake.ts'
+import { keepAlive } from './keep-alive.ts'
 import { unexpectedData } from './lane-checks.ts'
 import { refusedBy } from './refusal.ts'
 import { type TlsTrust, tlsClientOptions } from './tls-identity.ts'
@@ -46,6 +47,7 @@ export function openWebSocket<T>(dial: WebSocketDial, wrap: (ws: WebSocket) => T
       request.destroy()
     })
     ws.on('upgrade', response => {
+      keepAlive(response.socket)
       const impostor = dial.impostor?.(response.headers)
       if (impostor !== undefined) fail(impostor)
     })
