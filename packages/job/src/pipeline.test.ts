@@ -1,4 +1,4 @@
-import { families, generateSchedule, withVocabularyShards } from '@skein/schedule'
+import { checkSchedule, families, generateSchedule, withVocabularyShards } from '@skein/schedule'
 import { useTestSeed } from '@skein/testkit'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -109,6 +109,16 @@ describe('the schedule of a resolved job', () => {
     expect([micro(32, 2, '1f1b'), micro(32, 4, '1f1b'), micro(32, 4, 'zb-h2'), micro(12, 4, 'gpipe')]).toEqual([
       8, 4, 2, 1,
     ])
+  })
+
+  test('drops activations and takes what is left of them to the host, both', () => {
+    for (const vocabulary of ['whole', 'sharded'] as const) {
+      const job = resolve({ ...base, schedule: { name: '1f1b', recompute: true, offload: true, vocabulary } })
+      const schedule = jobSchedule(job, 2)
+      expect(checkSchedule(schedule)).toBeUndefined()
+      const kinds = new Set(schedule.ops[0]?.map(({ op }) => op))
+      expect([kinds.has('R'), kinds.has('offload')]).toEqual([true, true])
+    }
   })
 })
 

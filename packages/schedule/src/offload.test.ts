@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { unitCosts } from './costs.ts'
-import { generateSchedule } from './families.ts'
-import { type OffloadOptions, offloadActivations } from './pipe-offload.ts'
+import { families, generateSchedule } from './families.ts'
+import { type OffloadOptions, offloadActivations, usualCopyCosts } from './pipe-offload.ts'
+import { recompute } from './recompute.ts'
 import { describeOp } from './schedule.ts'
 import { simulate } from './simulate.ts'
 import { checkSchedule } from './validate.ts'
@@ -73,4 +74,19 @@ test('adaptive: a slice takes with it what the next has time for, and copies nev
   const [before, after] = [simulate(schedule, costs), simulate(away, costs)]
   expect(after.makespan).toBeCloseTo(before.makespan, 9)
   expect(most(after.peakActivations)).toBeLessThan(most(before.peakActivations))
+})
+
+test('with any schedule that recomputes, what is offloaded comes back before the forward is run again', () => {
+  for (const { name, chunks } of families) {
+    for (const ranks of [2, 3, 4, 6]) {
+      if (ranks < 3 && name === 'skippipe') continue
+      if (ranks % 2 === 1 && name === 'bitpipe') continue
+      const sizes = { ranks, microbatches: 2 * ranks, ...(chunks === 'any' ? { chunks: 2 } : {}) }
+      const dropped = recompute(generateSchedule(name, sizes))
+      const away = offloadActivations(dropped, usualCopyCosts)
+      expect(checkSchedule(away), `${name} of ${ranks}`).toBeUndefined()
+      // The last rank's backward follows at once, but others wait.
+      expect(away.ops[0]?.some(({ op }) => op === 'offload')).toBe(true)
+    }
+  }
 })

@@ -17,8 +17,8 @@ export interface OffloadOptions {
 }
 
 /**
- * Any schedule with activations copied to the host after their forward and back before their backward. Copies in each direction go
- * one after another; those back are put as late as they can be, from the end backwards. What is needed again before both copies are
+ * Any schedule with activations copied to the host after their forward and back before what reads them first: their backward, or the
+ * forward run again (then the stage's input is all that goes). Copies in each direction go one after another; those back are put as late as they can be, from the end backwards. What is needed again before both copies are
  * done stays. The promise is what is held with these costs. A host link that neighbours share has to be counted in `costs.copy`.
  * @see Wan et al. 2025, PipeOffload: Improving Scalability of Pipeline Parallelism with Memory Optimization
  */
@@ -28,12 +28,13 @@ export function offloadActivations(schedule: Schedule, costs: Costs, options: Of
   const { ops: timed } = simulate(schedule, costs)
   const { promise: _promise, ...rest } = schedule
   const ops = timed.map(list => {
-    const away = chosen(list, copyTime, which)
+    const reads = firstReads(list)
+    const away = chosen(list, reads, copyTime, which)
     const shareOf = (piece: ComputeOp) =>
       adaptive && copyTime(piece) > 0
         ? Math.min(1, durationOf(schedule, { ...piece, op: 'F' }, costs) / copyTime(piece))
         : 1
-    const reloads = placedLate(list, away, piece => copyTime(piece) * shareOf(piece))
+    const reloads = placedLate(list, reads, away, piece => copyTime(piece) * shareOf(piece))
     return list.flatMap(({ op }, index): ScheduleOp[] => {
       const back = (reloads.get(index) ?? []).map(piece => copy('reload', piece, shareOf(piece)))
       const isAway = op.op === 'F' && away.has(pieceKey(op))
@@ -44,33 +45,48 @@ export function offloadActivations(schedule: Schedule, costs: Costs, options: Of
   return { ...away, promise: simulate(away, costs).peakActivations }
 }
 
+/** Where what a piece left is read first. */
+interface Read {
+  readonly index: number
+  readonly op: ComputeOp
+  readonly start: number
+}
+
+/** One a piece, in the order of the list: its forward run again where it is, else its backward. */
+function firstReads(list: readonly TimedOp[]): readonly Read[] {
+  const reads = new Map<string, Read>()
+  for (const [index, { op, start }] of list.entries()) {
+    if (op.op !== 'R' && op.op !== 'B' && op.op !== 'BW') continue
+    if (!reads.has(pieceKey(op))) reads.set(pieceKey(op), { index, op, start })
+  }
+  return [...reads.values()]
+}
+
 /** The pieces that are away long enough for both copies. */
 function chosen(
   list: readonly TimedOp[],
+  reads: readonly Read[],
   copyTime: (piece: ComputeOp) => number,
   which: (op: ComputeOp) => boolean,
 ): ReadonlySet<string> {
-  const forwards = new Map<string, number>()
-  const away = new Set<string>()
-  for (const { op, start, end } of list) {
-    if (op.op === 'F' && which(op)) forwards.set(pieceKey(op), end)
-    const made = isBackward(op) ? forwards.get(pieceKey(op)) : undefined
-    if (made !== undefined && isBackward(op) && start - made >= 2 * copyTime(op) - 1e-9) away.add(pieceKey(op))
-  }
-  return away
+  const made = new Map<string, number>()
+  for (const { op, end } of list) if (op.op === 'F' && which(op)) made.set(pieceKey(op), end)
+  const isLong = ({ op, start }: Read) =>
+    start - (made.get(pieceKey(op)) ?? Number.POSITIVE_INFINITY) >= 2 * copyTime(op) - 1e-9
+  return new Set(reads.filter(isLong).map(({ op }) => pieceKey(op)))
 }
 
 /** By place in the list, what is to begin its way back before the op there. */
 function placedLate(
   list: readonly TimedOp[],
+  reads: readonly Read[],
   away: ReadonlySet<string>,
   copyTime: (piece: ComputeOp) => number,
 ): ReadonlyMap<number, readonly ComputeOp[]> {
   const places = new Map<number, ComputeOp[]>()
   let channelFree = Number.POSITIVE_INFINITY
-  for (let index = list.length - 1; index >= 0; index--) {
-    const { op, start } = list[index] as TimedOp
-    if (!isBackward(op) || !away.has(pieceKey(op))) continue
+  for (const { index, op, start } of reads.toReversed()) {
+    if (!away.has(pieceKey(op))) continue
     const begin = Math.min(start, channelFree) - copyTime(op)
     channelFree = begin
     // The last place that the rank comes to before the copy has to begin.
@@ -80,10 +96,6 @@ function placedLate(
     places.set(after, [op, ...(places.get(after) ?? [])])
   }
   return places
-}
-
-function isBackward(op: ScheduleOp): op is ComputeOp {
-  return op.op === 'B' || op.op === 'BW'
 }
 
 function copy(op: CopyOp['op'], { stage, microbatch, slice }: ComputeOp, share: number): CopyOp {

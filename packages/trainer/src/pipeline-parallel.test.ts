@@ -10,6 +10,7 @@ import {
   offloadActivations,
   recompute,
   type Schedule,
+  usualCopyCosts,
   withVocabularyShards,
 } from '@skein/schedule'
 import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
@@ -164,12 +165,24 @@ describe('a pipeline trains what one process trains', () => {
     })
   }
 
+  for (const name of ['1f1b', 'zb-v']) {
+    it(`${name}, 3 parts, all activations dropped and what is left of them away meanwhile`, async () => {
+      await expectTruth({ dp: 1, pp: 3 }, droppedAndAway(generateSchedule(name, { ranks: 3, microbatches: 7 })))
+    })
+  }
+
   for (const slices of [2, 3]) {
     for (const pp of isLong ? [2, 3, 4] : [slices + 1]) {
       it(`sppo, ${pp} parts and ${slices} slices of unequal length`, async () => {
         await expectTruth({ dp: 1, pp }, generateSchedule('sppo', { ranks: pp, microbatches: 5, slices }))
       })
     }
+    it(`sppo, 2 parts and ${slices} slices, all dropped and what is left away meanwhile`, async () => {
+      await expectTruth(
+        { dp: 1, pp: 2 },
+        droppedAndAway(generateSchedule('sppo', { ranks: 2, microbatches: 5, slices })),
+      )
+    })
     it(`sppo, 2 replicas of 2 parts and ${slices} slices, half dropped and half away meanwhile`, async () => {
       const schedule = halfAndHalf(generateSchedule('sppo', { ranks: 2, microbatches: 5, slices }))
       await expectTruth({ dp: 2, pp: 2 }, schedule)
@@ -222,6 +235,13 @@ function halfAndHalf(schedule: Schedule): Schedule {
   const even = Array.from({ length: schedule.stages }, (_, stage) => stage).filter(stage => stage % 2 === 0)
   const costs = { forward: 1, inputGrad: 1, weightGrad: 1, copy: 0.05 }
   const away = offloadActivations(recompute(schedule, new Set(even)), costs, { which: ({ stage }) => stage % 2 === 1 })
+  expect(away.ops.flat().some(({ op }) => op === 'offload')).toBe(true)
+  return away
+}
+
+/** Every stage keeps its input alone, and that waits on the host, as in a job with `recompute` and `offload`. */
+function droppedAndAway(schedule: Schedule): Schedule {
+  const away = offloadActivations(recompute(schedule), usualCopyCosts)
   expect(away.ops.flat().some(({ op }) => op === 'offload')).toBe(true)
   return away
 }

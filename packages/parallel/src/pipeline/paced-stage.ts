@@ -94,11 +94,11 @@ export class PacedStage implements PipelineStage {
   }
 
   offload(piece: Piece): void {
-    this.#inFlight.set(keyOf(piece), 'gone')
+    if (this.#inFlight.get(keyOf(piece)) === 'activations') this.#inFlight.set(keyOf(piece), 'gone')
   }
 
   reload(piece: Piece): void {
-    this.#inFlight.set(keyOf(piece), 'activations')
+    if (this.#inFlight.get(keyOf(piece)) === 'gone') this.#inFlight.set(keyOf(piece), 'activations')
   }
 
   loss(): LossSum {

@@ -12,6 +12,7 @@ import {
   recompute,
   type Schedule,
   shardWeights,
+  usualCopyCosts,
   verdictAt,
   withPostValidation,
 } from '@skein/schedule'
@@ -157,6 +158,16 @@ describe('the executor of lists', () => {
     const [there] = await run(lower(whole), 2)
     const peakOf = (one: typeof first) => Math.max(...(one?.reports.map(({ peakHeldBytes }) => peakHeldBytes) ?? []))
     expect(peakOf(first)).toBeLessThan(peakOf(there))
+  })
+
+  it('moves what a forward run again reads to the host and back, and holds no more than without', async () => {
+    const dropped = recompute(generateSchedule('1f1b', { ranks: 4, microbatches: 9 }))
+    const schedule = lower(offloadActivations(dropped, usualCopyCosts))
+    for (const { reports, held } of await run(schedule, 2)) {
+      expect(held).toBe(0)
+      // The piece that is made again, and no other.
+      for (const { peakHeldBytes } of reports) expect(peakHeldBytes).toBe(activationBytes)
+    }
   })
 
   it('refuses memory that is too small, with both sizes', () => {
