@@ -117,7 +117,9 @@ const schedule = section({
   recompute: z
     .boolean()
     .default(false)
-    .describe('Activations are dropped after the forward pass and made again: less memory for more time.'),
+    .describe(
+      'Activations are dropped after the forward pass and made again: less memory for more time. A model of kind "layers" does so anyway; there it changes nothing.',
+    ),
   offload: z
     .boolean()
     .default(false)
@@ -205,7 +207,11 @@ export const jobSchema = section({
     every: whole(0, 2 ** 31 - 1)
       .optional()
       .describe('Steps between evaluations; 0: only before and after. Default: a tenth of the steps.'),
-    samples: whole(1, 16_777_216).default(256).describe('Held-out samples, at most. 256 of 128 tokens: ±1 % or so.'),
+    samples: whole(1, 16_777_216)
+      .default(256)
+      .describe(
+        'Held-out samples, at most; where mesh.pp is above 1, at least batch.micro. 256 of 128 tokens: ±1 % or so.',
+      ),
   }).prefault({}),
   checkpoint: section({
     every: whole(0, 2 ** 31 - 1)

@@ -29,11 +29,11 @@ export const pipelineRules: readonly Rule[] = [
     if (schedule === undefined || units === undefined) return undefined
     const stages = mesh.pp * schedule.chunks
     if (stages <= units) return undefined
-    const choices = [`mesh.pp ${Math.floor(units / schedule.chunks)}`, `model.layers ${stages - 2}`]
+    const fewer = fewerStages(job, units)
     return {
       fields: ['mesh.pp', 'schedule.chunks', 'model.layers'],
       what: `mesh.pp ${mesh.pp} × schedule.chunks ${schedule.chunks} = ${stages} stages are more than the ${units} units of a model with model.layers ${units - 2} (embedding, blocks, head)`,
-      todo: `every stage needs a unit: take at most ${choices[0]}, or at least ${choices[1]}`,
+      todo: `every stage needs a unit: take ${fewer === undefined ? '' : `at most ${fewer}, or `}at least model.layers ${stages - 2}`,
     }
   },
 
@@ -138,6 +138,15 @@ export const pipelineRules: readonly Rule[] = [
     }
   },
 
+  function evaluationHasMicrobatch({ eval: { samples }, batch, mesh }) {
+    if (mesh.pp === 1 || samples >= batch.micro) return undefined
+    return {
+      fields: ['eval.samples', 'batch.micro', 'mesh.pp'],
+      what: `eval.samples ${samples} is below batch.micro ${batch.micro} with mesh.pp ${mesh.pp}`,
+      todo: `a pipeline evaluates whole microbatches: take at least eval.samples ${batch.micro}, or lower batch.micro`,
+    }
+  },
+
   function replicasTakeEqualShares({ batch, mesh }) {
     if (batch.shares === 'equal' || mesh.pp === 1) return undefined
     return {
@@ -179,6 +188,17 @@ export const pipelineRules: readonly Rule[] = [
     }
   },
 ]
+
+/** The most workers or, where not even two would do, the most stages a worker with which every stage has a unit. */
+function fewerStages({ schedule, mesh, batch }: ResolvedJob, units: number): string | undefined {
+  if (schedule === undefined) return undefined
+  const parts = Math.floor(units / schedule.chunks)
+  if (parts >= 2) return `mesh.pp ${parts}`
+  const chunks = Math.floor(units / mesh.pp)
+  const microbatches = batch.global / (mesh.dp * batch.micro)
+  const isPossible = chunks >= 1 && microbatchesProblem({ ...schedule, chunks }, mesh.pp, microbatches) === undefined
+  return isPossible ? `schedule.chunks ${chunks}` : undefined
+}
 
 /** Pieces in which a model can be cut, for models of which that is known. */
 function unitsOf({ model }: Pick<ResolvedJob, 'model'>): number | undefined {

@@ -207,6 +207,22 @@ describe('refusals', () => {
       /12 stages are more than the 8 units .* mesh\.pp 2, or at least model\.layers 10/,
     ],
     [
+      {
+        ...base,
+        model: gpt2({ layers: 2, width: 64, heads: 4, context: 32 }),
+        schedule: { name: 'interleaved', chunks: 8 },
+      },
+      /16 stages are more than the 4 units .* take at most schedule\.chunks 2, or at least model\.layers 14/,
+    ],
+    [
+      { ...base, model: gpt2({ layers: 1, width: 64, heads: 4, context: 32 }), schedule: 'zb-v' },
+      /4 stages are more than the 3 units .* take at least model\.layers 2$/,
+    ],
+    [
+      { ...base, batch: { global: 32, micro: 4 }, eval: { samples: 2 } },
+      /eval\.samples 2 is below batch\.micro 4 with mesh\.pp 2.* take at least eval\.samples 4/,
+    ],
+    [
       { ...base, schedule: { cuts: [9] } },
       /schedule\.cuts \[9\] do not make .* 2 stages of 8 units.* give 1 rising numbers from 1 to 7/,
     ],

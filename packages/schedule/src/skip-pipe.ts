@@ -10,7 +10,7 @@ import type { Schedule } from './schedule.ts'
  * are left out goes round, so that stages are visited alike. The order is searched, microbatch after microbatch, so that it meets
  * those before it least on the way: neighbours may change places. Backwards it goes the same way back.
  *
- * What is learned is not what the full pipe would learn; gradients of a stage are divided by its visits.
+ * What is learned is not what the full pipe would learn.
  */
 export const skipPipe: Family = {
   name: 'skippipe',

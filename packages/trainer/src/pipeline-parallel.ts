@@ -349,7 +349,7 @@ function fewHeldOut(count: number, micro: number): SkeinError {
   return new SkeinError(TrainerErrors.FEW_HELD_OUT, {
     what: `${count} held-out samples are to be evaluated, and a microbatch has ${micro}`,
     why: 'a pipeline evaluates whole microbatches',
-    todo: 'hold out more, or lower batch.micro',
+    todo: 'hold out more, raise eval.samples, or lower batch.micro',
     details: { count, micro },
   })
 }
