@@ -32,9 +32,13 @@ export interface JobOverrides {
   readonly keep?: number
   /** checkpoint.dir, relative to the current folder. */
   readonly checkpointDir?: string
+  /** What is asked is how to cut it, nothing is trained: a schedule, who may join, shares and evaluation are no matter, and left out. */
+  readonly onlyPlan?: boolean
 }
 
-const targets: Readonly<Record<Exclude<keyof JobOverrides, 'data' | 'workers' | 'schedule' | 'vocabulary'>, string>> = {
+const targets: Readonly<
+  Record<Exclude<keyof JobOverrides, 'data' | 'workers' | 'schedule' | 'vocabulary' | 'onlyPlan'>, string>
+> = {
   name: 'name',
   steps: 'steps',
   pp: 'mesh.pp',
@@ -60,6 +64,7 @@ export function applyOverrides(
   const flagged = new Set<string>()
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return { value, flagged }
   let job = value as Readonly<Record<string, unknown>>
+  if (overrides.onlyPlan === true) job = onlyToPlan(job)
   for (const [name, target] of Object.entries(targets)) {
     const given = overrides[name as keyof typeof targets]
     if (given === undefined) continue
@@ -84,6 +89,11 @@ export function applyOverrides(
     flagged.add('data.paths')
   }
   return { value: job, flagged }
+}
+
+function onlyToPlan(job: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { schedule: _schedule, elastic: _elastic, eval: _eval, ...rest } = job
+  return withValue(rest, ['batch', 'shares'], undefined)
 }
 
 function withValue(section: unknown, keys: readonly string[], value: unknown): Readonly<Record<string, unknown>> {

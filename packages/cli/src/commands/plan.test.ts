@@ -51,10 +51,14 @@ const vocabulary = {
 }
 
 /** A model of eight units and its costs. */
-function plan(args: readonly string[], { global = 8, pp = 4, costs = { units: Array(8).fill(unit) } as unknown } = {}) {
+function plan(
+  args: readonly string[],
+  { global = 8, pp = 4, costs = { units: Array(8).fill(unit) } as unknown, keys = {} as object } = {},
+) {
   const job = path.join(folder, 'a.job.json')
   const model = { kind: 'gpt2', layers: 6, width: 32, heads: 2, context: 16 }
-  fs.writeFileSync(job, JSON.stringify({ model, data: folder, batch: { global, micro: 1 }, mesh: { pp }, steps: 1 }))
+  const sizes = { batch: { global, micro: 1 }, mesh: { pp }, steps: 1 }
+  fs.writeFileSync(job, JSON.stringify({ model, data: folder, ...sizes, ...keys }))
   const file = path.join(folder, 'costs.json')
   fs.writeFileSync(file, typeof costs === 'string' ? costs : JSON.stringify(costs))
   return runCommandLine(['plan', job, '--costs', file, ...args])
@@ -94,6 +98,17 @@ test('the same as JSON; more memory is a shorter step', async () => {
   for (const { peakBytes } of little.tooLarge) expect(peakBytes).toBeGreaterThan(70 << 20)
   expect(much.tooLarge).toEqual([])
   expect(little.schedule.cuts).toHaveLength(4 * little.schedule.chunks - 1)
+})
+
+test.each<object>([
+  { schedule: { name: '1f1b', cuts: [2] } },
+  { schedule: { name: '1f1b', vocabulary: 'sharded', costs: { stages: [] } } },
+  { elastic: { min: 2, max: 2 } },
+  { batch: { global: 8, micro: 1, shares: 'measured' } },
+  { batch: { global: 8, micro: 2 }, eval: { samples: 1 } },
+])('what only training goes by does not stand in the way of another cut (%#)', async keys => {
+  expect(await plan(['--ranks', '4'], { pp: 2, keys })).toBe(0)
+  expect(out).toMatch(/8 units on 4 ranks/u)
 })
 
 test('measures the costs of the units where none are given, and keeps them for other machines', async () => {

@@ -67,11 +67,9 @@ export async function plan(options: PlanCommandOptions): Promise<number> {
 
 /** The job with so many ranks, whatever schedule it names: that is what is asked here. */
 async function jobFor(file: string, ranks: number | undefined): Promise<ResolvedJob> {
-  const cut = { schedule: '1f1b', ...(ranks === undefined ? {} : { pp: ranks }) }
-  if (ranks === undefined && (await loadJob(file)).mesh.pp === 1) {
-    throw usage(`the job ${file} has a mesh.pp of 1`, 'pass --ranks, in how many parts the model is to be cut')
-  }
-  return loadJob(file, cut)
+  const job = await loadJob(file, { onlyPlan: true, ...(ranks === undefined ? {} : { pp: ranks }) })
+  if (job.mesh.pp > 1) return job
+  throw usage(`the job ${file} has a mesh.pp of 1`, 'pass --ranks, in how many parts the model is to be cut')
 }
 
 async function costsFor(
