@@ -21,6 +21,7 @@ export interface CommGenerationOptions {
   /** Whether payloads over host and port are checked also where these are of this host. */
   readonly checksums: boolean
   readonly connectMs: number
+  readonly peerMs: number
   readonly cores: number
   readonly logger: Logger
   readonly post: (answer: OfGroup<GroupAnswer>) => void
@@ -147,7 +148,7 @@ export class CommGeneration {
   }
 
   async #connect({ place, group, door }: OpenGroup): Promise<void> {
-    const { message, workerId, laneKind, tls, checksums, connectMs } = this.#options
+    const { message, workerId, laneKind, tls, checksums, connectMs, peerMs } = this.#options
     const { members, laneToken } = message
     const own = members.find(member => member.workerId === workerId)?.lane.local?.hostId
     try {
@@ -160,6 +161,7 @@ export class CommGeneration {
         ...(tls === undefined ? {} : { tls }),
         ...(checksums ? { checksums } : {}),
         timeoutMs: connectMs,
+        peerMs,
         signal: this.#ending.signal,
       })
     } catch (thrown) {

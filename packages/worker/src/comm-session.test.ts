@@ -48,7 +48,7 @@ function startOf(coordinatorUrls: readonly string[]): CommStart {
     tls: undefined,
     device: { backend: 'cpu', version: '0', threads: 1 },
     heartbeat: { intervalMs: 1_000, deadAfterMs: 5_000 },
-    timeouts: { joinMs: 5_000, reconnectMs: 5_000, connectMs: 5_000 },
+    timeouts: { joinMs: 5_000, reconnectMs: 5_000, connectMs: 5_000, peerMs: 5_000 },
     log: { file: undefined, level: 'silent' },
   }
 }

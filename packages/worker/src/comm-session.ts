@@ -110,7 +110,9 @@ export class CommSession {
       ...(start.tls === undefined ? {} : { tls: start.tls }),
     })
     this.#listener = listener
-    this.#lanes = attachLanes(listener.server, { holdMs: start.timeouts.connectMs, logger: this.#logger })
+    // Whoever dials too early hears so while it still waits for an answer, and knows that this worker lives.
+    const holdMs = start.timeouts.connectMs / 2
+    this.#lanes = attachLanes(listener.server, { holdMs, logger: this.#logger })
     await this.#coordinator.join(start.timeouts.joinMs)
     this.#heartbeat = setInterval(() => {
       const opsEntered = this.#generation?.opsEntered ?? 0
@@ -331,6 +333,7 @@ export class CommSession {
       // Who wants no Unix sockets has a network in mind: a tunnel, a proxy, a link that is watched or shaped.
       checksums: !this.#start.localLanes,
       connectMs: this.#start.timeouts.connectMs,
+      peerMs: this.#start.timeouts.peerMs,
       cores: os.availableParallelism(),
       logger: this.#logger,
       post: answer => this.#answer(current, answer),

@@ -59,6 +59,7 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerOutcome> 
       joinMs: options.joinTimeoutMs ?? 20_000,
       reconnectMs: options.reconnectTimeoutMs ?? 120_000,
       connectMs: 5_000,
+      peerMs: 30_000,
     },
     log: { file: logFile('comm'), level: logLevel },
   }

@@ -83,7 +83,15 @@ export interface CommStart {
   readonly tls: TlsIdentity | undefined
   readonly device: { readonly backend: string; readonly version: string; readonly threads: number }
   readonly heartbeat: { readonly intervalMs: number; readonly deadAfterMs: number }
-  /** For a coordinator that does not answer yet, for one that was lost, and for the lanes of a generation. */
-  readonly timeouts: { readonly joinMs: number; readonly reconnectMs: number; readonly connectMs: number }
+  /**
+   * For a coordinator that does not answer yet, for one that was lost, for peers to answer in a generation, and for those that do answer and are still
+   * busy with what was before it.
+   */
+  readonly timeouts: {
+    readonly joinMs: number
+    readonly reconnectMs: number
+    readonly connectMs: number
+    readonly peerMs: number
+  }
   readonly log: { readonly file: string | undefined; readonly level: string }
 }

@@ -1,5 +1,14 @@
-import { asSkeinError, SkeinError } from '@skein/core'
-import { dialLane, isLoopback, type LaneDoor, type LaneKind, type TlsTrust, TransportErrors } from '@skein/transport'
+import { asSkeinError, SkeinError, sleep } from '@skein/core'
+import {
+  dialLane,
+  type DialLaneOptions,
+  isLoopback,
+  type LaneDoor,
+  type LaneKind,
+  type LaneReader,
+  type TlsTrust,
+  TransportErrors,
+} from '@skein/transport'
 import { CollectiveErrors } from '../errors.ts'
 import type { Group } from '../group.ts'
 
@@ -24,9 +33,15 @@ export interface ConnectOptions {
   readonly tls?: TlsTrust
   /** Whether payloads are checked; default: where they leave the host, by its addresses. True: on every lane over host and port. */
   readonly checksums?: boolean
+  /** For a peer to answer. */
   readonly timeoutMs: number
+  /** For one that answers, and is not so far yet: its device may be in the middle of a pass. Default `timeoutMs`. */
+  readonly peerMs?: number
   readonly signal?: AbortSignal
 }
+
+/** Before a peer that was not so far is dialled again; it has held the dial for longer. */
+const againMs = 100
 
 /**
  * Joins this rank with all others: dials the lane from each (the receiver dials), waits for theirs, hands both to the group, on every
@@ -34,8 +49,9 @@ export interface ConnectOptions {
  * @throws SKEIN_COLLECTIVE_UNREACHABLE, which names the rank
  */
 export async function connectGroup(group: Group, options: ConnectOptions): Promise<void> {
-  const { door, addresses, token, kind = 'raw', tls, timeoutMs, signal, groupNumber = 0 } = options
-  const wait = { timeoutMs, ...(signal === undefined ? {} : { signal }) }
+  const { door, addresses, token, kind = 'raw', tls, timeoutMs, peerMs = timeoutMs, signal, groupNumber = 0 } = options
+  const aborting = signal === undefined ? {} : { signal }
+  const deadlineMs = performance.now() + peerMs
   const { rank, generation } = group
   const links: Promise<void>[] = []
   for (const [peer, address] of addresses.entries()) {
@@ -46,17 +62,29 @@ export async function connectGroup(group: Group, options: ConnectOptions): Promi
       const lane = { generation, group: groupNumber, channel, rank, peer, token, sink: group.sink(peer, channel) }
       const checksums = path === undefined && (options.checksums ?? !isLoopback(host))
       links.push(
-        dialLane({ ...wait, ...where, ...lane })
+        dialUntil(deadlineMs, { timeoutMs, ...aborting, ...where, ...lane })
           .then(reader => group.attachReader(reader, channel))
           .catch((cause: unknown) => Promise.reject(unreachable(peer, generation, cause))),
         door
-          .lane(peer, wait, channel)
+          .lane(peer, { timeoutMs: peerMs, ...aborting }, channel)
           .then(writer => group.attachWriter(writer, { channel, checksums }))
           .catch((cause: unknown) => Promise.reject(unreachable(peer, generation, cause))),
       )
     }
   }
   await Promise.all(links)
+}
+
+/** Dials once more where the peer says that it is not so far: it lives, and can be reached. */
+async function dialUntil(deadlineMs: number, dial: DialLaneOptions): Promise<LaneReader> {
+  for (;;) {
+    try {
+      return await dialLane(dial)
+    } catch (thrown) {
+      if (asSkeinError(thrown).code !== TransportErrors.BUSY.code || performance.now() >= deadlineMs) throw thrown
+    }
+    await sleep(againMs, dial.signal)
+  }
 }
 
 const tlsErrors: ReadonlySet<string> = new Set(
