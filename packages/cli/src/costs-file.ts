@@ -17,6 +17,7 @@ const unit = z.strictObject({
   gradientBytes: z.number().exactOptional(),
   boundaryBytes: bytes,
   parameterBytes: bytes,
+  tied: z.record(z.string(), bytes).exactOptional(),
 })
 
 /** What `--costs` names and `--save-costs` writes: JSON; times in ms, of one microbatch. */

@@ -36,6 +36,8 @@ describe('a GPT-2', () => {
     expect(embedding?.parameterBytes).toBe(4 * (vocab + context) * width)
     expect(first?.parameterBytes).toBe(4 * (12 * width ** 2 + 13 * width))
     expect(head?.parameterBytes).toBe(4 * (vocab + 2) * width)
+    const words = { 'transformer.wte.weight': 4 * vocab * width }
+    expect(units.map(({ tied }) => tied)).toEqual([words, undefined, undefined, undefined, words])
     // The embedding keeps its ids, then dx too; a block the square of its context for each head, among others.
     expect(embedding).toMatchObject({ activationBytes: 4 * rows, gradientBytes: 4 * rows * width })
     expect(first?.activationBytes).toBeGreaterThan(4 * samples * heads * context ** 2 + 4 * 10 * rows * width)
@@ -60,6 +62,7 @@ describe('a GPT-2', () => {
     })
     expect(first).toMatchObject({ parameterBytes: 4 * context * width, boundaryBytes: 4 * rows * width })
     expect(last).toMatchObject({ parameterBytes: 4 * 2 * width, boundaryBytes: 0 })
+    expect([first.tied, last.tied]).toEqual([undefined, undefined])
     expect(Math.min(first.forward, first.backward, last.forward, last.backward)).toBeGreaterThan(0)
   })
 

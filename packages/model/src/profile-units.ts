@@ -74,7 +74,7 @@ export function profileBetween(
     name: names[unit] as string,
     ...measure.costs(),
     boundaryBytes: 4 * (stages[unit] as PipelineStage).outputElems(0),
-    parameterBytes: parameterBytes(model, unit),
+    ...parameters(model, unit),
   }))
 }
 
@@ -151,10 +151,14 @@ function runRound(
   for (const stage of stages) timed(stage, 'weightGrad', () => stage.weightGrad(apart))
 }
 
-/** One that several stages have is counted in each: each holds it. */
-function parameterBytes(model: PipelineModel, stage: number): number {
+/** One that several stages have is counted in each, and named: a rank with these stages has it once. */
+function parameters(model: PipelineModel, stage: number): Pick<UnitProfile, 'parameterBytes' | 'tied'> {
   const own = model.layout.tensors.filter(({ name }) => model.stagesOf(name).includes(stage))
-  return own.reduce((sum, { elems }) => sum + 4 * elems, 0)
+  const tied = own.filter(({ name }) => model.stagesOf(name).length > 1)
+  return {
+    parameterBytes: own.reduce((sum, { elems }) => sum + 4 * elems, 0),
+    ...(tied.length === 0 ? {} : { tied: Object.fromEntries(tied.map(({ name, elems }) => [name, 4 * elems])) }),
+  }
 }
 
 /** Of one value at least. */

@@ -61,10 +61,17 @@ export function memoryOf(
     for (const [peer, bytes] of messageBytes) messages += bytes * ((receives[rank]?.get(peer) ?? 0) + sends)
     // With two pipes a rank holds stages of both; the same one once.
     const own = new Set(schedule.pipes.flatMap(places => [...places.keys()].filter(stage => places[stage] === rank)))
-    const state = [...own].reduce((sum, stage) => sum + (stages.parameterBytes[stage] ?? 0), rowBytes) * stateFactor
+    const state = (parametersOf([...own], stages) + rowBytes) * stateFactor
     const held = activations[rank] as number
     return { activations: held, messages, state, total: held + messages + state }
   })
+}
+
+/** Of a rank with such stages: what several of them have is there once. */
+function parametersOf(own: readonly number[], { parameterBytes, tied }: StageProfiles): number {
+  const once = new Map(own.flatMap(stage => [...(tied[stage] ?? [])]))
+  const sum = (values: Iterable<number>) => [...values].reduce((all, bytes) => all + bytes, 0)
+  return sum(own.map(stage => parameterBytes[stage] ?? 0)) + sum(once.values())
 }
 
 /** The largest message between a rank and each other one. */

@@ -218,6 +218,23 @@ test('a step without a barrier is shorter where the schedule is made for that', 
   expect(of(false)?.bubble).toBeCloseTo(0, 6)
 })
 
+test('a parameter of two units is there once where one rank has both, and on each rank otherwise', () => {
+  const end = unit({ parameterBytes: 1000, tied: { wte: 900 } })
+  const { candidates } = planPipeline({
+    ranks: 2,
+    microbatches: 4,
+    units: [end, ...units(2), end],
+    machine: quietMachine,
+    slices: [],
+  })
+  const stateOf = (rule: string) =>
+    candidates.find(({ name }) => name === rule)?.memory.map(({ state }) => state / stateFactor)
+  expect(stateOf('zb-v')).toEqual([2 * 100 + 900, 200])
+  expect(stateOf('1f1b')).toEqual([1000 + 100, 100 + 1000])
+  // Each rank has every stage.
+  expect(stateOf('bitpipe')).toEqual([200 + 200 + 900, 200 + 200 + 900])
+})
+
 /** A vocabulary over four ranks, whose head takes three times `head` for a microbatch: a part of it takes its share. */
 const shardsOf = (head: number): VocabularyProfile => ({
   ranks: 4,

@@ -21,6 +21,8 @@ export interface UnitProfile {
   readonly boundaryBytes: number
   /** Of float32 parameters. */
   readonly parameterBytes: number
+  /** Those of these bytes that other units have too, by parameter: a rank with several such units has them once. */
+  readonly tied?: Readonly<Record<string, number>>
 }
 
 /**
@@ -65,7 +67,10 @@ export interface StageProfiles {
   readonly kept: Kept
   /** Of what each stage hands on. */
   readonly boundaryBytes: readonly number[]
+  /** Those that no other stage has. */
   readonly parameterBytes: readonly number[]
+  /** The others, by parameter. */
+  readonly tied: readonly ReadonlyMap<string, number>[]
 }
 
 export function stagesOf(
@@ -82,7 +87,7 @@ export function stagesOf(
     sum(unit => unit.backward),
     sum(unit => unit.activationBytes),
     sum(unit => unit.gradientBytes ?? 0),
-    sum(unit => unit.parameterBytes),
+    sum(({ parameterBytes: all, tied = {} }) => Object.values(tied).reduce((rest, bytes) => rest - bytes, all)),
   ] as const
   const ends = counts.map((_, stage) => counts.slice(0, stage + 1).reduce((all, count) => all + count, 0))
   const boundaryBytes = ends.map(end => units[end - 1]?.boundaryBytes ?? 0)
@@ -104,6 +109,10 @@ export function stagesOf(
     },
     boundaryBytes,
     parameterBytes,
+    tied: counts.map((count, stage) => {
+      const end = ends[stage] as number
+      return new Map(units.slice(end - count, end).flatMap(unit => Object.entries(unit.tied ?? {})))
+    }),
   }
 }
 

@@ -9,7 +9,14 @@ import {
   type VocabularyPart,
 } from '@skein/model'
 import { stagesOfPart } from '@skein/parallel'
-import { type Candidate, describeCandidate, type PlanOptions, planPipeline, scheduleOf } from '@skein/planner'
+import {
+  type Candidate,
+  describeCandidate,
+  type PlanOptions,
+  planPipeline,
+  scheduleOf,
+  stateFactor,
+} from '@skein/planner'
 import {
   isCompute,
   isCopy,
@@ -62,6 +69,25 @@ test('the activations that a plan says each rank holds are those that its stages
   }
 })
 
+test('so are parameters, gradients and moments: those that two stages of a rank share are there once', () => {
+  for (const candidate of planPipeline(options).candidates) {
+    const schedule = scheduleOf(candidate, options)
+    for (const [part, { state }] of candidate.memory.entries()) {
+      const model = modelOf(candidate, schedule, part)
+      const elems = model.layout.tensors.reduce((sum, tensor) => sum + tensor.elems, 0)
+      expect(state, `${describeCandidate(candidate)}, rank ${part}`).toBe(stateFactor * 4 * elems)
+      model.dispose()
+    }
+  }
+})
+
+/** What a rank has of the model. */
+function modelOf({ stageUnits: cuts }: Candidate, schedule: Schedule, part: number): Gpt2Pipeline {
+  const stages = stagesOfPart(schedule, part)
+  const place = schedule.vocabulary === undefined ? {} : { vocabulary: { part, parts: schedule.ranks } }
+  return new Gpt2Pipeline({ config, device, samples, cuts, stages, ...place })
+}
+
 /** Runs one step in one process, in the order in which it is simulated; by rank the most that its stages held. */
 function heldAtMost(candidate: Candidate): number[] {
   const schedule = scheduleOf(candidate, options)
@@ -70,10 +96,7 @@ function heldAtMost(candidate: Candidate): number[] {
   const models =
     schedule.vocabulary === undefined
       ? [new Gpt2Pipeline({ ...sizes, stages: candidate.stageUnits.map((_, stage) => stage) })]
-      : schedule.ops.map((_, part) => {
-          const place = { part, parts: schedule.ranks }
-          return new Gpt2Pipeline({ ...sizes, stages: stagesOfPart(schedule, part), vocabulary: place })
-        })
+      : schedule.ops.map((_, part) => modelOf(candidate, schedule, part))
   const data = new Int32Array(samples * config.context)
   const shape = [samples, config.context]
   const batch = { samples, arrays: { inputs: { data, shape }, targets: { data, shape } } }

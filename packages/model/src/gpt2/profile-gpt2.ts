@@ -62,8 +62,8 @@ export function profileGpt2Vocabulary(
       ...ends.costs(),
       ranks,
       // Rows count as those of the stages of their rank, and are no unit's.
-      first: { ...first, parameterBytes: first.parameterBytes - rowBytes },
-      last: { ...last, parameterBytes: last.parameterBytes - rowBytes, boundaryBytes: 0 },
+      first: withoutRows(first, rowBytes),
+      last: { ...withoutRows(last, rowBytes), boundaryBytes: 0 },
       parameterBytes: rowBytes,
       boundaryBytes: 4 * part.elems,
       foundBytes: 4 * part.foundElems,
@@ -71,6 +71,10 @@ export function profileGpt2Vocabulary(
   } finally {
     model.dispose()
   }
+}
+
+function withoutRows({ tied: _rows, ...unit }: UnitProfile, bytes: number): UnitProfile {
+  return { ...unit, parameterBytes: unit.parameterBytes - bytes }
 }
 
 function batchOf({ context, vocab }: Gpt2Config, samples: number) {
