@@ -35,6 +35,7 @@ export const automatic: Family = {
   paper:
     'in the spirit of Qi et al. 2023, Zero Bubble Pipeline Parallelism, section 3 (the heuristic; their integer program is not here)',
   chunks: 1,
+  takesCap: true,
   paperSays: { bubble: 'as the memory allows', peak: 'the cap given; here p' },
   refuses: ({ cap = 1 }) => (cap < 1 ? 'pass a cap of at least 1 activation' : undefined),
   generate(sizes) {

@@ -128,6 +128,23 @@ describe.each(families.map(family => [family.name, family] as const))('%s', (_, 
   })
 })
 
+test.each(families.filter(({ takesCap }) => takesCap === true).map(family => [family.name, family] as const))(
+  '%s is valid with any cap that it takes, and holds no more',
+  (_, family) => {
+    const cap = fc.integer({ min: 1, max: 24 }).map(halves => halves / 2)
+    fc.assert(
+      fc.property(anySizes(family), anyCosts, cap, (given, costs, cap) => {
+        const sizes = sizesIf(family, { ...given, costs, cap })
+        fc.pre(sizes !== undefined)
+        const schedule = family.generate(sizes)
+        expect(checkSchedule(schedule)).toBeUndefined()
+        expect(Math.max(...peakActivations(schedule))).toBeLessThanOrEqual(cap)
+      }),
+      { numRuns: 100 },
+    )
+  },
+)
+
 type ExtraTime = (sizes: Sizes, costs: Costs) => number | undefined
 
 /** The families that have a closed form of this name, with it. */
@@ -231,6 +248,9 @@ test.each<[string, ScheduleOptions, RegExp]>([
   ['gpipe', { ranks: 2, microbatches: 4, chunks: 2 }, /2 chunks on each rank.*it has 1/su],
   ['1f1b', { ranks: 2, microbatches: 4, slices: 2 }, /2 slices.*does not cut the sequence/su],
   ['interleaved', { ranks: 4, microbatches: 6 }, /pass a multiple of 4 microbatches/u],
+  ['1f1b', { ranks: 4, microbatches: 8, cap: 1 }, /a cap of 1\b.*leave cap out/su],
+  ['zeropp', { ranks: 4, microbatches: 8, cap: 1 }, /pass a cap of at least 2 activations/u],
+  ['skippipe', { ranks: 4, microbatches: 8, cap: 0.5 }, /pass a cap of at least 1 activation/u],
   ['zb-h2', { ranks: 4, microbatches: 6 }, /pass at least 7 microbatches/u],
 ])('%s with %j is refused with what would do', (name, options, message) => {
   expect(() => generateSchedule(name, options)).toThrow(message)

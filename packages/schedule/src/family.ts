@@ -47,6 +47,8 @@ export interface Family {
   readonly chunks: number | 'any'
   /** Whether it cuts the sequence in slices. */
   readonly slices?: boolean
+  /** Whether it is told how much a rank may hold. */
+  readonly takesCap?: boolean
   /** Bubble and peak as the paper states them, for the table; where ours differ the note says how. */
   readonly paperSays: { readonly bubble: string; readonly peak: string; readonly note?: string }
   /** Why there is none for these sizes. */
@@ -68,7 +70,7 @@ export function withDefaultSizes(family: Family, options: ScheduleOptions): Size
 /** @throws SKEIN_SCHEDULE_OPTIONS that names what is wrong and what would do */
 export function sizesOf(family: Family, options: ScheduleOptions): Sizes {
   const sizes = withDefaultSizes(family, options)
-  const { ranks, microbatches, chunks, slices } = sizes
+  const { ranks, microbatches, chunks, slices, cap } = sizes
   const refuse = (what: string, todo: string) =>
     new SkeinError(ScheduleErrors.OPTIONS, {
       what: `the schedule ${family.name} was asked for with ${what}`,
@@ -84,7 +86,10 @@ export function sizesOf(family: Family, options: ScheduleOptions): Sizes {
   }
   if (slices !== 1 && family.slices !== true)
     throw refuse(`${slices} slices`, 'leave slices out: it does not cut the sequence')
+  if (cap !== undefined && family.takesCap !== true)
+    throw refuse(`a cap of ${cap}`, 'leave cap out: what it holds is its own; auto takes one')
   const refused = family.refuses?.(sizes)
-  if (refused !== undefined) throw refuse(`${ranks} ranks and ${microbatches} microbatches`, refused)
+  const capped = cap === undefined ? '' : `, and a cap of ${cap}`
+  if (refused !== undefined) throw refuse(`${ranks} ranks and ${microbatches} microbatches${capped}`, refused)
   return sizes
 }

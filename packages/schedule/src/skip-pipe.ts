@@ -18,12 +18,16 @@ export const skipPipe: Family = {
   paper:
     'Blagoev et al. 2025, SkipPipe: Partial and Reordered Pipelining Framework for Training LLMs in Heterogeneous Networks',
   chunks: 1,
+  takesCap: true,
   paperSays: {
     bubble: 'none given; up to 55 % shorter steps',
     peak: 'a cap on each node',
     note: 'microbatches are planned one after another around those planned before, where the paper branches on every conflict; stages are not placed on nodes by measured links',
   },
-  refuses: ({ ranks }) => (ranks < 3 ? 'pass at least 3 ranks: with fewer there is nothing to skip' : undefined),
+  refuses({ ranks, cap = 1 }) {
+    if (ranks < 3) return 'pass at least 3 ranks: with fewer there is nothing to skip'
+    return cap < 1 ? 'pass a cap of at least 1 activation' : undefined
+  },
   generate(sizes) {
     const { ranks, microbatches, costs, cap = ranks } = sizes
     const parts = {
@@ -35,7 +39,7 @@ export const skipPipe: Family = {
       split: false,
       before: (a, b) => Number(a.op === 'F') - Number(b.op === 'F') || a.microbatch - b.microbatch,
       // The first stage sees every microbatch first and last: what it holds is what is under way, so that nobody else needs a cap.
-      mayStart: ({ stage }, held) => stage > 0 || held < cap,
+      mayStart: ({ stage }, held) => stage > 0 || held + 1 <= cap,
     })
     return scheduleOf('skippipe', sizes, { ...parts, lists })
   },

@@ -16,13 +16,16 @@ export const zeroPP: Family = {
   paper:
     'Tang et al. 2024, ZeroPP: Unleashing Exceptional Parallelism Efficiency through Tensor-Parallelism-Free Methodology',
   chunks: 'any',
+  takesCap: true,
   paperSays: {
     bubble: '0 without a barrier',
     peak: 'U to 2U',
     note: 'a greedy reading of the rule, which gathers sharded weights more often than 2v a block; the paper’s closed form was not at hand',
   },
-  refuses: ({ microbatches, ranks, chunks }) =>
-    chunks > 1 && microbatches % ranks !== 0 ? `pass a multiple of ${ranks} microbatches` : undefined,
+  refuses({ microbatches, ranks, chunks, cap = 2 }) {
+    if (cap < 2) return 'pass a cap of at least 2 activations: two blocks of one microbatch'
+    return chunks > 1 && microbatches % ranks !== 0 ? `pass a multiple of ${ranks} microbatches` : undefined
+  },
   generate(sizes) {
     const { ranks, chunks } = sizes
     const block = blockOf(sizes)
@@ -45,7 +48,8 @@ export const zeroPP: Family = {
         const [left, right] = [order(a), order(b)]
         return left.map((value, i) => value - (right[i] as number)).find(difference => difference !== 0) ?? 0
       },
-      mayStart: (_, held) => held < 2 * block * chunks,
+      // A place is kept for each deeper chunk: else the first chunks of a small block take all, and no rank can free any.
+      mayStart: (op, held) => held < 2 * block * chunks - (chunks - 1 - chunk(op)),
     })
     return scheduleOf('zeropp', sizes, { ...parts, lists })
   },
@@ -61,7 +65,7 @@ export const zeroPP: Family = {
 }
 
 function blockOf({ ranks, cap }: Sizes): number {
-  return cap === undefined ? ranks : Math.max(1, Math.floor(cap / 2))
+  return cap === undefined ? ranks : Math.floor(cap / 2)
 }
 
 /** Where the forms were found to hold. */

@@ -79,6 +79,21 @@ test('compares all that there are for such numbers, the quickest first, and says
   expect(schedules.map(one => one.schedule).sort()).toEqual([...scheduleNames].sort())
 })
 
+test.each(['0.5', '1', '1.5', '2', '3'])('compares with a cap of %s, for the rules that take one', async cap => {
+  expect(await schedule('compare', '--stages', '4', '--microbatches', '8', '--cap', cap, '--json')).toBe(0)
+  const { schedules, refused } = JSON.parse(out) as {
+    schedules: { schedule: string; peakActivations: number }[]
+    refused: { name: string; reason: string }[]
+  }
+  const held = new Map(schedules.map(one => [one.schedule, one.peakActivations]))
+  expect(held.get('1f1b')).toBe(4)
+  for (const name of ['auto', 'skippipe', 'zeropp']) {
+    const reason = refused.find(one => one.name === name)?.reason
+    if (Number(cap) < (name === 'zeropp' ? 2 : 1)) expect(reason).toMatch(/pass a cap of at least [12] activation/u)
+    else expect(held.get(name)).toBeLessThanOrEqual(Number(cap))
+  }
+})
+
 test('gives its times as a trace', async () => {
   expect(await schedule('trace', '1f1b', '--stages', '2', '--microbatches', '2', '--costs', '2,3,4,1')).toBe(0)
   const { traceEvents } = JSON.parse(out) as { traceEvents: object[] }
@@ -102,6 +117,9 @@ test.each([
   [['draw', '1f1b', '--stages', '2', '--microbatches', '2', '--with', 'magic'], /--with is "magic".*2bp, recompute/su],
   [['draw', 'zb-w', '--stages', '4', '--microbatches', '8'], /did you mean zb-v\?/u],
   [['draw', 'zb-v', '--stages', '4', '--microbatches', '3'], /pass at least 7 microbatches/u],
+  [['draw', '1f1b', '--stages', '4', '--microbatches', '8', '--cap', '1'], /cap of 1\b.*leave cap out/su],
+  [['draw', 'zeropp', '--stages', '2', '--microbatches', '8', '--chunks', '1', '--cap', '1'], /cap of at least 2/u],
+  [['draw', 'skippipe', '--stages', '4', '--microbatches', '8', '--cap', '0.5'], /cap of at least 1/u],
   [['ops', 'gpipe', '--stages', '0', '--microbatches', '3'], /--stages is "0"/u],
   [['ops', 'gpipe', '--stages', '2', '--microbatches', '3', '--costs', '1,x'], /--costs is "1,x".*f,b,w/su],
 ])('refuses %j with what is wrong and what would do', async (args, message) => {

@@ -143,6 +143,9 @@ export function trace(options: ScheduleCommandOptions): number {
   return 0
 }
 
+/** Sizes that a rule does not take, and those that its search comes to a stand with. */
+const refusals: ReadonlySet<string> = new Set([ScheduleErrors.OPTIONS.code, ScheduleErrors.INVALID.code])
+
 /** `skein schedule compare`: every schedule for such sizes, the quickest first; and why some are not there. */
 export function compare(
   options: Omit<ScheduleCommandOptions, 'name' | 'chunks' | 'slices' | 'with' | 'fill' | 'fillCuts'> & {
@@ -150,14 +153,15 @@ export function compare(
   },
 ): number {
   const { stages, microbatches, costs = unitCosts, cap, json } = options
-  const sizes = { ranks: stages, microbatches, costs, ...(cap === undefined ? {} : { cap }) }
+  const sizes = { ranks: stages, microbatches, costs }
   const rows: Compared[] = []
   const refused: { readonly name: string; readonly reason: string }[] = []
-  for (const { name } of families) {
+  for (const { name, takesCap = false } of families) {
     try {
-      rows.push(comparedOf(generateSchedule(name, sizes), costs))
+      const capped = takesCap && cap !== undefined ? { ...sizes, cap } : sizes
+      rows.push(comparedOf(generateSchedule(name, capped), costs))
     } catch (error) {
-      if (!(error instanceof SkeinError && error.code === ScheduleErrors.OPTIONS.code)) throw error
+      if (!(error instanceof SkeinError && refusals.has(error.code))) throw error
       refused.push({ name, reason: error.todo })
     }
   }
