@@ -36,8 +36,12 @@ export function drawSchedule(schedule: Schedule, options: DrawOptions = {}): str
       isPass(op) && end > start ? [{ label: labelOf(schedule, op), start, end }] : [],
     ),
   )
-  const unit = Math.min(...passes.flat().map(({ start, end }) => end - start))
-  const width = Math.max(...passes.flat().map(({ label }) => label.length))
+  let unit = Number.POSITIVE_INFINITY
+  let width = 0
+  for (const { label, start, end } of passes.flat()) {
+    unit = Math.min(unit, end - start)
+    width = Math.max(width, label.length)
+  }
   const column = (time: number) => Math.round(time / unit)
   const rankWidth = String(schedule.ranks - 1).length
   const rows = passes.map((list, rank) => {

@@ -71,10 +71,8 @@ export function runGreedily(layout: Omit<Schedule, 'ops'>, costs: Costs, rule: G
       finish(rank, one.op)
     }
     for (const [rank, one] of running.entries()) if (one === undefined) start(rank)
-    const next = Math.min(
-      ...running.map(one => one?.end ?? Number.POSITIVE_INFINITY),
-      ...pools.flat().map(({ at }) => (at > now + 1e-9 ? at : Number.POSITIVE_INFINITY)),
-    )
+    let next = Math.min(...running.map(one => one?.end ?? Number.POSITIVE_INFINITY))
+    for (const { at } of pools.flat()) if (at > now + 1e-9) next = Math.min(next, at)
     if (next === Number.POSITIVE_INFINITY) break
     now = next
   }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { unitCosts } from './costs.ts'
+import { drawSchedule } from './draw.ts'
 import { families, generateSchedule } from './families.ts'
 import { sizesOf } from './family.ts'
 import { offloadActivations } from './pipe-offload.ts'
@@ -145,3 +146,9 @@ test('no op overlaps another of its device, and nothing starts before its inputs
     { numRuns: 60 },
   )
 })
+
+test('runs and draws as many ops as the command line takes', () => {
+  const schedule = generateSchedule('gpipe', { ranks: 64, microbatches: 1024 })
+  expect(simulate(schedule, unitCosts).makespan).toBe(3 * (1024 + 63))
+  expect(drawSchedule(schedule).split('\n')).toHaveLength(65)
+}, 60_000)

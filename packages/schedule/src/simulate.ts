@@ -95,7 +95,8 @@ function measured(
 ): Simulation {
   const onDevice = timed.map(list => list.filter(({ op }) => !isCopy(op)))
   const busy = onDevice.map(list => list.reduce((sum, { start, end }) => sum + end - start, 0))
-  const makespan = Math.max(...onDevice.flat().map(({ end }) => end))
+  // Ops of a device end in the order of its list.
+  const makespan = Math.max(...onDevice.map(list => list.at(-1)?.end ?? 0))
   const span = Math.max(...onDevice.map(list => (list.at(-1)?.end ?? 0) - (list[0]?.start ?? 0)))
   const mean = busy.reduce((sum, time) => sum + time, 0) / schedule.ranks
   return {

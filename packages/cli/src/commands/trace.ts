@@ -84,8 +84,10 @@ function measuredCosts(schedule: Schedule, timed: readonly TimedOp[]): Costs {
   }
 }
 
-const spanOf = (ops: readonly TimedOp[]): number =>
-  Math.max(...ops.map(({ end }) => end)) - Math.min(...ops.map(({ start }) => start))
+function spanOf(ops: readonly TimedOp[]): number {
+  const first = ops.reduce((least, { start }) => Math.min(least, start), Number.POSITIVE_INFINITY)
+  return ops.reduce((most, { end }) => Math.max(most, end), first) - first
+}
 
 function readTimelines(folder: string): RunTimelines {
   const file = path.join(folder, timelinesFile)
