@@ -1,6 +1,6 @@
 import { deferred } from '@skein/core'
 import { attachControl, type ControlServer, listen } from '@skein/transport'
-import type { WorkerMessage } from '@skein/wire'
+import type { CoordinatorMessage, WorkerMessage } from '@skein/wire'
 import { expect, onTestFinished, test } from 'vitest'
 import { CommSession } from './comm-session.ts'
 import type { CommStart, ToDevice } from './thread-messages.ts'
@@ -8,28 +8,39 @@ import type { CommStart, ToDevice } from './thread-messages.ts'
 const token = 'join-token'
 type Join = Extract<WorkerMessage, { type: 'join' }>
 
-/** A coordinator that hears who joins, and nothing else. */
-async function coordinator(): Promise<{
+type Welcome = Extract<CoordinatorMessage, { type: 'welcome' }>
+
+/** A coordinator that hears who joins, welcomes whoever does where it has a run, and says nothing else. */
+async function coordinator(welcome?: Welcome): Promise<{
   url: string
   control: ControlServer
   joined: Promise<Join>
+  /** Kinds of what it was told, until the first link ended. */
+  told: Promise<readonly string[]>
   close(): Promise<void>
 }> {
   const listener = await listen()
   const joined = deferred<Join>()
+  const told = deferred<readonly string[]>()
   const control = attachControl(listener.server, {
     token,
-    onLink: link =>
+    onLink(link) {
+      const kinds: string[] = []
       link.onMessage(message => {
-        if (message.type === 'join') joined.resolve(message)
-      }),
+        kinds.push(message.type)
+        if (message.type !== 'join') return
+        joined.resolve(message)
+        if (welcome !== undefined) void link.send(welcome)
+      })
+      void link.closed.then(() => told.resolve(kinds))
+    },
   })
   const close = async () => {
     await control.close()
     await listener.close()
   }
   onTestFinished(close)
-  return { url: `http://127.0.0.1:${listener.port}`, control, joined: joined.promise, close }
+  return { url: `http://127.0.0.1:${listener.port}`, control, joined: joined.promise, told: told.promise, close }
 }
 
 function startOf(coordinatorUrls: readonly string[]): CommStart {
@@ -70,3 +81,35 @@ test('a worker whose coordinator lost the lead and closed the link in order join
   await closed.promise
   expect(told.map(({ type }) => type)).toEqual(['closed'])
 })
+
+test.each([
+  ['SKEIN_WORKER_OTHER_RUN', { runId: 'other' }],
+  ['SKEIN_WORKER_OTHER_JOB', { job: { steps: 2000 } }],
+])(
+  'a worker that comes back to where another run is ends with %s, and that run hears nothing of it',
+  async (code, changed) => {
+    const welcome: Welcome = { type: 'welcome', runId: 'r', runDir: '/r', job: { steps: 1000 }, maxWorkers: 2 }
+    const [first, second] = await Promise.all([coordinator(welcome), coordinator({ ...welcome, ...changed })])
+    const welcomed = deferred<void>()
+    const failed = deferred<string>()
+    const closed = deferred<void>()
+    const session = new CommSession(startOf([first.url, second.url]), message => {
+      if (message.type === 'told' && message.message.type === 'welcome') welcomed.resolve()
+      if (message.type === 'failed') failed.resolve(message.error.code)
+      if (message.type === 'closed') closed.resolve()
+    })
+    await session.open()
+    await welcomed.promise
+    session.receive({ type: 'loaded', dataFingerprint: 'd', numParams: 8 })
+    await first.control.close('it was ended')
+    expect(await failed.promise).toBe(code)
+    // As the device thread does, whose last word it is.
+    session.receive({
+      type: 'tell',
+      message: { type: 'failed', error: { code, what: 'w', todo: 't', retry: 'never', details: {} } },
+    })
+    expect(await second.told).toEqual(['join'])
+    session.receive({ type: 'close' })
+    await closed.promise
+  },
+)

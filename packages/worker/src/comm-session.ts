@@ -12,6 +12,7 @@ import { WorkerErrors } from './errors.ts'
 import type { GenerationMessage } from './generation-client.ts'
 import { Mirror } from './mirror.ts'
 import { CoordinatorLink, type JoinFacts } from './coordinator-link.ts'
+import { otherRunError, type Welcome } from './same-run.ts'
 import type { CommStart, OfGroup, ToComm, ToDevice } from './thread-messages.ts'
 
 type VoteRequest = Extract<ToComm, { type: 'vote' }>
@@ -33,7 +34,8 @@ export class CommSession {
   #listener: Listener | undefined
   #lanes: LaneServer | undefined
   readonly #coordinator: CoordinatorLink
-  #isWelcome = false
+  /** The first one: what this worker trains, and of which run. */
+  #welcome: Welcome | undefined
   #loaded: Loaded | undefined
   #leaving: string | undefined
   #message: GenerationMessage | undefined
@@ -231,10 +233,11 @@ export class CommSession {
   #hear(message: CoordinatorMessage): void {
     switch (message.type) {
       case 'welcome':
+        if (!this.#isAtHome(message)) return
         if (this.#loaded !== undefined) this.#tell(this.#loaded)
         if (this.#leaving !== undefined) this.#tell({ type: 'leave', reason: this.#leaving })
-        if (this.#isWelcome) return
-        this.#isWelcome = true
+        if (this.#welcome !== undefined) return
+        this.#welcome = message
         break
       case 'generation':
         this.#endGeneration(supersededError(message.generation))
@@ -283,6 +286,15 @@ export class CommSession {
         break
     }
     this.#post({ type: 'told', message })
+  }
+
+  /** Whether this is the run that the worker is in. Another one hears no word of it: an error of its last member would be that run's end. */
+  #isAtHome(welcome: Welcome): boolean {
+    const error = this.#welcome === undefined ? undefined : otherRunError(this.#welcome, welcome)
+    if (error === undefined) return true
+    this.#coordinator.letGo(error.what)
+    this.fail(error)
+    return false
   }
 
   /** The state after `step` is everybody's now: given to those who ask for it, where it is held here. */

@@ -86,13 +86,18 @@ export class CoordinatorLink {
    */
   rejoin(error: SkeinError): boolean {
     if (error.code === replacedCode && this.#isReplacedForGood()) return false
-    const link = this.#link
-    this.#link = undefined
-    void link?.close('another incarnation takes over')
+    this.letGo('another incarnation takes over')
     this.#incarnation = newIncarnation()
     this.#options.logger.info({ incarnation: this.#incarnation }, 'worker.rejoins')
     this.#comeBack(randomInt(rejoinJitterMs))
     return true
+  }
+
+  /** Ends the link for good: whoever is at its other end hears nothing more, not even why. */
+  letGo(reason: string): void {
+    const link = this.#link
+    this.#link = undefined
+    void link?.close(reason)
   }
 
   async close(): Promise<void> {

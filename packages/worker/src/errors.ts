@@ -16,6 +16,16 @@ export const WorkerErrors = {
     retry: 'next-generation',
     meaning: 'The control link with the coordinator ended; the worker keeps its state and looks for it.',
   },
+  OTHER_RUN: {
+    code: 'SKEIN_WORKER_OTHER_RUN',
+    retry: 'never',
+    meaning: 'The coordinator that the worker came back to leads another run than the one it is in.',
+  },
+  OTHER_JOB: {
+    code: 'SKEIN_WORKER_OTHER_JOB',
+    retry: 'never',
+    meaning: 'The coordinator that the worker came back to leads its run with another job than the one it trains.',
+  },
   GENERATION_OVER: {
     code: 'SKEIN_WORKER_GENERATION_OVER',
     retry: 'next-generation',
