@@ -24,7 +24,7 @@ function historyWith(path: string): RunHistory {
     generations: [{ generation: 1, startStep: 0, parts: 1, startDigest: digest, startDigests: [digest], members }],
     divisions: [],
     commits: [1, 2, 3].map(commit),
-    checkpoints: [{ step: 2, path }],
+    checkpoints: [{ step: 2, generation: 1, path }],
     untrainedLoss: 5,
     ending: undefined,
   }

@@ -80,17 +80,18 @@ async function firstWhole(
   logger: Logger,
 ): Promise<{ readonly checkpoint: RecoveredEvent['checkpoint']; readonly skipped: readonly SkippedCheckpoint[] }> {
   const skipped: SkippedCheckpoint[] = []
-  for (const checkpoint of logged) {
+  for (const { step, path } of logged) {
+    const checkpoint = { step, path }
     try {
-      const looked = await wholeOrSkipped(checkpoint.path, { environment })
+      const looked = await wholeOrSkipped(path, { environment })
       if ('manifest' in looked) return { checkpoint, skipped }
       skipped.push(looked)
     } catch (error) {
       if (asSkeinError(error).code !== CheckpointErrors.NOT_FOUND.code) {
-        logger.warn({ err: error, path: checkpoint.path }, 'checkpoint.not-looked-at')
+        logger.warn({ err: error, path }, 'checkpoint.not-looked-at')
         return { checkpoint, skipped }
       }
-      logger.debug({ err: error, path: checkpoint.path }, 'checkpoint.gone')
+      logger.debug({ err: error, path }, 'checkpoint.gone')
     }
   }
   return { checkpoint: undefined, skipped }

@@ -46,6 +46,7 @@ export interface LoggedCommit {
 
 export interface LoggedCheckpoint {
   readonly step: number
+  readonly generation: number
   readonly path: string
 }
 
@@ -72,7 +73,7 @@ export interface LoggedStand {
   /** Of each part of the model. */
   readonly digests: readonly string[] | undefined
   readonly samplesTo: number | undefined
-  /** Those at or before that step, the newest first; some may have been removed since. */
+  /** Those of that history, at or before that step, the newest first; some may have been removed since. */
   readonly checkpoints: readonly LoggedCheckpoint[]
   /** Members of the last generation, with the samples of a step that each took last. */
   readonly members: readonly (LoggedGeneration['members'][number] & { readonly share: number })[]
@@ -103,7 +104,9 @@ export function standOf(history: RunHistory): LoggedStand | undefined {
     step,
     digests: commit?.digests ?? last.startDigests ?? undefined,
     samplesTo: commit?.samplesTo,
-    checkpoints: newestFirst(history.checkpoints.filter(checkpoint => checkpoint.step <= step)),
+    checkpoints: newestFirst(
+      history.checkpoints.filter(checkpoint => checkpoint.step <= step && !isGivenUp(history, checkpoint)),
+    ),
     members: last.members.map((member, rank) => ({ ...member, share: shares?.[rank] ?? 0 })),
   }
 }
@@ -112,6 +115,10 @@ export function standOf(history: RunHistory): LoggedStand | undefined {
 export function heldCommit({ commits }: RunHistory, step: number): LoggedCommit | undefined {
   return commits.findLast(commit => commit.step === step)
 }
+
+/** A later generation began before its step: what led to it was gone back from. */
+const isGivenUp = ({ generations }: RunHistory, checkpoint: LoggedCheckpoint): boolean =>
+  generations.some(({ generation, startStep }) => generation > checkpoint.generation && startStep < checkpoint.step)
 
 /** Of one step, the one written last. Sorting keeps the order of equals. */
 const newestFirst = (checkpoints: readonly LoggedCheckpoint[]): LoggedCheckpoint[] =>

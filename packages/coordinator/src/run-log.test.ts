@@ -117,7 +117,7 @@ describe.each([
         runId: 'r1',
         lastGeneration: 1,
         lastStep: 3,
-        lastCheckpoint: { step: 2, path: '/c/2' },
+        lastCheckpoint: { step: 2, generation: 1, path: '/c/2' },
         untrainedLoss: 5.5,
       })
       await second.beginLife({ ...life, resume: '/c/2', startStep: 2 })
@@ -164,6 +164,26 @@ describe.each([
         { generation: 1, fromStep: 4, shares: [6, 2] },
         { generation: 2, fromStep: 2, shares: [8] },
       ])
+      await store.close()
+      await place.dispose()
+    })
+
+    test('checkpoints of a past that was given up are not gone on from, although the run has come to their step again', async () => {
+      const place = make()
+      const store = await place.open()
+      await store.read()
+      await store.beginLife(life)
+      const saved = (number: number, step: number) =>
+        ({ type: 'checkpoint', generation: number, step, path: `/c/${number}/${step}` }) as const
+      const paths = async () => standOf(await store.read())?.checkpoints.map(one => one.path)
+      await store.append([generation(1, 0), ...[1, 2, 3, 4].map(step => commit(step)), saved(1, 2), saved(1, 4)], [])
+      // Going on where the last one ended gives nothing up.
+      await store.append([generation(2, 4)], [])
+      expect(await paths()).toEqual(['/c/1/4', '/c/1/2'])
+      await store.append([generation(3, 2), ...[3, 4, 5].map(step => commit(step, 3))], [])
+      expect(await paths()).toEqual(['/c/1/2'])
+      await store.append([saved(3, 4)], [])
+      expect(await paths()).toEqual(['/c/3/4', '/c/1/2'])
       await store.close()
       await place.dispose()
     })

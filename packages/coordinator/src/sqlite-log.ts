@@ -101,7 +101,9 @@ export class SqliteLog implements RunLog {
         ...(row as unknown as Omit<LoggedCommit, 'digests'>),
         digests: digestsOf(row['digests'], row['digest']) ?? [],
       })),
-      checkpoints: this.#rows('SELECT step, path FROM checkpoints ORDER BY rowid') as unknown as LoggedCheckpoint[],
+      checkpoints: this.#rows(
+        'SELECT step, generation, path FROM checkpoints ORDER BY rowid',
+      ) as unknown as LoggedCheckpoint[],
       untrainedLoss: typeof untrained?.['loss'] === 'number' ? untrained['loss'] : undefined,
       ending: typeof ending?.['status'] === 'string' ? (ending as unknown as LoggedEnding) : undefined,
     }

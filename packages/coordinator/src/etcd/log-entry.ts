@@ -66,7 +66,7 @@ export function historyOf(entries: readonly LogEntry[]): RunHistory {
           break
         }
         case 'checkpoint':
-          checkpoints.push({ step: record.step, path: record.path })
+          checkpoints.push({ step: record.step, generation: record.generation, path: record.path })
           break
         case 'ended':
           ending = { status: record.status, reason: record.reason }
