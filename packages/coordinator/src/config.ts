@@ -144,6 +144,7 @@ export function parseConfig(input: CoordinatorConfigInput): CoordinatorConfig {
   const { steps, batch, mesh, elastic } = (input.job ?? {}) as JobValues
   const parsed = coordinatorConfig.safeParse({
     ...input,
+    deadlines: { ...limitsOf(elastic?.limits), ...input.deadlines },
     totalSteps: input.totalSteps ?? steps,
     globalBatch: input.globalBatch ?? batch?.global,
     shares: input.shares ?? batch?.shares ?? 'equal',
@@ -172,7 +173,20 @@ interface JobValues {
     readonly min?: unknown
     readonly max?: unknown
     readonly mirror?: { readonly every?: unknown }
+    readonly limits?: {
+      readonly prepareSeconds?: number
+      readonly stepSeconds?: number
+      readonly finishSeconds?: number
+    }
   }
+}
+
+/** What a job says of its longest waits, as the coordinator calls them. */
+function limitsOf({ prepareSeconds, stepSeconds, finishSeconds }: NonNullable<JobValues['elastic']>['limits'] = {}) {
+  const inMs = { prepareMs: prepareSeconds, stallMs: stepSeconds, finishMs: finishSeconds }
+  return Object.fromEntries(
+    Object.entries(inMs).flatMap(([name, seconds]) => (seconds === undefined ? [] : [[name, seconds * 1000]])),
+  )
 }
 
 /** Of a job that does not say. A worker keeps memory for the lanes of so many: half a MiB each, untouched until they are there. */

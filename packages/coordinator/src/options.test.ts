@@ -30,6 +30,19 @@ test.each([
   )
 })
 
+test('longest waits are those of the job, unless they are given beside it', () => {
+  const limits = { prepareSeconds: 1800, stepSeconds: 900, finishSeconds: 600 }
+  const job = { ...minimal.job, elastic: { limits } }
+  expect(parseConfig({ ...minimal, job }).deadlines).toMatchObject({
+    prepareMs: 1_800_000,
+    stallMs: 900_000,
+    finishMs: 600_000,
+    gatherMs: 120_000,
+  })
+  const deadlines = { prepareMs: 5 }
+  expect(parseConfig({ ...minimal, job, deadlines }).deadlines).toMatchObject({ prepareMs: 5, stallMs: 900_000 })
+})
+
 test('a token is drawn on loopback only, and only the same text is accepted', () => {
   const drawn = accessOf('127.0.0.1', undefined)
   expect(drawn.token).toMatch(/^[0-9a-f]{32}$/)

@@ -27,6 +27,7 @@ function section<Shape extends z.ZodRawShape>(shape: Shape) {
 }
 
 const whole = (min: number, max: number) => z.int().min(min).max(max)
+const limit = (what: string) => whole(1, 86_400).describe(what).exactOptional()
 const paths = z.preprocess(value => (typeof value === 'string' ? [value] : value), z.array(z.string().min(1)).min(1))
 const code = <T>(what: string) =>
   z.custom<T>(value => typeof value === 'function', `must be ${what}, so the job must be TypeScript or JavaScript`)
@@ -240,6 +241,15 @@ export const jobSchema = section({
         'Steps between two that every worker and a neighbour keep a copy of in memory, where mesh.pp is above 1.',
       ),
     }).exactOptional(),
+    limits: section({
+      prepareSeconds: limit('From a change of members until all have state and connections; default 300.'),
+      stepSeconds: limit('From one committed step to the next; default 600.'),
+      finishSeconds: limit(
+        'Between two signs of life after the last step, while it is evaluated and saved; default 300.',
+      ),
+    })
+      .exactOptional()
+      .describe('Longest waits. Where things go fast, less is waited.'),
   })
     .optional()
     .describe('Workers the run may shrink and grow to; it uses whole replicas, mesh.pp workers each.'),

@@ -171,6 +171,12 @@ export interface Elastic {
   readonly max?: number
   /** Where mesh.pp is above 1: every so many steps each worker keeps its own part and that of a neighbour in memory. */
   readonly mirror?: { readonly every: number }
+  /** Longest waits, of the run as a whole. */
+  readonly limits?: {
+    readonly prepareSeconds?: number
+    readonly stepSeconds?: number
+    readonly finishSeconds?: number
+  }
 }
 
 /** What a job file says: everything but model, data, batch.global and steps has a default. */

@@ -91,6 +91,9 @@ describe('the schedule of a resolved job', () => {
     const job = { ...base, elastic: { min: 2, mirror: { every: 5 } } }
     expect(resolve(job).elastic).toEqual({ min: 2, mirror: { every: 5 } })
     expect(resolve(job, { pp: 1 }).elastic).toEqual({ min: 2 })
+    const limits = { prepareSeconds: 1800 }
+    expect(resolve({ ...base, elastic: { limits } }).elastic).toEqual({ limits })
+    expect(() => resolve({ ...base, elastic: { limits: { stepSeconds: 0 } } })).toThrow(/elastic\.limits\.stepSeconds/)
   })
 
   test('survives JSON, and resolves to itself', () => {

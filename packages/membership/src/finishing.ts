@@ -139,7 +139,7 @@ export function finishTimeout(state: MembershipState, nowMs: Ms): Decision {
   const error = errorRecord(MembershipErrors.FINISH_TIMEOUT, {
     what: `${listNames(missing.map(nameOf))} did not report the end of the run within ${state.config.deadlines.finishMs} ms`,
     why: 'the last evaluation, the checkpoint or the text sample hangs, or takes longer than that',
-    todo: 'see the logs of these workers; all steps are committed, so the last checkpoint may be complete',
+    todo: 'see the logs of these workers, and raise elastic.limits.finishSeconds of the job where saving is just slow; all steps are committed, so the last checkpoint may be complete',
     details: { step: state.committed.step },
   })
   if (missing.length === active.length) return endFailed(state, error)

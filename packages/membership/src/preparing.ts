@@ -151,7 +151,7 @@ export function prepareTimeout(state: MembershipState, nowMs: Ms): Decision {
   const error = errorRecord(MembershipErrors.PREPARE_TIMEOUT, {
     what: `${missing.length} of ${active.length} workers were not ready within ${limitMs} ms: ${listNames(missing.map(nameOf))}`,
     why: 'they cannot reach each other on their lane addresses, or the state takes longer to travel',
-    todo: 'see the logs of these workers; raise the limit when loading is just slow',
+    todo: 'see the logs of these workers; where loading is just slow, raise elastic.limits.prepareSeconds of the job',
     details: { generation: state.generation },
   })
   if (missing.length === active.length) return endFailed(state, error)

@@ -54,7 +54,7 @@ export function stallTimeout(state: MembershipState, seen: SeenMoves, nowMs: Ms)
   const error = errorRecord(MembershipErrors.STALLED, {
     what: `step ${step} has no vote of ${listNames((standsOut ? guilty : missing).map(nameOf))} after ${waitedMs} ms`,
     why: 'these workers are connected but their training does not move: a kernel hangs, or a step takes longer than that',
-    todo: 'see the logs of these workers; raise the limit if a step may take this long',
+    todo: 'see the logs of these workers; if a step may take this long, raise elastic.limits.stepSeconds of the job',
     details: { step, generation: state.generation, limitMs },
   })
   if (!standsOut) return endFailed(state, error)

@@ -24,6 +24,7 @@ export interface WorkerCommandOptions extends TlsOptions {
   readonly logDir?: string
   /** Seconds. */
   readonly joinTimeout: number
+  readonly reconnectTimeout: number
   readonly json: boolean
   readonly exitWithParent: boolean
   readonly environment: Environment
@@ -71,6 +72,7 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
       logLevel: options.environment.logLevel,
       environment: options.environment.store,
       joinTimeoutMs: options.joinTimeout * 1000,
+      reconnectTimeoutMs: options.reconnectTimeout * 1000,
       signal: orphaned.signal,
       leave: ending.signal,
       ...(token === undefined ? {} : { token }),

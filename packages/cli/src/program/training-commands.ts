@@ -118,6 +118,12 @@ export function addTrainingCommands({
       positiveNumber('--join-timeout'),
       20,
     )
+    .option(
+      '--reconnect-timeout <s>',
+      'seconds to look for a coordinator that was lost; the state is kept meanwhile',
+      positiveNumber('--reconnect-timeout'),
+      120,
+    )
     .addOption(jsonOption())
     .addOption(new Option('--exit-with-parent', 'end when stdin ends').default(false).hideHelp())
     .action(async options => {
