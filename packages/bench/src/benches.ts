@@ -1,3 +1,4 @@
+import fs from 'node:fs'
 import os from 'node:os'
 import type { Bench } from './bench-case.ts'
 import { catchUp } from './catch-up.ts'
@@ -70,10 +71,20 @@ function besideGloo(bench: (options: { readonly python?: string }) => Bench) {
   return async (report: Report): Promise<OpenedBench> => {
     try {
       const { python, version } = await torchPython(report)
-      return { bench: bench({ python }), versions: { torch: version } }
+      return { bench: bench({ python }), versions: { torch: version, ...congestionControl() } }
     } catch (error) {
       report(`no Gloo to compare with: ${error instanceof Error ? error.message : String(error)}`)
-      return { bench: bench({}), versions: { torch: 'missing' } }
+      return { bench: bench({}), versions: { torch: 'missing', ...congestionControl() } }
     }
+  }
+}
+
+/** By which the kernel paces TCP, within a host as well: with bbr loopback carries half of what it carries with cubic (docs/lab-log.md). */
+function congestionControl(): Readonly<Record<string, string>> {
+  try {
+    const name = fs.readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim()
+    return { 'TCP congestion control': name }
+  } catch {
+    return {}
   }
 }
