@@ -6,7 +6,7 @@ import type { CoordinatorConfig } from './config.ts'
 import { leadByEtcd, type StandingBy } from './etcd/lead.ts'
 import type { Leadership } from './etcd/leadership.ts'
 import type { Resources } from './resources.ts'
-import { type CoordinatorFacts, lockRun, publishFacts } from './run-lock.ts'
+import { type CoordinatorFacts, lockRun, publishFacts, withdrawFacts } from './run-lock.ts'
 import type { RunLog } from './run-log.ts'
 import { SqliteLog } from './sqlite-log.ts'
 
@@ -49,5 +49,12 @@ export async function openLog(options: {
     signal: signal ?? new AbortController().signal,
     onStandBy: facts => onStandBy?.(facts),
   })
-  return { ...led, publish: facts => publishFacts(runDir, facts) }
+  return {
+    ...led,
+    publish(facts) {
+      publishFacts(runDir, facts)
+      // Nobody holds the folder: whoever leads next may have published there by then.
+      resources.own(facts, own => withdrawFacts(runDir, own))
+    },
+  }
 }

@@ -54,6 +54,13 @@ export function publishFacts(runDir: string, facts: CoordinatorFacts): void {
   fs.writeFileSync(path.join(runDir, 'coordinator.json'), `${JSON.stringify(facts)}\n`, { mode: 0o600 })
 }
 
+/** Takes back what `publishFacts` wrote, where no other coordinator has written there since. */
+export function withdrawFacts(runDir: string, { pid, url }: CoordinatorFacts): void {
+  const file = path.join(runDir, 'coordinator.json')
+  const published = readFacts(file)
+  if (published?.pid === pid && published.url === url) fs.rmSync(file, { force: true })
+}
+
 function lockError(runDir: string, factsFile: string, cause: unknown): SkeinError {
   const isBusy = cause instanceof Error && /locked|busy/i.test(cause.message)
   if (!isBusy) {
