@@ -24,7 +24,7 @@ async function start(runDir: string, options: Partial<CoordinatorOptions> = {}) 
     job: { name: 'tiny', steps: 3, batch: { global: 8 } },
     numWorkers: 1,
     runDir,
-    token: 'a-token',
+    token: 'a-token-of-tests',
     etcd: { endpoints: [etcd?.url ?? ''] },
     logger: nullLogger,
     ...options,
