@@ -14,6 +14,7 @@ const unit = z.strictObject({
   weightGrad: ms,
   backward: ms,
   activationBytes: bytes,
+  sharedBytes: bytes.exactOptional(),
   gradientBytes: z.number().exactOptional(),
   boundaryBytes: bytes,
   parameterBytes: bytes,

@@ -12,6 +12,8 @@ export interface UnitProfile {
   readonly backward: number
   /** Kept from the forward until the weight gradient, what it takes from the unit before among it. */
   readonly activationBytes: number
+  /** What of that other slices read where the sequence is cut: keys and values. Default 0. */
+  readonly sharedBytes?: number
   /**
    * Kept beside them between the input gradient and the weight gradient, where these are passes of their own; below zero where the
    * input gradient frees more than it adds. Default 0.
@@ -80,13 +82,14 @@ export function stagesOf(
   vocabulary?: VocabularyProfile,
 ): StageProfiles {
   const sum = (of: (unit: UnitProfile) => number) => perStage(counts, units.map(of))
-  const [forward, inputGrad, weightGrad, backward, activations, gradients, parameterBytes] = [
+  const [forward, inputGrad, weightGrad, backward, activations, gradients, shared, parameterBytes] = [
     sum(unit => unit.forward),
     sum(unit => unit.inputGrad),
     sum(unit => unit.weightGrad),
     sum(unit => unit.backward),
     sum(unit => unit.activationBytes),
     sum(unit => unit.gradientBytes ?? 0),
+    sum(unit => unit.sharedBytes ?? 0),
     sum(({ parameterBytes: all, tied = {} }) => Object.values(tied).reduce((rest, bytes) => rest - bytes, all)),
   ] as const
   const ends = counts.map((_, stage) => counts.slice(0, stage + 1).reduce((all, count) => all + count, 0))
@@ -103,6 +106,7 @@ export function stagesOf(
     kept: {
       activations,
       gradients,
+      shared,
       // Of a first stage the input are token numbers, and no activation, unless others have looked them up.
       inputs: boundaryBytes.map((_, stage) => boundaryBytes[stage - 1] ?? vocabulary?.boundaryBytes ?? 0),
       ...(vocabulary === undefined ? {} : { vocabulary: vocabulary.activationBytes }),

@@ -17,6 +17,11 @@ export interface Kept {
    * frees more than it adds. Default none.
    */
   readonly gradients?: readonly number[]
+  /**
+   * What of the activations slices of a sequence read of one another, keys and values say: there from a slice's forward until its gradient, whatever
+   * is dropped or copied. The gradients of those of earlier slices are as many bytes. Nothing where there is one slice. Default none.
+   */
+  readonly shared?: readonly number[]
   /** Where the vocabulary is sharded: what each rank keeps of a microbatch from S to T. Default none. */
   readonly vocabulary?: number
 }
@@ -24,29 +29,39 @@ export interface Kept {
 /**
  * Activations by op, in units of one microbatch on the stages of one rank, or as `kept` says (bytes, say): a forward takes its part and
  * the weight gradient frees it. Where the forward is run again the first run keeps the stage's input alone (without `kept` it is
- * not counted), and what is copied to the host is free once it is there.
+ * not counted), and what is copied to the host is free once it is there; but for what slices share.
  */
 export function holdingsOf(schedule: Schedule, kept?: Kept): (op: ScheduleOp) => Holding {
   const { ranks, stages, slices } = schedule
   const wholeOf = (stage: number) => (kept === undefined ? ranks / stages : (kept.activations[stage] ?? 0)) / slices
   const inputOf = (stage: number) => (kept?.inputs[stage] ?? 0) / slices
   const gradientOf = (stage: number) => (kept?.gradients?.[stage] ?? 0) / slices
-  /** What the forward leaves. */
-  const leftOf = (op: Piece) => (recomputed.has(pieceKey(op)) ? inputOf(op.stage) : wholeOf(op.stage))
+  const sharedOf = (stage: number) => (slices === 1 ? 0 : (kept?.shared?.[stage] ?? 0)) / slices
+  /** What the forward leaves, beside what slices share. */
+  const leftOf = (op: Piece) =>
+    recomputed.has(pieceKey(op)) ? inputOf(op.stage) : wholeOf(op.stage) - sharedOf(op.stage)
+  /** The last slice, whose gradient comes first, makes the gradients of what all others share; each of these uses its own up. */
+  const forOthers = ({ stage, slice = 0 }: Piece): Holding =>
+    slice === slices - 1 ? { takes: (slices - 1) * sharedOf(stage), frees: 0 } : { takes: 0, frees: sharedOf(stage) }
   const recomputed = new Set<string>()
   for (const op of schedule.ops.flat()) if (op.op === 'R') recomputed.add(pieceKey(op))
   return op => {
     switch (op.op) {
       case 'F':
-        return { takes: leftOf(op), frees: 0 }
+        return { takes: leftOf(op) + sharedOf(op.stage), frees: 0 }
       case 'R':
-        return { takes: wholeOf(op.stage) - inputOf(op.stage), frees: 0 }
-      case 'B':
-        return { takes: Math.max(0, gradientOf(op.stage)), frees: Math.max(0, -gradientOf(op.stage)) }
+        return { takes: wholeOf(op.stage) - sharedOf(op.stage) - inputOf(op.stage), frees: 0 }
+      case 'B': {
+        const { takes, frees } = forOthers(op)
+        const gradient = gradientOf(op.stage)
+        return { takes: takes + Math.max(0, gradient), frees: frees + Math.max(0, -gradient) }
+      }
       case 'W':
         return { takes: 0, frees: wholeOf(op.stage) + gradientOf(op.stage) }
-      case 'BW':
-        return { takes: 0, frees: wholeOf(op.stage) }
+      case 'BW': {
+        const { takes, frees } = forOthers(op)
+        return { takes, frees: frees + wholeOf(op.stage) }
+      }
       case 'offload':
         return { takes: 0, frees: leftOf(op) * (op.share ?? 1) }
       case 'reload':

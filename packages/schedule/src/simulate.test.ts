@@ -103,6 +103,21 @@ test('what is held is counted in what each stage keeps; where the forward runs a
   expect(peakHeld(last, simulate(last, unitCosts).ops, freed)).toEqual([2 * 100 + 2 * 10, 10 + 3 * 1])
 })
 
+test('what slices share is held whatever is dropped or copied, and its gradients beside it', () => {
+  const kept = { activations: [100], inputs: [4], shared: [20] }
+  const held = (schedule: Schedule) => peakHeld(schedule, simulate(schedule, unitCosts).ops, kept)
+  const schedule = generateSchedule('sppo', { ranks: 1, microbatches: 1, slices: 2 })
+  // Two slices of 50, and gradients of the 10 that the first one shares.
+  expect(held(schedule)).toEqual([110])
+  // Of each slice 2 of input and 10 that are shared; the other 38 come back for one at a time.
+  expect(held(recompute(schedule))).toEqual([2 * 12 + 38 + 10])
+  // The first slice goes to the host before the second one comes.
+  const ops = (['F', 'offload', 'F'] as const).map((op, at) => {
+    return { op: { op, stage: 0, microbatch: 0, slice: at === 2 ? 1 : 0 }, start: at, end: at + 1 }
+  })
+  expect(peakHeld(schedule, [ops], kept)).toEqual([10 + 50])
+})
+
 /** By another program: what has come and waits is memory too. */
 test.each<[name: string, ranks: number, microbatches: number, most: number]>([
   ['breadth-first', 2, 8, 6],

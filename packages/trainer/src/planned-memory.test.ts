@@ -69,6 +69,21 @@ test('the activations that a plan says each rank holds are those that its stages
   }
 })
 
+test('in slices they are at most what a plan says, with what slices share, whatever is dropped or copied', () => {
+  const sliced = planPipeline({ ...options, slices: [2, 4] }).candidates.filter(({ slices }) => slices > 1)
+  expect(new Set(sliced.map(({ recompute, offload }) => `${recompute} ${offload}`)).size).toBe(3)
+  for (const candidate of sliced) {
+    const found = heldAtMost(candidate)
+    for (const [rank, { activations }] of candidate.memory.entries()) {
+      const what = `${describeCandidate(candidate)}, rank ${rank}`
+      const tokens = candidate.recompute ? options.microbatches * 2 * tokenBytes : 0
+      expect(found[rank], what).toBeLessThanOrEqual(activations + tokens)
+      // A slice looks at those before it only, so the square of the context is not whole.
+      expect(found[rank], what).toBeGreaterThan(0.8 * activations)
+    }
+  }
+})
+
 test('so are parameters, gradients and moments: those that two stages of a rank share are there once', () => {
   for (const candidate of planPipeline(options).candidates) {
     const schedule = scheduleOf(candidate, options)
@@ -92,7 +107,8 @@ function modelOf({ stageUnits: cuts }: Candidate, schedule: Schedule, part: numb
 function heldAtMost(candidate: Candidate): number[] {
   const schedule = scheduleOf(candidate, options)
   const numStages = candidate.stageUnits.length
-  const sizes = { config, device, samples, cuts: candidate.stageUnits }
+  const slices = Array.from({ length: schedule.slices }, () => config.context / schedule.slices)
+  const sizes = { config, device, samples, cuts: candidate.stageUnits, slices }
   const models =
     schedule.vocabulary === undefined
       ? [new Gpt2Pipeline({ ...sizes, stages: candidate.stageUnits.map((_, stage) => stage) })]
@@ -125,7 +141,7 @@ function heldAtMost(candidate: Candidate): number[] {
       runOp(schedule, stageOf(op.stage), op, results)
       // What no stage takes.
       if (shard !== undefined)
-        for (const end of [`F ${numStages - 1} ${microbatch}`, `B 0 ${microbatch}`]) drop(results, end)
+        for (const end of [`F ${numStages - 1} ${microbatch} 0`, `B 0 ${microbatch} 0`]) drop(results, end)
     }
     const own = held[rank] as Map<string, number>
     const key = isShard ? `vocabulary ${op.microbatch}` : `${op.stage} ${op.microbatch}`
@@ -145,8 +161,8 @@ function giveEnds(op: ScheduleOp, numStages: number, part: VocabularyPart, resul
   const isFirst = op.op === 'F' && op.stage === 0
   const isLast = (op.op === 'B' || op.op === 'BW') && op.stage === numStages - 1
   const zeros = () => part.fromValues(new Float32Array(part.elems))
-  if (isFirst) results.set(`F undefined ${op.microbatch}`, zeros())
-  if (isLast) results.set(`B undefined ${op.microbatch}`, zeros())
+  if (isFirst) results.set(`F undefined ${op.microbatch} 0`, zeros())
+  if (isLast) results.set(`B undefined ${op.microbatch} 0`, zeros())
 }
 
 function runShard({ op, microbatch }: VocabularyOp, part: VocabularyPart, ranks: number): void {
@@ -174,8 +190,8 @@ function inTime(schedule: Schedule) {
 
 function runOp(schedule: Schedule, stage: PipelineStage, op: ScheduleOp, results: Map<string, StageTensor>): void {
   if (!isCompute(op) && !isCopy(op)) return
-  const piece = { microbatch: op.microbatch, slice: 0 }
-  const key = (kind: string, at: number | undefined) => `${kind} ${at} ${op.microbatch}`
+  const piece = { microbatch: op.microbatch, slice: op.slice ?? 0 }
+  const key = (kind: string, at: number | undefined) => `${kind} ${at} ${op.microbatch} ${piece.slice}`
   const taken = (kind: string, along: number) => {
     const name = key(kind, stageAlong(schedule, op.stage, op.microbatch, along))
     const tensor = results.get(name)
@@ -186,7 +202,10 @@ function runOp(schedule: Schedule, stage: PipelineStage, op: ScheduleOp, results
     if (tensor !== undefined) results.set(key(kind, op.stage), tensor)
   }
   const again = schedule.ops.some(list =>
-    list.some(other => other.op === 'R' && other.stage === op.stage && other.microbatch === op.microbatch),
+    list.some(
+      other =>
+        other.op === 'R' && other.stage === op.stage && other.microbatch === op.microbatch && other.slice === op.slice,
+    ),
   )
   if (op.op === 'F') keep('F', stage.forward(piece, taken('F', -1), again ? 'input' : 'activations'))
   else if (op.op === 'B') keep('B', stage.inputGrad(piece, taken('B', +1)))

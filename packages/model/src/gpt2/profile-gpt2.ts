@@ -4,6 +4,7 @@ import { ShardEnds } from '../profile-shard.ts'
 import { profileBetween, profileUnits, type ProfileOptions } from '../profile-units.ts'
 import type { Gpt2Config } from './config.ts'
 import { Gpt2Pipeline } from './gpt2-pipeline.ts'
+import { keysValuesBytes } from './sliced-microbatch.ts'
 import { gpt2Units } from './units.ts'
 
 export interface Gpt2ToProfile {
@@ -29,7 +30,7 @@ export function profileGpt2({ config, device, samples }: Gpt2ToProfile, options:
     ) as Measured
     const blocks = gpt2Units(config)
       .slice(1, -1)
-      .map(name => ({ ...block, name }))
+      .map(name => ({ ...block, name, sharedBytes: keysValuesBytes(config, samples) }))
     return [embedding, ...blocks, head]
   } finally {
     model.dispose()

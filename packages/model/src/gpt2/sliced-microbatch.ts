@@ -1,5 +1,6 @@
 import { numElements } from '@skein/core'
 import { type DeviceTensor, releaseAll } from '@skein/device'
+import type { Gpt2Config } from './config.ts'
 import { isKeysValues } from './segment-passes.ts'
 
 type Tensors = Readonly<Record<string, DeviceTensor>>
@@ -73,6 +74,11 @@ export class SlicedMicrobatch {
     this.#keysValues.length = 0
     this.#later = {}
   }
+}
+
+/** Of all slices of one microbatch in one block. */
+export function keysValuesBytes({ context, width }: Pick<Gpt2Config, 'context' | 'width'>, samples: number): number {
+  return 2 * 4 * samples * context * width
 }
 
 function parted(tensors: Tensors, isFirst: (name: string) => boolean): readonly [Tensors, Tensors] {
