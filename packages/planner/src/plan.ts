@@ -16,7 +16,7 @@ import { type Alternative, type AlternativeOptions, alternativesFor, type Refusa
 import { PlannerErrors } from './errors.ts'
 import { evenRanks } from './even-ranks.ts'
 import { type Jitter, p90, stretchOf } from './jitter.ts'
-import { memoryOf, messageCounts, type RankMemory } from './memory.ts'
+import { memoryOf, type RankMemory } from './memory.ts'
 import { partition } from './partition.ts'
 import { costsOf, type MachineProfile, stagesOf, type UnitProfile, type VocabularyProfile } from './profile.ts'
 
@@ -157,7 +157,6 @@ function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidat
   if (plain.updates === 'microbatch')
     return 'it updates after every microbatch: what is learned is not what one process would'
   if (plain.paths !== undefined) return 'microbatches leave stages out: what is learned is not what one process would'
-  const counts = messageCounts(plain)
   const variants: readonly Changes[] = [
     { recompute: false, offload: false },
     { recompute: true, offload: false },
@@ -166,7 +165,7 @@ function candidatesOf(one: Alternative, options: PlanOptions): readonly Candidat
   const found = variants.map((changes): Candidate => {
     const schedule = changed(plain, changes)
     const simulation = simulate(schedule, costs)
-    const memory = memoryOf(schedule, simulation.ops, stages, counts, vocabulary)
+    const memory = memoryOf(schedule, simulation.ops, stages, vocabulary)
     return {
       ...one,
       ...changes,

@@ -50,7 +50,7 @@ export { fillsAlone, makersOf, microbatchOfPiece, numPieces, piecesOf, takerOf }
 export { withPostValidation } from './post-validation.ts'
 export { recompute } from './recompute.ts'
 export { peakHeld, type SimulateOptions, type Simulation, simulate, type TimedOp } from './simulate.ts'
-export { leastSlots } from './slots.ts'
+export { leastSlots, sendBuffers } from './slots.ts'
 export { equalCostCuts, equalLengthCuts, slicePartsOf } from './sppo.ts'
 export { repeated, steadyPeriod } from './steady.ts'
 export { forwardSchedule } from './forwards.ts'

@@ -12,6 +12,11 @@ export function leastSlots(schedule: Schedule): number {
   return slots
 }
 
+/** Buffers for messages to one rank: with fewer than `leastSlots` a send could wait for good; with some more it hardly ever waits at all. */
+export function sendBuffers(schedule: Schedule): number {
+  return leastSlots(schedule) + 3
+}
+
 /** A rank takes what its next op needs, does it, then sends to each rank that needs it, in turn. */
 function runsWith(schedule: Schedule, slots: number): boolean {
   const { nodes, ranks } = graphOf(schedule)

@@ -29,6 +29,7 @@ import {
   type VocabularyOp,
 } from '@skein/schedule'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { PipelineParallel } from './pipeline-parallel.ts'
 
 const config = { layers: 2, width: 16, heads: 2, context: 8, vocab: 24 }
 const samples = 2
@@ -96,19 +97,33 @@ test('so are parameters, gradients and moments: those that two stages of a rank 
   }
 })
 
+test('so is what messages take: of a step or of an evaluation, whichever is more', () => {
+  for (const candidate of planPipeline({ ...options, slices: [2, 4] }).candidates) {
+    const schedule = scheduleOf(candidate, options)
+    for (const [part, { messages }] of candidate.memory.entries()) {
+      const model = modelOf(candidate, schedule, part)
+      const what = `${describeCandidate(candidate)}, rank ${part}`
+      expect(messages, what).toBe(PipelineParallel.messageBytes(schedule, part, model))
+      model.dispose()
+    }
+  }
+})
+
 /** What a rank has of the model. */
 function modelOf({ stageUnits: cuts }: Candidate, schedule: Schedule, part: number): Gpt2Pipeline {
   const stages = stagesOfPart(schedule, part)
   const place = schedule.vocabulary === undefined ? {} : { vocabulary: { part, parts: schedule.ranks } }
-  return new Gpt2Pipeline({ config, device, samples, cuts, stages, ...place })
+  return new Gpt2Pipeline({ config, device, samples, cuts, stages, slices: slicesOf(schedule), ...place })
 }
+
+/** Tokens of each. */
+const slicesOf = ({ slices }: Schedule) => Array.from({ length: slices }, () => config.context / slices)
 
 /** Runs one step in one process, in the order in which it is simulated; by rank the most that its stages held. */
 function heldAtMost(candidate: Candidate): number[] {
   const schedule = scheduleOf(candidate, options)
   const numStages = candidate.stageUnits.length
-  const slices = Array.from({ length: schedule.slices }, () => config.context / schedule.slices)
-  const sizes = { config, device, samples, cuts: candidate.stageUnits, slices }
+  const sizes = { config, device, samples, cuts: candidate.stageUnits, slices: slicesOf(schedule) }
   const models =
     schedule.vocabulary === undefined
       ? [new Gpt2Pipeline({ ...sizes, stages: candidate.stageUnits.map((_, stage) => stage) })]

@@ -1,6 +1,6 @@
 import type { Messages, TensorRegion, Transfer } from '@skein/collective'
 import type { PipelineStage, StageTensor } from '@skein/model'
-import { leastSlots, receiveBuffers, type Schedule, type ScheduleOp, type TransferOp } from '@skein/schedule'
+import { receiveBuffers, type Schedule, type ScheduleOp, sendBuffers, type TransferOp } from '@skein/schedule'
 import type { Region } from '@skein/simd'
 import { assertMessageMemory, paddedBytes } from './message-memory.ts'
 import { assertTagged, messageTag } from './message-tag.ts'
@@ -56,7 +56,7 @@ export function mailboxBytes(schedule: Schedule, rank: number, stages: Stages): 
 /**
  * The messages of one rank: buffers in the shared memory, as many as the lists need and no more, and what is under way in them. A receive is
  * posted where the list says and waited for by the op that takes it; a send never blocks the device unless as many messages to that
- * rank are still under way as a link must be able to hold (`leastSlots`).
+ * rank are still under way as there are buffers for (`sendBuffers`).
  */
 export class Mailbox {
   readonly #options: MailboxOptions
@@ -174,8 +174,7 @@ function planLinks(schedule: Schedule, rank: number, stages: Stages): LinkPlan[]
     elemsByPeer.set(op.peer, Math.max(elemsByPeer.get(op.peer) ?? 0, elemsOf(op, stages)))
     if (op.op === 'sendActivation' || op.op === 'sendGradient') sendsTo.add(op.peer)
   }
-  // With fewer than these a send could wait for good; with some more it hardly ever waits at all.
-  const slots = leastSlots(schedule) + 3
+  const slots = sendBuffers(schedule)
   return [...elemsByPeer].map(([peer, elems]) => ({
     peer,
     elems,
