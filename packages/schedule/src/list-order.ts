@@ -58,13 +58,14 @@ function findUnsorted(schedule: Schedule, passes: readonly ComputeOp[]): string 
 /** What holds the device. */
 const isWork = (op: ScheduleOp) => isCompute(op) || isVocabulary(op) || isFill(op)
 
-/** One update, after all passes, or one after each weight gradient; and the verdict on the last one before any backward. */
+/** One update, after all passes, or one right after each weight gradient; and the verdict on the last one before any backward. */
 function findWrongUpdates(schedule: Schedule, list: readonly ScheduleOp[]): string | undefined {
   const isEach = schedule.updates === 'microbatch'
   let updates = 0
   let gradients = 0
   for (const op of list) {
     if (op.op === 'update') updates++
+    if (isEach && updates > gradients) return `update ${updates} stands before the gradient that it applies`
     if (!isWork(op)) continue
     if (!isEach && updates > 0) return `"${describeOp(op)}" stands after the update`
     if (op.op === 'W' || op.op === 'BW') gradients++

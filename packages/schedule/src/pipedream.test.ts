@@ -2,7 +2,11 @@ import { expect, test } from 'vitest'
 import { unitCosts } from './costs.ts'
 import { generateSchedule } from './families.ts'
 import { weightVersions } from './pipedream.ts'
+import { withPostValidation } from './post-validation.ts'
+import type { ScheduleOp } from './schedule.ts'
 import { simulate } from './simulate.ts'
+import { withWeightGradsLast } from './two-bp.ts'
+import { checkSchedule } from './validate.ts'
 
 test('rank r keeps p-r versions, and its gradients are p-1-r updates late once the pipe is full', () => {
   for (let ranks = 1; ranks <= 8; ranks++) {
@@ -28,4 +32,26 @@ test('with one update at the end there is one version and nothing is late', () =
     expect(stash).toBe(1)
     expect(new Set(delays)).toEqual(new Set([0]))
   }
+})
+
+test('an update before its gradient is refused, wherever it stands', () => {
+  const schedule = generateSchedule('pipedream', { ranks: 2, microbatches: 4 })
+  const [first = [], ...others] = schedule.ops
+  const movedUp = (list: readonly ScheduleOp[], index: number) =>
+    list.toSpliced(index, 1).toSpliced(index - 1, 0, list[index] as ScheduleOp)
+  for (const [index, { op }] of first.entries()) {
+    if (op !== 'update') continue
+    const problem = checkSchedule({ ...schedule, ops: [movedUp(first, index), ...others] })
+    expect(problem).toMatchObject({ kind: 'order', message: expect.stringMatching(/update \d stands before the gr/u) })
+  }
+})
+
+test('what is changed at the end of a step is refused where there is none', () => {
+  const schedule = generateSchedule('pipedream', { ranks: 2, microbatches: 4 })
+  const refused = expect.objectContaining({
+    code: 'SKEIN_SCHEDULE_OPTIONS',
+    todo: expect.stringMatching(/updates once/u),
+  })
+  expect(() => withWeightGradsLast(schedule)).toThrow(refused)
+  expect(() => withPostValidation(schedule)).toThrow(refused)
 })

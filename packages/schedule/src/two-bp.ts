@@ -3,10 +3,15 @@ import { messagesOver } from './build.ts'
 import { workOf } from './costs.ts'
 import type { Family } from './family.ts'
 import { oneFOneB } from './one-f-one-b.ts'
+import { requireOneUpdate } from './one-update.ts'
 import { isCompute, type Schedule, type ScheduleOp } from './schedule.ts'
 
-/** Any schedule with its backward in two passes and all weight gradients at the end of each list, stage by microbatch. */
+/**
+ * Any schedule with its backward in two passes and all weight gradients at the end of each list, stage by microbatch.
+ * @throws SKEIN_SCHEDULE_OPTIONS where it updates after each microbatch
+ */
 export function withWeightGradsLast(schedule: Schedule): Schedule {
+  requireOneUpdate(schedule, 'its weight gradients last')
   const { promise: _promise, ...rest } = schedule
   const late: Schedule = {
     ...rest,
