@@ -6,7 +6,7 @@ import { families, familyOf, generateSchedule } from './families.ts'
 import { type Family, type ScheduleOptions, type Sizes, sizesOf } from './family.ts'
 import type { ScheduleOp } from './schedule.ts'
 import { simulate } from './simulate.ts'
-import { steadyPeriod } from './steady.ts'
+import { steadyPeriodOf } from './steady.ts'
 import { messagesBetween } from './traffic.ts'
 import { lower } from './transfers.ts'
 import { checkSchedule } from './validate.ts'
@@ -174,7 +174,7 @@ test.each(withForm('steadyExtra'))(
         const sizes = { ...given, costs }
         const expected = steadyExtra(sizes, costs)
         fc.pre(expected !== undefined)
-        near(steadyPeriod(family.generate(sizes), costs) - sizes.microbatches * workOf(costs), expected)
+        near(steadyPeriodOf(family, sizes, costs) - sizes.microbatches * workOf(costs), expected)
       }),
       { numRuns: 12, maxSkipsPerRun: 1000 },
     )

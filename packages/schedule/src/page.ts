@@ -9,7 +9,7 @@ import { recompute } from './recompute.ts'
 import type { ComputeOp, Schedule } from './schedule.ts'
 import { simulate } from './simulate.ts'
 import { leastSlots } from './slots.ts'
-import { steadyPeriod } from './steady.ts'
+import { steadyPeriod, steadyPeriodOf } from './steady.ts'
 import { messagesBetween } from './traffic.ts'
 import { withWeightGradsLast } from './two-bp.ts'
 import { vocabularyDepth, withVocabularyShards } from './vocabulary-shards.ts'
@@ -52,7 +52,7 @@ function row(family: Family, ratio: number | undefined): string {
   const { makespan, syncBubble, peakActivations } = simulate(schedule, unitCosts)
   const work = microbatches * workOf(unitCosts)
   const { forms, paperSays } = family
-  const steady = schedule.updates === 'microbatch' ? 0 : steadyPeriod(schedule, unitCosts) - work
+  const steady = steadyPeriodOf(family, sizes, unitCosts) - work
   const hasPeak = forms.peak?.(sizes, 0) ?? forms.mostHeld?.(sizes)
   const sent = messagesBetween(schedule)
     .flat()
@@ -62,7 +62,7 @@ function row(family: Family, ratio: number | undefined): string {
     schedule.stages / ranks,
     paperSays.bubble,
     `${figure(makespan - work)} ${mark(forms.extra?.(sizes, unitCosts))}`,
-    `${figure(steady)} ${mark(schedule.updates === 'microbatch' ? 0 : forms.steadyExtra?.(sizes, unitCosts))}`,
+    `${figure(steady)} ${mark(forms.steadyExtra?.(sizes, unitCosts))}`,
     `${(100 * syncBubble).toFixed(1)} %`,
     paperSays.peak,
     `${peakActivations.map(figure).join(' ')} ${mark(hasPeak)}`,

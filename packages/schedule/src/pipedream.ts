@@ -28,6 +28,7 @@ export const pipedream: Family = {
   },
   forms: {
     extra: ({ ranks }, costs) => (ranks - 1) * workOf(costs),
+    steadyExtra: () => 0,
     peak: ({ ranks, microbatches }, rank) => Math.min(microbatches, ranks - rank),
     messages: ({ ranks, microbatches }) => messagesOver(ranks - 1, microbatches),
   },

@@ -1,4 +1,5 @@
 import type { Costs } from './costs.ts'
+import type { Family, Sizes } from './family.ts'
 import { numPieces } from './frozen.ts'
 import { isFill, type Schedule, type ScheduleOp } from './schedule.ts'
 import { simulate, type SimulateOptions } from './simulate.ts'
@@ -28,4 +29,15 @@ export function repeated(schedule: Schedule, steps: number): Schedule {
 export function steadyPeriod(schedule: Schedule, costs: Costs, steps = 6, options: SimulateOptions = {}): number {
   const until = (count: number) => simulate(repeated(schedule, count), costs, options).makespan
   return (until(2 * steps) - until(steps)) / steps
+}
+
+/**
+ * The same of a rule: one that updates after each microbatch has no end of a step, so that its lists go on in place of beginning
+ * again.
+ */
+export function steadyPeriodOf(family: Family, sizes: Sizes, costs: Costs): number {
+  const schedule = family.generate(sizes)
+  if (schedule.updates !== 'microbatch') return steadyPeriod(schedule, costs)
+  const longer = family.generate({ ...sizes, microbatches: 2 * sizes.microbatches })
+  return simulate(longer, costs).makespan - simulate(schedule, costs).makespan
 }

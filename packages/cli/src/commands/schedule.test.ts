@@ -69,6 +69,9 @@ test('compares all that there are for such numbers, the quickest first, and says
   const oneFOneB = lines.find(line => line.startsWith('1f1b'))
   expect(oneFOneB?.split(/ {2,}/u)).toEqual(['1f1b', '1', '27', '27', '33.3 %', '4', '36'])
   expect(lines).toContain('not there: zb-v: pass at least 7 microbatches')
+  // Its microbatches run on, so that the pipe is filled once.
+  const pipedream = lines.find(line => line.startsWith('pipedream'))
+  expect(pipedream?.split(/ {2,}/u)).toEqual(['pipedream', '1', '27', '18', '33.3 %', '4', '36'])
   out = ''
   expect(await schedule('compare', '--stages', '4', '--microbatches', '8', '--costs', '1,1.3,0.7,0.2', '--json')).toBe(
     0,

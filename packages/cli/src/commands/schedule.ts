@@ -6,6 +6,7 @@ import {
   drawSchedule,
   drawScheduleSvg,
   families,
+  type Family,
   generateSchedule,
   lower,
   isFill,
@@ -18,7 +19,9 @@ import {
   type ScheduleOp,
   shardWeights,
   simulate,
-  steadyPeriod,
+  type Sizes,
+  sizesOf,
+  steadyPeriodOf,
   summaryOf,
   takerOf,
   traceOf,
@@ -156,10 +159,11 @@ export function compare(
   const sizes = { ranks: stages, microbatches, costs }
   const rows: Compared[] = []
   const refused: { readonly name: string; readonly reason: string }[] = []
-  for (const { name, takesCap = false } of families) {
+  for (const family of families) {
+    const { name, takesCap = false } = family
     try {
       const capped = takesCap && cap !== undefined ? { ...sizes, cap } : sizes
-      rows.push(comparedOf(generateSchedule(name, capped), costs))
+      rows.push(comparedOf(family, sizesOf(family, capped), costs))
     } catch (error) {
       if (!(error instanceof SkeinError && refusals.has(error.code))) throw error
       refused.push({ name, reason: error.todo })
@@ -202,14 +206,15 @@ interface Compared {
   readonly messages: number
 }
 
-function comparedOf(schedule: Schedule, costs: Costs): Compared {
+function comparedOf(family: Family, sizes: Sizes, costs: Costs): Compared {
+  const schedule = family.generate(sizes)
   const { makespan, syncBubble, peakActivations } = simulate(schedule, costs)
   const sent = messagesBetween(schedule).flat()
   return {
     schedule: schedule.name,
     chunks: schedule.stages / schedule.ranks,
     makespan,
-    steadyPeriod: steadyPeriod(schedule, costs),
+    steadyPeriod: steadyPeriodOf(family, sizes, costs),
     bubble: syncBubble,
     peakActivations: Math.max(...peakActivations),
     messages: sent.reduce((sum, count) => sum + count, 0),
