@@ -1,7 +1,10 @@
 import { expect, test } from 'vitest'
 import { drawSchedule, drawScheduleSvg } from './draw.ts'
+import { unitCosts } from './costs.ts'
 import { families, generateSchedule } from './families.ts'
-import { isCompute } from './schedule.ts'
+import { withFill } from './fill.ts'
+import { isCompute, isCopy } from './schedule.ts'
+import { simulate } from './simulate.ts'
 
 /** The pictures of the papers, drawn by another program (V-Half’s last row has a few passes in another order there); what is idle at the end is cut off. */
 const pictures: readonly [name: string, microbatches: number, chunks: number | undefined, rows: readonly string[]][] = [
@@ -103,4 +106,29 @@ test('a box of the SVG says its op and when it runs', () => {
   expect(drawScheduleSvg(generateSchedule('1f1b', { ranks: 2, microbatches: 2 }))).toContain(
     '<title>rank 1: BW of stage 1, microbatch 0, 2.000 to 4.000</title>',
   )
+})
+
+test('every pass takes the same width, whatever its label: columns stand below each other', () => {
+  const deep = generateSchedule('hanayo', { ranks: 2, microbatches: 2, chunks: 38 })
+  const costs = { ...unitCosts, frozen: [1, 0.5] }
+  const filled = ['sppo', 'bitpipe'].map(name => withFill(generateSchedule(name, { ranks: 4, microbatches: 8 }), costs))
+  for (const schedule of [deep, ...filled]) {
+    const { ops } = simulate(schedule, costs)
+    const passes = ops.map(list => list.filter(({ op, start, end }) => end > start && !isCopy(op)))
+    const unit = passes.flat().reduce((least, { start, end }) => Math.min(least, end - start), Number.POSITIVE_INFINITY)
+    const rows = drawSchedule(schedule, { costs }).split('\n').slice(1)
+    for (const [rank, row] of rows.entries()) {
+      // Label and filling of one pass: 3 characters, or 4 where a rank has so many stages.
+      const cells = row.slice(3).match(schedule === deep ? /.{4}/gsu : /.{3}/gsu) ?? []
+      expect(cells).toHaveLength(Math.round((passes[rank]?.at(-1)?.end ?? 0) / unit))
+      for (const cell of cells) expect(cell).toMatch(/^(?:[FBWR]\w+|#\w|\.) *$/iu)
+    }
+  }
+})
+
+test('a pass too short for a line of text is refused, with what would do', () => {
+  const costs = { ...unitCosts, frozen: [1e-10] }
+  const schedule = withFill(generateSchedule('1f1b', { ranks: 2, microbatches: 4 }), costs)
+  expect(() => drawSchedule(schedule, { costs })).toThrow(/SVG/u)
+  expect(drawScheduleSvg(schedule, { costs })).toMatch(/^<svg/u)
 })

@@ -1,5 +1,7 @@
+import { SkeinError } from '@skein/core'
 import { drawTimelineSvg } from '@skein/plan'
 import { type Costs, unitCosts } from './costs.ts'
+import { ScheduleErrors } from './errors.ts'
 import {
   chunkOf,
   chunksPerRank,
@@ -23,11 +25,15 @@ export interface DrawOptions {
   readonly widthPx?: number
 }
 
+/** Units in a line of text: nobody reads that many, and a string has an end. */
+const mostColumns = 100_000
+
 /**
  * A schedule as lines of text, one a rank, over simulated time: a pass is its letter and its microbatch (base 36), written as often
  * as it takes units; a unit is the shortest pass. BW is drawn as B. Where a rank holds two stages the letter is small for the second,
  * where more the number of the stage on its rank follows the letter; a slice is the last character. E, S, T and G are
  * passes of a sharded vocabulary, # with a piece is a frozen layer on the next step's samples. `.` is idle; a pass that takes no time is not drawn.
+ * @throws SKEIN_SCHEDULE_OPTIONS where the shortest pass is too short beside the others for a line of text
  */
 export function drawSchedule(schedule: Schedule, options: DrawOptions = {}): string {
   const simulation = simulate(schedule, options.costs ?? unitCosts)
@@ -43,12 +49,13 @@ export function drawSchedule(schedule: Schedule, options: DrawOptions = {}): str
     width = Math.max(width, label.length)
   }
   const column = (time: number) => Math.round(time / unit)
+  if (column(simulation.makespan) > mostColumns) throw tooWide(schedule, simulation.makespan, unit)
   const rankWidth = String(schedule.ranks - 1).length
   const rows = passes.map((list, rank) => {
     let row = `r${String(rank).padStart(rankWidth)} `
     let at = 0
     for (const { label, start, end } of list) {
-      row += '.'.padEnd(width).repeat(column(start) - at) + label.repeat(column(end) - column(start))
+      row += '.'.padEnd(width).repeat(column(start) - at) + label.padEnd(width).repeat(column(end) - column(start))
       at = column(end)
     }
     return row
@@ -98,6 +105,15 @@ export function summaryOf(schedule: Schedule, { makespan, syncBubble, peakActiva
     `at most ${Number(held.toPrecision(4))} activation${held === 1 ? '' : 's'} held`,
   ]
   return parts.join(', ')
+}
+
+function tooWide({ name }: Schedule, makespan: number, unit: number): SkeinError {
+  return new SkeinError(ScheduleErrors.OPTIONS, {
+    what: `the schedule ${name} was to be drawn as text of ${Math.round(makespan / unit)} columns`,
+    why: `a column is the time of its shortest pass, ${unit} of ${Number(makespan.toPrecision(6))}; there are at most ${mostColumns}`,
+    todo: 'draw it as SVG (--svg), or give its passes times nearer to each other',
+    details: { name, makespan, unit },
+  })
 }
 
 type Pass = ComputeOp | VocabularyOp | FillOp

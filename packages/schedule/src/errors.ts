@@ -10,6 +10,7 @@ export const ScheduleErrors = {
   OPTIONS: {
     code: 'SKEIN_SCHEDULE_OPTIONS',
     retry: 'never',
-    meaning: 'A schedule was asked for that its rule does not make: its sizes, or a name that is not known.',
+    meaning:
+      'A schedule, a change or a drawing of one was asked for that is not made: its sizes, a name that is not known, times too far apart.',
   },
 } as const satisfies Record<string, ErrorCode>

@@ -121,6 +121,7 @@ test.each([
   [['draw', 'zb-w', '--stages', '4', '--microbatches', '8'], /did you mean zb-v\?/u],
   [['draw', 'zb-v', '--stages', '4', '--microbatches', '3'], /pass at least 7 microbatches/u],
   [['draw', 'pipedream', '--stages', '4', '--microbatches', '8', '--with', '2bp'], /updates after every microbatch/u],
+  [['draw', '1f1b', '--stages', '2', '--microbatches', '2', '--fill', '0.0000000001'], /columns.*--svg/su],
   [['draw', '1f1b', '--stages', '4', '--microbatches', '8', '--cap', '1'], /cap of 1\b.*leave cap out/su],
   [['draw', 'zeropp', '--stages', '2', '--microbatches', '8', '--chunks', '1', '--cap', '1'], /cap of at least 2/u],
   [['draw', 'skippipe', '--stages', '4', '--microbatches', '8', '--cap', '0.5'], /cap of at least 1/u],
