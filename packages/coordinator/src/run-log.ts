@@ -16,7 +16,7 @@ export interface RunLog {
    * @throws SKEIN_COORDINATOR_STORE_FAILED; SKEIN_COORDINATOR_LEADERSHIP_LOST where another coordinator may lead by now
    */
   append(records: readonly LogRecord[], events: readonly RunEvent[]): void | Promise<void>
-  /** JSON lines of this life's events from number `from` on: at most `limit`, none only where there is none. */
+  /** JSON lines of this life's events from number `from` on: at most `limit`, none only where there is none. One that is not kept any more has a line that says so. */
   readEvents(from: number, limit: number): string[] | Promise<string[]>
   /** Idempotent. */
   close(): void | Promise<void>

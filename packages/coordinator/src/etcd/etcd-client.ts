@@ -20,6 +20,12 @@ export interface Put {
   readonly lease?: string
 }
 
+export interface Deletion {
+  readonly key: string
+  /** First key that stays; without it the key alone goes. */
+  readonly end?: string
+}
+
 export interface RangeOptions {
   /** First key that is not wanted any more; without it the key alone. */
   readonly end?: string
@@ -57,8 +63,12 @@ export class EtcdClient {
     }))
   }
 
-  /** Puts all where all compares hold; the revision of that, or undefined where they do not. */
-  async putIf(compares: readonly CreatedAt[], puts: readonly Put[]): Promise<string | undefined> {
+  /** Puts and deletes all where all compares hold; the revision of that, or undefined where they do not. No key may be in both. */
+  async putIf(
+    compares: readonly CreatedAt[],
+    puts: readonly Put[],
+    deletions: readonly Deletion[] = [],
+  ): Promise<string | undefined> {
     const { succeeded = false, header } = (await this.#call('kv/txn', {
       compare: compares.map(({ key, createRevision }) => ({
         key: encode(key),
@@ -66,9 +76,14 @@ export class EtcdClient {
         result: 'EQUAL',
         create_revision: createRevision,
       })),
-      success: puts.map(({ key, value, lease }) => ({
-        request_put: { key: encode(key), value: encode(value), ...(lease === undefined ? {} : { lease }) },
-      })),
+      success: [
+        ...puts.map(({ key, value, lease }) => ({
+          request_put: { key: encode(key), value: encode(value), ...(lease === undefined ? {} : { lease }) },
+        })),
+        ...deletions.map(({ key, end }) => ({
+          request_delete_range: { key: encode(key), ...(end === undefined ? {} : { range_end: encode(end) }) },
+        })),
+      ],
     })) as { readonly succeeded?: boolean; readonly header: { readonly revision: string } }
     return succeeded ? header.revision : undefined
   }
