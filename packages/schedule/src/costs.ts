@@ -18,6 +18,8 @@ export interface PassTimes {
   readonly weightGrad: number
   /** Both gradients in one pass; default their sum. */
   readonly backward?: number
+  /** The forward run again; default as long as the first time. */
+  readonly recompute?: number
   /** Of what it keeps of a microbatch, to the host or back; default 0. */
   readonly copy?: number
 }
@@ -132,8 +134,9 @@ function vocabularyTime({ op }: VocabularyOp, { vocabulary }: Costs): number {
 function passTime({ op }: ComputeOp, costs: PassTimes): number {
   switch (op) {
     case 'F':
-    case 'R':
       return costs.forward
+    case 'R':
+      return costs.recompute ?? costs.forward
     case 'B':
       return costs.inputGrad
     case 'W':

@@ -3,18 +3,9 @@ import path from 'node:path'
 import { type RunTimelines, timelinesFile } from '@skein/coordinator'
 import { replicaOf, SkeinError } from '@skein/core'
 import { jobSchedule, parseResolvedJob } from '@skein/job'
-import {
-  type ComputeKind,
-  type Costs,
-  isCompute,
-  type Schedule,
-  type ScheduleOp,
-  simulate,
-  type TimedOp,
-  traceOf,
-  type VocabularyKind,
-} from '@skein/schedule'
+import { simulate, type TimedOp, traceOf } from '@skein/schedule'
 import { CliErrors } from '../errors.ts'
+import { executedCosts } from '../executed-costs.ts'
 
 /**
  * `skein trace RUN`: the newest step of which all ranks have told what their devices did, beside the same schedule simulated with the times
@@ -27,7 +18,7 @@ export function trace(options: { readonly run: string; readonly out: string | un
   const { pp } = job.mesh
   const schedule = jobSchedule(job, timelines.ranks.length / pp)
   const executed = executedOf(timelines, pp)
-  const simulated = simulate(schedule, measuredCosts(schedule, executed.flat(2)))
+  const simulated = simulate(schedule, executedCosts(schedule, executed.flat(2)))
   const trace = traceOf(schedule, [
     { name: 'simulated with the times of its ops', ops: simulated.ops },
     ...executed.map((ops, replica) => ({
@@ -56,32 +47,6 @@ function executedOf({ ranks }: RunTimelines, pp: number): TimedOp[][][] {
     replica.push(ops.map(({ start, end, ...op }) => ({ op, start, end })))
   }
   return replicas
-}
-
-/** What the passes of each stage took, in the middle of those executed; those of a sharded vocabulary on all ranks alike. */
-function measuredCosts(schedule: Schedule, timed: readonly TimedOp[]): Costs {
-  const middle = (fits: (op: ScheduleOp) => boolean): number => {
-    const times = timed.filter(({ op }) => fits(op)).map(({ start, end }) => end - start)
-    const sorted = times.sort((a, b) => a - b)
-    return sorted[sorted.length >> 1] ?? 0
-  }
-  const pass = (stage: number, kind: ComputeKind) =>
-    middle(op => isCompute(op) && op.op === kind && op.stage === stage) * schedule.slices
-  const stages = Array.from({ length: schedule.stages }, (_, stage) => ({
-    forward: pass(stage, 'F'),
-    inputGrad: pass(stage, 'B'),
-    weightGrad: pass(stage, 'W'),
-    backward: pass(stage, 'BW'),
-  }))
-  const shard = (kind: VocabularyKind) => middle(op => op.op === kind)
-  const vocabulary = { lookup: shard('E'), logits: shard('S'), gradients: shard('T'), lookupGrad: shard('G') }
-  return {
-    forward: 0,
-    inputGrad: 0,
-    weightGrad: 0,
-    stages,
-    ...(schedule.vocabulary === undefined ? {} : { vocabulary }),
-  }
 }
 
 function spanOf(ops: readonly TimedOp[]): number {
