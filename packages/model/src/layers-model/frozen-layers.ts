@@ -27,7 +27,7 @@ export class FrozenLayers implements FrozenPart {
   readonly #held = new Map<number, Tensor>()
   #batch: ((piece: number) => Batch) | undefined
 
-  /** @throws SKEIN_MODEL_CUT unless its layers form a chain */
+  /** @throws SKEIN_MODEL_CUT unless its layers form a chain without masks */
   constructor(options: FrozenLayersOptions) {
     const { tf, model, samples } = options
     this.#options = options

@@ -4,6 +4,7 @@ import { relativeL2 } from '@skein/testkit'
 import { afterEach, describe, expect, it } from 'vitest'
 import { byName, LocalPipe } from '../local-pipe.test.support.ts'
 import type { Batch } from '../trainable-model.ts'
+import { FrozenLayers } from './frozen-layers.ts'
 import { LayersModel, type LayersModelOptions } from './layers-model.ts'
 import { LayersPipeline, layersUnits } from './layers-pipeline.ts'
 
@@ -86,14 +87,14 @@ function openPipe(build: Build, cuts: readonly number[], options: PipeOptions = 
   return pipe
 }
 
-function whole(build: Build, microbatches: readonly number[]) {
+function whole(build: Build, microbatches: readonly number[], batch = microbatch) {
   const model = new LayersModel({ tf, model: build(tf), loss: crossEntropy })
   open.push(model)
   const params = new Float32Array(model.layout.totalElems)
   model.initialise(params)
   const gradients = new Float32Array(params.length)
   const losses = microbatches.map((index, i) =>
-    model.trainMicrobatch(microbatch(index), params, gradients, { accumulate: i > 0 }),
+    model.trainMicrobatch(batch(index), params, gradients, { accumulate: i > 0 }),
   )
   return {
     lossSum: losses.reduce((sum, { lossSum }) => sum + lossSum, 0),
@@ -139,6 +140,35 @@ describe('loss and every gradient equal the whole model', () => {
     pipe.forward(0)
     pipe.backward(0)
     pipe.eachStage(stage => stage.weightGrad(piece(0)))
+    expectEqualToWhole(pipe, expected)
+  })
+
+  it('with a mask that a layer hands on within itself', () => {
+    const masked =
+      (isOneLayer: boolean): Build =>
+      t => {
+        const kernels = { kernelInitializer: seeded(t, 1), recurrentInitializer: seeded(t, 2) }
+        const inner = [
+          t.layers.reshape({ inputShape: [6, 6, 1], targetShape: [6, 6] }),
+          t.layers.masking(),
+          t.layers.simpleRNN({ name: 'rnn', units: 4, ...kernels }),
+        ]
+        const outer = t.layers.dense({ name: 'outer', units: 3, kernelInitializer: seeded(t, 3) })
+        return t.sequential({ layers: isOneLayer ? [t.sequential({ layers: inner }), outer] : [...inner, outer] })
+      }
+    /** The last row of each sample is masked. */
+    const padded = (index: number): Batch => {
+      const { arrays } = microbatch(index)
+      arrays['inputs']?.data.forEach((_, i, data) => {
+        if (i % 36 >= 30) data[i] = 0
+      })
+      return { samples, arrays }
+    }
+    const expected = whole(masked(false), [0], padded)
+    const pipe = openPipe(masked(true), [1, 1])
+    pipe.begin(padded)
+    pipe.forward(0)
+    pipe.backward(0, 0, 'backward')
     expectEqualToWhole(pipe, expected)
   })
 
@@ -279,6 +309,20 @@ describe('is refused, and says why', () => {
       ],
     })
 
+  const masked: Build = t =>
+    t.sequential({
+      layers: [
+        t.layers.embedding({ name: 'words', inputShape: [5], inputDim: 4, outputDim: 3, maskZero: true }),
+        t.layers.simpleRNN({ units: 3 }),
+        t.layers.dense({ units: 3 }),
+      ],
+    })
+  const masking: Build = t => {
+    const input = t.input({ shape: [5, 2] })
+    const seen = t.layers.masking({ name: 'seen' }).apply(input)
+    return t.model({ inputs: input, outputs: t.layers.lstm({ units: 3 }).apply(seen) as never })
+  }
+
   const wrong: Record<string, readonly [() => unknown, RegExp]> = {
     'a model that branches, with the layer': [
       cut(branching, [1, 1]),
@@ -289,6 +333,11 @@ describe('is refused, and says why', () => {
     'a boundary of no fixed shape': [cut(openDim, [1, 1]), /rows is \[4, , 2\]/],
     'other layers than there are': [cut(convolution, [2, 3]), /4 layers .* stages of 2, 3/],
     'a stage that is not there': [cut(convolution, [2, 2], { ranks: [[2]] }), /stage 2 .* 2 stages/],
+    'an embedding that makes a mask': [cut(masked, [2, 1]), /words \(Embedding\) makes a mask/],
+    'a layer that makes a mask, frozen': [
+      () => new FrozenLayers({ tf, model: masking(tf), samples }),
+      /seen \(Masking\) makes a mask/,
+    ],
     'slices of a sequence': [cut(convolution, [2, 2], { slices: [18, 18] }), /2 slices/],
   }
   it.each(Object.keys(wrong))('%s', name => {
