@@ -13,6 +13,11 @@ export const ModelErrors = {
     meaning:
       'A tf.LayersModel has weights that change without gradients (batch normalisation), which workers cannot share yet.',
   },
+  CONSTRAINT: {
+    code: 'SKEIN_MODEL_CONSTRAINT',
+    retry: 'never',
+    meaning: 'A weight of a tf.LayersModel has a constraint, which nothing would apply after an update.',
+  },
   NO_WEIGHTS: {
     code: 'SKEIN_MODEL_NO_WEIGHTS',
     retry: 'never',

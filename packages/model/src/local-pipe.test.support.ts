@@ -83,7 +83,13 @@ export class LocalPipe {
   }
 
   loss(): LossSum {
-    return this.stage(this.numStages - 1).loss()
+    const sum = { lossSum: 0, samples: 0 }
+    this.eachStage(stage => {
+      const { lossSum, samples } = stage.loss()
+      sum.lossSum += lossSum
+      sum.samples += samples
+    })
+    return sum
   }
 
   heldBytes(): number {

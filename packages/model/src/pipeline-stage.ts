@@ -66,7 +66,10 @@ export interface PipelineStage {
   offload(piece: Piece, share: number): void
   reload(piece: Piece): void
 
-  /** The losses of all pieces since `begin`, added in the order of their numbers; zero where the stage is not the last. */
+  /**
+   * The losses of all pieces since `begin`, added in the order of their numbers. A stage that is not the last has no samples, and no loss but what its
+   * layers' regularisers add: the loss is the sum over all stages.
+   */
   loss(): LossSum
   /** Bytes on the device that pieces in flight keep. */
   heldBytes(): number

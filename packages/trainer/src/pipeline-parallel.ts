@@ -259,11 +259,14 @@ export class PipelineParallel implements Strategy {
     return known
   }
 
-  /** Summed over the copies of the last stage, which are in a group already; elsewhere it is nothing. */
+  /**
+   * Summed over the copies of the last stage, which are in a group already. Elsewhere it is what regularisers add, the same in each replica: they have
+   * the same parameters and as many samples.
+   */
   async #lossOfReplicas(own: LossSum): Promise<LossSum> {
     const { mesh, model, groups, state } = this.#options
     const last = model.numStages - 1
-    if (mesh.dp === 1 || !model.stages.has(last)) return own
+    if (mesh.dp === 1 || !model.stages.has(last)) return { ...own, lossSum: mesh.dp * own.lossSum }
     const bucket = this.#buckets.find(({ stages }) => stages.length === 1 && stages[0] === last)
     const group = bucket === undefined ? undefined : groups.get(bucket.groupNumber)
     if (group === undefined) throw new Error('the copies of the last stage have no group')

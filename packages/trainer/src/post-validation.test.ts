@@ -38,6 +38,8 @@ interface Case {
   readonly clipNorm: number
   /** A weight gradient of this part is infinite in this step. */
   readonly infinite?: { readonly step: number; readonly part: number }
+  /** What regularisers add to the loss sum of each stage but the last, in each replica. */
+  readonly penalty?: number
 }
 
 /** When an update is made: at once, and validated afterwards; when its global state is known; or as in jobs, by an all-reduce. */
@@ -70,7 +72,7 @@ describe('updates that are validated afterwards', () => {
 
   async function trainRank(
     way: Way,
-    { mesh, clipNorm, infinite }: Case,
+    { mesh, clipNorm, infinite, penalty = 0 }: Case,
     world: {
       readonly own: MeshRank
       readonly schedule: Schedule
@@ -97,7 +99,9 @@ describe('updates that are validated afterwards', () => {
       model: {
         numStages: model.numStages,
         layout: model.layout,
-        stages: new Map([...model.stages].map(([at, stage]) => [at, poisoned(stage, own, isInfinite)])),
+        stages: new Map(
+          [...model.stages].map(([at, stage]) => [at, poisoned(penalised(stage, own, penalty), own, isInfinite)]),
+        ),
         stagesOf: name => model.stagesOf(name),
         initialise: (params, from) => model.initialise(params, from),
         initialIsRandom: model.initialIsRandom,
@@ -218,6 +222,7 @@ describe('updates that are validated afterwards', () => {
       mesh: { dp: 2, pp: 3 },
       schedule: generateSchedule('zb-h1', { ranks: 3, microbatches: 5 }),
       clipNorm: 0.5,
+      penalty: 30,
     }
     const [plain, found] = [await train('plain', one), await train('in doubt', one)]
     for (const [rank, { params, settled }] of found.entries()) {
@@ -284,6 +289,19 @@ describe('how much a gradient is clipped', () => {
     expect(nonFinite({ step: 3, lr: 0.1 }).code).toBe('SKEIN_TRAINER_NONFINITE')
   })
 })
+
+/** The stage as one whose layers have regularisers. */
+function penalised(stage: PipelineStage, { model }: MeshRank, penalty: number): PipelineStage {
+  const isLast = stage.stage === model.numStages - 1
+  return new Proxy(stage, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name, target)
+      if (typeof value !== 'function') return value
+      if (name !== 'loss' || isLast) return value.bind(target)
+      return () => ({ lossSum: penalty, samples: 0 })
+    },
+  })
+}
 
 /** The stage, one of whose weight gradients is infinite while `isInfinite`. */
 function poisoned(stage: PipelineStage, { state, model }: MeshRank, isInfinite: () => boolean): PipelineStage {

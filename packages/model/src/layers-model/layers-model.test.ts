@@ -187,6 +187,67 @@ describe('a tf.LayersModel on flat buffers', () => {
   })
 })
 
+/** Every kind of place in which tfjs finds the losses of layers. */
+const regularised: Record<string, (t: Tfjs) => LayersModelOptions['model']> = {
+  'a sequence of layers': t =>
+    t.sequential({
+      layers: [
+        t.layers.dense({
+          inputShape: [3],
+          units: 4,
+          activation: 'tanh',
+          kernelRegularizer: t.regularizers.l2({ l2: 0.3 }),
+          biasRegularizer: t.regularizers.l1({ l1: 0.2 }),
+          biasInitializer: 'ones',
+        }),
+        t.layers.dense({ units: 1, kernelRegularizer: t.regularizers.l1l2({ l1: 0.1, l2: 0.4 }) }),
+      ],
+    }),
+  'a model that begins with a model': t => {
+    const kernelRegularizer = t.regularizers.l2({ l2: 0.5 })
+    const inner = t.sequential({ layers: [t.layers.dense({ inputShape: [3], units: 2, kernelRegularizer })] })
+    return t.sequential({ layers: [inner, t.layers.dense({ units: 1 })] })
+  },
+  'a layer in two places': t => {
+    const input = t.input({ shape: [3] })
+    const twice = t.layers.dense({ units: 3, kernelRegularizer: t.regularizers.l2({ l2: 0.5 }) })
+    const inner = twice.apply(twice.apply(input))
+    return t.model({ inputs: input, outputs: t.layers.dense({ units: 1 }).apply(inner) as never })
+  },
+}
+
+it.each(Object.keys(regularised))('regularisers train as tfjs’s own trainOnBatch does: %s', async name => {
+  const rate = 0.1
+  const built = (regularised[name] as (t: Tfjs) => LayersModelOptions['model'])(tf)
+  const model = openModel(() => built)
+  const params = firstParams(model)
+  const grads = new Float32Array(params.length)
+  const [first, second] = [batchOf(2), batchOf(3, 9)]
+  const parts = [first, second].map((batch, i) => model.trainMicrobatch(batch, params, grads, { accumulate: i > 0 }))
+  const joined = (array: 'inputs' | 'labels', width: number) =>
+    tf.tensor2d(
+      [first, second].flatMap(({ arrays }) => [...(arrays[array]?.data ?? [])]),
+      [5, width],
+    )
+  const [inputs, labels] = [joined('inputs', 3), joined('labels', 1)]
+  const evaluated = model.evaluate(first, params).lossSum + model.evaluate(second, params).lossSum
+
+  built.compile({ optimizer: tf.train.sgd(rate), loss: 'meanSquaredError' })
+  const ownEvaluation = (built.evaluate(inputs, labels) as ReturnType<Tfjs['scalar']>).dataSync()[0] as number
+  const ownLoss = (await built.trainOnBatch(inputs, labels)) as number
+  const updated = firstParams(model)
+  expect(ownLoss).toBeGreaterThan(ownEvaluation + 0.1)
+  expect(evaluated / 5).toBeCloseTo(ownEvaluation, 5)
+  expect(parts.reduce((sum, { lossSum }) => sum + lossSum, 0) / 5).toBeCloseTo(ownLoss, 5)
+  expect(
+    maxAbsDifference(
+      updated,
+      params.map((x, i) => x - (rate * (grads[i] as number)) / 5),
+    ),
+  ).toBeLessThan(1e-6)
+  tf.dispose([inputs, labels])
+})
+
 describe('is refused, with what to do', () => {
   it('a model without trainable weights', () => {
     const empty = (t: Tfjs) => t.sequential({ layers: [t.layers.flatten({ inputShape: [3, 1] })] })
@@ -198,6 +259,22 @@ describe('is refused, with what to do', () => {
       t.sequential({ layers: [t.layers.dense({ inputShape: [3], units: 2 }), t.layers.batchNormalization()] })
     expect(() => openModel(normalised)).toThrow(
       expect.objectContaining({ code: 'SKEIN_MODEL_UNTRAINED_STATE', what: expect.stringContaining('moving_mean') }),
+    )
+  })
+
+  it('weights with a constraint, also within a cell', () => {
+    const constrained = (t: Tfjs) =>
+      t.sequential({
+        layers: [
+          t.layers.simpleRNN({ inputShape: [3, 1], units: 2, recurrentConstraint: t.constraints.maxNorm({}) }),
+          t.layers.dense({ name: 'last', units: 1, kernelConstraint: t.constraints.nonNeg() }),
+        ],
+      })
+    expect(() => openModel(constrained)).toThrow(
+      expect.objectContaining({
+        code: 'SKEIN_MODEL_CONSTRAINT',
+        what: expect.stringMatching(/recurrent_kernel.*, last\/kernel$/),
+      }),
     )
   })
 

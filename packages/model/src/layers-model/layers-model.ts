@@ -2,6 +2,7 @@ import type { LedgerReading, Tfjs } from '@skein/device'
 import { type FlatLayout, flatLayout } from '../flat-layout.ts'
 import type { Batch, LossSum, MicrobatchOptions, TrainableModel } from '../trainable-model.ts'
 import { inputNamed, type Loss, lossSumOf, tensorsOf } from './loss.ts'
+import { penaltySum } from './penalty.ts'
 import { checkWeights, FlatWeights, weightsByName } from './weights.ts'
 
 type Tensor = InstanceType<Tfjs['Tensor']>
@@ -25,7 +26,7 @@ export class LayersModel implements TrainableModel {
   readonly #options: LayersModelOptions
   readonly #weights: FlatWeights
 
-  /** @throws SKEIN_MODEL_NO_WEIGHTS, SKEIN_MODEL_UNTRAINED_STATE */
+  /** @throws SKEIN_MODEL_NO_WEIGHTS, SKEIN_MODEL_UNTRAINED_STATE, SKEIN_MODEL_CONSTRAINT */
   constructor(options: LayersModelOptions) {
     this.#options = options
     checkWeights(options.model)
@@ -82,6 +83,8 @@ export class LayersModel implements TrainableModel {
     const given = inputs.map(name => inputNamed(name, arrays))
     const result = model.apply(given.length === 1 ? (given[0] as Tensor) : given, { training }) as Tensor | Tensor[]
     const outputs = Array.isArray(result) ? result : [result]
-    return lossSumOf(loss, { tf, output: outputs[0] as Tensor, outputs, arrays }, batch.samples)
+    const lossSum = lossSumOf(loss, { tf, output: outputs[0] as Tensor, outputs, arrays }, batch.samples)
+    const penalty = training ? penaltySum(tf, [model], batch.samples) : undefined
+    return penalty === undefined ? lossSum : lossSum.add<typeof lossSum>(penalty)
   }
 }

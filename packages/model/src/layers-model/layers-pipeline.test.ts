@@ -143,6 +143,40 @@ describe('loss and every gradient equal the whole model', () => {
     expectEqualToWhole(pipe, expected)
   })
 
+  it('with regularisers on every stage, also of a model that is a layer', () => {
+    const regularised: Build = t => {
+      const regularizer = (l2: number) => ({ kernelRegularizer: t.regularizers.l2({ l2 }) })
+      const dense = { name: 'inner', units: 5, kernelInitializer: seeded(t, 2) }
+      const inner = t.sequential({
+        layers: [t.layers.flatten({ inputShape: [4, 4, 2] }), t.layers.dense({ ...dense, ...regularizer(3) })],
+      })
+      const conv = { name: 'conv', filters: 2, kernelSize: 3, kernelInitializer: seeded(t, 1) }
+      return t.sequential({
+        layers: [
+          t.layers.conv2d({ ...conv, inputShape: [6, 6, 1], ...regularizer(2) }),
+          inner,
+          t.layers.dense({ name: 'outer', units: 3, kernelInitializer: seeded(t, 3), ...regularizer(1) }),
+        ],
+      })
+    }
+    const expected = whole(regularised, [0, 1])
+    for (const cuts of [[3], [2, 1], [1, 1, 1]]) {
+      const pipe = openPipe(regularised, cuts)
+      pipe.begin(microbatch)
+      for (const index of [0, 1]) pipe.forward(index)
+      pipe.backward(0, 0, 'backward')
+      pipe.backward(1)
+      pipe.eachStage(stage => stage.weightGrad(piece(1)))
+      expectEqualToWhole(pipe, expected)
+      expect(pipe.loss().samples).toBe(2 * samples)
+      // What evaluates goes without.
+      pipe.begin(microbatch)
+      pipe.forward(0, 0, 'nothing')
+      const trained = whole(regularised, [0]).lossSum
+      expect(pipe.loss().lossSum).toBeLessThan(trained - 1)
+    }
+  })
+
   it('with a mask that a layer hands on within itself', () => {
     const masked =
       (isOneLayer: boolean): Build =>

@@ -26,7 +26,7 @@ export class LayersPipeline implements PipelineModel {
   readonly initialIsRandom = true
   readonly #wholeLayout: FlatLayout
 
-  /** @throws SKEIN_MODEL_CUT, SKEIN_MODEL_NO_WEIGHTS, SKEIN_MODEL_UNTRAINED_STATE */
+  /** @throws SKEIN_MODEL_CUT, SKEIN_MODEL_NO_WEIGHTS, SKEIN_MODEL_UNTRAINED_STATE, SKEIN_MODEL_CONSTRAINT */
   constructor(options: LayersPipelineOptions) {
     const { tf, model, stages, cuts, samples, inputs = ['inputs'], slices = [], loss } = options
     checkWeights(model)

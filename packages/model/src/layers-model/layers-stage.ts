@@ -9,6 +9,7 @@ import type { Keeps, Piece, PipelineStage, StageStep, StageTensor } from '../pip
 import { outOfOrder } from '../stage-order.ts'
 import type { Batch, LossSum } from '../trainable-model.ts'
 import { inputNamed, type Loss, lossSumOf, tensorsOf } from './loss.ts'
+import { penaltySum } from './penalty.ts'
 import { type Tensor, takeTensor, tensorOver, TfStageTensor, tfHolder } from './tf-stage-tensor.ts'
 import { FlatWeights, type TfLayer, type Weight } from './weights.ts'
 
@@ -98,13 +99,17 @@ export class LayersStage implements PipelineStage {
       if (this.#readsBatch) kept.add(this.#arrays(step.batch(piece.microbatch)))
       this.#assign(step)
       if (keeps !== 'nothing') this.#checkOnce(kept.byName)
-      const result = tf.tidy(() => this.#run(kept.byName, keeps !== 'nothing'))
+      const { result, penalty } = tf.tidy(() => this.#run(kept.byName, keeps !== 'nothing'))
       if (keeps === 'nothing') kept.release()
       else this.#pieces.add(piece, { kept, step, awaits: keeps === 'input' ? 'recompute' : 'inputGrad' })
-      if (outputShape !== undefined) return new TfStageTensor(result)
-      this.#losses.add(piece, result.dataSync()[0] as number)
-      result.dispose()
-      return undefined
+      const loss = [penalty, ...(outputShape === undefined ? [result] : [])].filter(term => term !== undefined)
+      if (loss.length > 0)
+        this.#losses.add(
+          piece,
+          loss.reduce((sum, term) => sum + (term.dataSync()[0] as number), 0),
+        )
+      tf.dispose(loss)
+      return outputShape === undefined ? undefined : new TfStageTensor(result)
     } catch (cause) {
       kept.release()
       throw cause
@@ -149,7 +154,8 @@ export class LayersStage implements PipelineStage {
   }
 
   loss(): LossSum {
-    return this.#losses.sum(this.#options.samples)
+    const { outputShape, samples } = this.#options
+    return this.#losses.sum(outputShape === undefined ? samples : 0)
   }
 
   heldBytes(): number {
@@ -168,13 +174,22 @@ export class LayersStage implements PipelineStage {
     this.#weights.dispose()
   }
 
-  /** `y`, or in the last stage the loss sum. For within a tidy, or under a tape. */
-  #run(given: Tensors, training: boolean): Tensor {
+  /** `y`, or in the last stage the loss sum, and what the layers' regularisers add to that. For within a tidy, or under a tape. */
+  #run(given: Tensors, training: boolean): { readonly result: Tensor; readonly penalty: Tensor | undefined } {
     const { tf, layers, outputShape, loss, samples } = this.#options
     let x = this.#input(given)
     for (const layer of layers) x = layer.apply(x, { training }) as Tensor
-    if (outputShape !== undefined) return x
-    return lossSumOf(loss, { tf, output: x, outputs: [x], arrays: arraysAmong(given) }, samples)
+    const penalty = training ? penaltySum(tf, layers, samples) : undefined
+    if (outputShape !== undefined) return { result: x, penalty }
+    const lossSum = lossSumOf(loss, { tf, output: x, outputs: [x], arrays: arraysAmong(given) }, samples)
+    return { result: lossSum, penalty }
+  }
+
+  /** What B differentiates: a scalar whose gradient by `y` is `dy`, the regularisers' part included. */
+  #objective(given: Tensors, dy: Tensor | undefined): Tensor {
+    const { result, penalty } = this.#run(given, true)
+    const objective = dy === undefined ? result : result.mul(dy).sum()
+    return penalty === undefined ? objective : objective.add(penalty)
   }
 
   #input(given: Tensors): Tensor {
@@ -196,9 +211,8 @@ export class LayersStage implements PipelineStage {
       return tf.tidy(() => {
         // Some may have none: a layer need not use all of its weights.
         const allowNone = true
-        const { grads } = tf
-          .engine()
-          .gradients(() => this.#run(kept.byName, true), of, taken['dy'] as Tensor, allowNone)
+        const objective = () => this.#objective(kept.byName, taken['dy'])
+        const { grads } = tf.engine().gradients(objective, of, undefined, allowNone)
         const found = grads as readonly (Tensor | undefined)[]
         const ofWeights = names.map((name, i) => [name, found[of.length - names.length + i]] as const)
         return {

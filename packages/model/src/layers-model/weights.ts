@@ -49,7 +49,7 @@ function layerCounter(): (weightName: string) => string {
   }
 }
 
-/** @throws SKEIN_MODEL_NO_WEIGHTS, SKEIN_MODEL_UNTRAINED_STATE */
+/** @throws SKEIN_MODEL_NO_WEIGHTS, SKEIN_MODEL_UNTRAINED_STATE, SKEIN_MODEL_CONSTRAINT */
 export function checkWeights(model: TfModel): void {
   if (model.trainableWeights.length === 0) {
     throw new SkeinError(ModelErrors.NO_WEIGHTS, {
@@ -66,7 +66,20 @@ export function checkWeights(model: TfModel): void {
       details: { names },
     })
   }
+  const constrained = model.trainableWeights.filter(isConstrained).map(weight => weight.name)
+  if (constrained.length > 0) {
+    throw new SkeinError(ModelErrors.CONSTRAINT, {
+      what: `the model ${model.name} has weights with a constraint: ${constrained.join(', ')}`,
+      why: 'tfjs applies it after each update of its own, and these updates are made elsewhere, on flat buffers',
+      todo: 'leave the constraint out; a regulariser keeps weights small, an activation (softplus) of a weight keeps it positive',
+      details: { names: constrained },
+    })
+  }
 }
+
+/** A LayerVariable has it in a field that the model's types leave out. */
+const isConstrained = (weight: Weight): boolean =>
+  Boolean((weight as unknown as { readonly constraint?: object | null }).constraint)
 
 export class FlatWeights {
   readonly #tf: Tfjs
