@@ -48,6 +48,11 @@ export const CoordinatorErrors = {
     meaning:
       'This coordinator must not write the log any more: another one may lead the run. The run itself goes on there.',
   },
+  RESIGNED: {
+    code: 'SKEIN_COORDINATOR_RESIGNED',
+    retry: 'never',
+    meaning: 'This coordinator was told to let another one lead the run, which goes on there.',
+  },
   UNAUTHORIZED: {
     code: 'SKEIN_COORDINATOR_UNAUTHORIZED',
     retry: 'never',

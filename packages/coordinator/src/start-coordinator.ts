@@ -36,6 +36,8 @@ export type CoordinatorOptions = CoordinatorConfigInput & {
   readonly onStandBy?: (facts: StandingBy) => void
   /** Aborting it asks for the run's end after the steps under way, as `stop` does. */
   readonly signal?: AbortSignal
+  /** With etcd: aborting it lets another coordinator lead at once. The run goes on there; `finished` here fails with SKEIN_COORDINATOR_RESIGNED. */
+  readonly resign?: AbortSignal
 }
 
 export interface RunningCoordinator {
@@ -66,14 +68,25 @@ const requestTimeoutMs = 20_000
  * _LISTEN_FAILED, and what a broken checkpoint throws; nothing is left open then
  */
 export async function startCoordinator(options: CoordinatorOptions): Promise<RunningCoordinator> {
-  const { clock = systemClock, logger, logLevel, signal, storeEnvironment = {}, onStandBy, ...input } = options
+  const { clock = systemClock, logger, logLevel, signal, resign, storeEnvironment = {}, onStandBy, ...input } = options
   const config = parseConfig({ ...input, job: asJson(input.job) })
   if (config.etcd !== undefined && config.token === undefined) throw sharedTokenNeeded()
   const access = accessOf(config.host, config.token)
   if (config.tls !== undefined) checkTlsIdentity(config.tls, Date.now())
   const resources = new Resources()
   try {
-    return await open({ config, access, clock, logger, logLevel, signal, storeEnvironment, onStandBy, resources })
+    return await open({
+      config,
+      access,
+      clock,
+      logger,
+      logLevel,
+      signal,
+      resign,
+      storeEnvironment,
+      onStandBy,
+      resources,
+    })
   } catch (error) {
     await resources.close()
     throw error
@@ -87,11 +100,12 @@ async function open(parts: {
   readonly logger: Logger | undefined
   readonly logLevel: string | undefined
   readonly signal: AbortSignal | undefined
+  readonly resign: AbortSignal | undefined
   readonly storeEnvironment: StoreEnvironment
   readonly onStandBy: ((facts: StandingBy) => void) | undefined
   readonly resources: Resources
 }): Promise<RunningCoordinator> {
-  const { config, access, clock, signal, resources } = parts
+  const { config, access, clock, signal, resign, resources } = parts
   const runDir = path.resolve(config.runDir)
   makeFolder(runDir)
   const ownLogger = openLogger(parts, runDir).child({ pkg: 'coordinator' })
@@ -103,6 +117,8 @@ async function open(parts: {
     publish,
   } = await openLog({
     ...parts,
+    // Whoever stands by leads nothing yet: either ends it.
+    signal: AbortSignal.any([signal, resign].filter(one => one !== undefined)),
     runDir,
     logger: ownLogger,
     refusals,
@@ -176,12 +192,22 @@ async function open(parts: {
   resources.own(signal, () => signal?.removeEventListener('abort', onAbort))
   if (signal?.aborted === true) onAbort()
   else signal?.addEventListener('abort', onAbort, { once: true })
+  let resigning: Promise<void> | undefined
+  const onResign = () => {
+    if (leadership === undefined || coordinator.hasEnded) return
+    coordinator.stepDown(resignedError(runId))
+    resigning = leadership.resign()
+  }
+  resources.own(resign, () => resign?.removeEventListener('abort', onResign))
+  if (resign?.aborted === true) onResign()
+  else resign?.addEventListener('abort', onResign, { once: true })
   const { host, numWorkers } = config
   logger.info({ host, port, isTls: tls !== undefined, numWorkers, startStep: recovered.step }, 'coordinator.listening')
   if (warning !== undefined) logger.warn({ reason: warning }, 'coordinator.plain')
 
   const finished = coordinator.finished.then(async outcome => {
-    if (outcome.status === 'failed') await keepLastWhy(coordinator, runDir, logger)
+    await resigning
+    if (outcome.status === 'failed' && resigning === undefined) await keepLastWhy(coordinator, runDir, logger)
     return outcome
   })
 
@@ -295,6 +321,13 @@ const sharedTokenNeeded = (): SkeinError =>
     what: 'token: coordinators that share a run in etcd need the same token, and none was given',
     why: 'a token that each of them drew would let workers in at one of them only',
     todo: 'pass the same --token (or SKEIN_TOKEN) to all of them and to the workers',
+  })
+
+const resignedError = (runId: string): SkeinError =>
+  new SkeinError(CoordinatorErrors.RESIGNED, {
+    what: `this coordinator leads run ${runId} no more`,
+    why: 'its process was told to end, and another one may lead',
+    todo: 'nothing where another coordinator stands by; else start one again: the run goes on where its log ends',
   })
 
 const closedError = (runId: string): SkeinError =>

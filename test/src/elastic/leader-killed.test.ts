@@ -45,7 +45,7 @@ class Contender {
 }
 
 describe.skipIf(etcd === undefined)('two coordinators on one etcd', () => {
-  it('the leader is killed, the next one is stopped and woken: the run goes on, no step is lost or made twice', async () => {
+  it('the leader is killed, the next one is stopped and woken, the third is told to end: the run goes on, no step is lost or made twice', async () => {
     using folder = temporaryFolder('leader')
     const job = constantRateJob(folder.path)
     const runDir = path.join(folder.path, `run-${process.pid}`)
@@ -88,10 +88,19 @@ describe.skipIf(etcd === undefined)('two coordinators on one etcd', () => {
 
       const fourth = own(contender(0))
       await fourth.standsBy()
-      await fetch(`${third.url}/stop`, { method: 'POST', headers: { authorization: `Bearer ${token}` } })
-      const done = await third.run.until(event => event.event === 'done', 'end')
-      for (const { ended } of [...workers, third.run]) expect((await ended).code).toBe(0)
-      expect((await fourth.run.ended).code, 'whoever stood by ends with the run').toBe(0)
+      third.run.process.kill('SIGTERM')
+      await fourth.leads()
+      await fourth.run.until(event => isStep(event), 'step of the fourth leader')
+      expect((await third.run.ended).code, 'it ends as it was told').toBe(143)
+      expect(third.run.events.filter(event => event.event === 'stopping' || event.event === 'done')).toEqual([])
+      expect(third.run.events.at(-1)).toMatchObject({ event: 'error', code: 'SKEIN_COORDINATOR_RESIGNED' })
+
+      const fifth = own(contender(1))
+      await fifth.standsBy()
+      await fetch(`${fourth.url}/stop`, { method: 'POST', headers: { authorization: `Bearer ${token}` } })
+      const done = await fourth.run.until(event => event.event === 'done', 'end')
+      for (const { ended } of [...workers, fourth.run]) expect((await ended).code).toBe(0)
+      expect((await fifth.run.ended).code, 'whoever stood by ends with the run').toBe(0)
 
       const { commits } = await readEtcdHistory([etcd?.url ?? ''], path.basename(runDir))
       expect(commits.map(({ step }) => step)).toEqual(Array.from({ length: Number(done['steps']) }, (_, i) => i + 1))

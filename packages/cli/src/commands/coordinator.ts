@@ -34,7 +34,7 @@ const endGraceMs = 30_000
 
 /**
  * `skein coordinator`: says where it listens, and runs until the run is over. The first signal stops the run with a
- * checkpoint, the second ends the process. Status: 0 finished, or stopped by Ctrl-C · 1 failed · 128+n ended by signal n.
+ * checkpoint, the second ends the process; with its log in etcd SIGTERM lets another coordinator lead instead. Status: 0 finished, or stopped by Ctrl-C · 1 failed · 128+n ended by signal n.
  */
 export async function coordinator(options: CoordinatorCommandOptions): Promise<number> {
   const { json, token, environment } = options
@@ -67,7 +67,8 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
       continueRun: options.continue,
       logLevel: environment.logLevel,
       storeEnvironment: environment.store,
-      signal: ending.signal,
+      // With etcd the run goes on without this process.
+      ...(etcd === undefined ? { signal: ending.signal } : { signal: ending.interrupted, resign: ending.terminated }),
       ...(token === undefined ? {} : { token }),
       ...(etcd === undefined ? {} : { etcd }),
       ...(options.advertise === undefined ? {} : { advertise: options.advertise }),

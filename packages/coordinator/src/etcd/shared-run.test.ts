@@ -1,9 +1,11 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import { deferred, within } from '@skein/core'
 import { nullLogger } from '@skein/telemetry'
 import { startEtcd, temporaryFolder } from '@skein/testkit'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { type CoordinatorOptions, startCoordinator } from '../start-coordinator.ts'
+import { readEtcdHistory } from './etcd-log.ts'
 
 const etcd = await startEtcd()
 afterAll(() => etcd?.[Symbol.asyncDispose]())
@@ -41,6 +43,23 @@ describe.skipIf(etcd === undefined)('a run whose log is in etcd', () => {
     expect(JSON.parse(fs.readFileSync(file, 'utf8'))).toMatchObject({ pid: process.pid, url: first.url })
     await first.close()
     expect(fs.existsSync(file)).toBe(false)
+  })
+
+  test('goes on with the next coordinator at once where the one that leads is told to resign', async () => {
+    const runDir = newFolder()
+    const telling = new AbortController()
+    // A lease that would outlast the test.
+    const shared = { etcd: { endpoints: [etcd?.url ?? ''], ttlSeconds: 600 } }
+    const first = await start(runDir, { ...shared, resign: telling.signal })
+    const standing = deferred<void>()
+    const next = start(runDir, { ...shared, onStandBy: () => standing.resolve() })
+    await standing.promise
+    telling.abort()
+    expect(await first.finished).toMatchObject({ status: 'failed', error: { code: 'SKEIN_COORDINATOR_RESIGNED' } })
+    const second = await within(next, { what: 'the next one to lead', timeoutMs: 10_000 })
+    expect(await (await fetch(`${second.url}/healthz`)).json()).toMatchObject({ phase: 'gathering' })
+    await first.close()
+    expect((await readEtcdHistory([etcd?.url ?? ''], path.basename(runDir))).ending).toBeUndefined()
   })
 
   test('stays named where another coordinator has written its own name there', async () => {
