@@ -1,4 +1,4 @@
-import { type Deferred, deferred, type ErrorCode, SkeinError, systemClock } from '@skein/core'
+import { type Clock, type Deferred, deferred, type ErrorCode, SkeinError, systemClock } from '@skein/core'
 import { defaultDeadlines, type LogRecord, type RunEvent } from '@skein/membership'
 import { nullLogger } from '@skein/telemetry'
 import { Refusals } from '@skein/transport'
@@ -47,7 +47,7 @@ class SlowLog implements RunLog {
   close(): void {}
 }
 
-async function start() {
+async function start(clock: Clock = systemClock) {
   const log = new SlowLog()
   const coordinator = new Coordinator({
     config: {
@@ -68,7 +68,7 @@ async function start() {
     },
     log,
     feed: new EventFeed(log),
-    clock: systemClock,
+    clock,
     logger: nullLogger,
     joinTimeoutMs: 1000,
     lingerMs: 0,
@@ -148,4 +148,22 @@ test('a coordinator that leads no more says nothing about the run, decides nothi
   const { status, error } = await coordinator.finished
   expect([status, error?.code]).toEqual(['failed', 'SKEIN_COORDINATOR_LEADERSHIP_LOST'])
   expect(log.events.map(({ event }) => event)).not.toContain('error')
+})
+
+test('who was let go and still writes to disk is no stranger, however long that takes', async () => {
+  let nowMs = 0
+  const { log, coordinator, open } = await start({ ...systemClock, now: () => nowMs })
+  const a = open()
+  coordinator.linkSaid(a.link, joining('a'))
+  await log.settle()
+  coordinator.linkSaid(a.link, { type: 'loaded', dataFingerprint: 'f', numParams: 1 })
+  await new Promise(setImmediate)
+  coordinator.linkSaid(a.link, { type: 'leave', reason: 'told to' })
+  await log.settle()
+  expect(a.heard).toEqual(['welcome', 'finish'])
+  nowMs = 5_000
+  coordinator.linkSaid(a.link, { type: 'heartbeat', progress: 1, step: 0, opsEntered: 0 })
+  await new Promise(setImmediate)
+  coordinator.tick()
+  expect(a.heard).toEqual(['welcome', 'finish'])
 })

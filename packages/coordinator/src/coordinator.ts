@@ -147,12 +147,11 @@ export class Coordinator {
 
   linkSaid(link: LinkId, message: WorkerMessage): void {
     if (!this.#links.has(link)) return
-    const hasJoined = memberOfLink(this.#state, link) !== undefined
     const now = this.#parts.clock.now()
     if (message.type === 'heartbeat') {
       const { progress, step, opsEntered, waitsFor } = message
-      this.#links.saw(link, now, { hasJoined, progress, step, opsEntered, waitsFor })
-    } else this.#links.saw(link, now, { hasJoined })
+      this.#links.saw(link, now, { progress, step, opsEntered, waitsFor })
+    } else this.#links.saw(link, now)
     this.#diagnosis.heard(link, message)
     if (message.type === 'timeline') this.#keepTimeline(link, message)
     const event = toEvent(link, message)
@@ -246,7 +245,7 @@ export class Coordinator {
     const decision = { ...decided, effects: this.#diagnosis.watch(decided.effects) }
     const isDurable = () => {
       this.#carryOut(before, decision)
-      if (event.type === 'joined') this.#links.joined(event.link, memberOfLink(this.#state, event.link) !== undefined)
+      if (event.type === 'joined' && memberOfLink(this.#state, event.link) !== undefined) this.#links.joined(event.link)
       if (decision.effects.some(effect => effect.type === 'emit' && effect.event.event === 'step')) this.#measured()
     }
     const hasFailed = (thrown: unknown) => this.#logFailed(asSkeinError(thrown))

@@ -67,20 +67,17 @@ export class Links {
   }
 
   /** Anything came over the link. */
-  saw(
-    id: LinkId,
-    nowMs: Ms,
-    said: Partial<Pick<Link, 'hasJoined' | 'progress' | 'step' | 'opsEntered' | 'waitsFor'>> = {},
-  ): void {
+  saw(id: LinkId, nowMs: Ms, said: Partial<Pick<Link, 'progress' | 'step' | 'opsEntered' | 'waitsFor'>> = {}): void {
     const link = this.#links.get(id)
     if (link === undefined) return
     const hasMoved = said.progress !== undefined && said.progress !== link.progress
     Object.assign(link, said, { lastSeenMs: nowMs }, hasMoved ? { movedMs: nowMs } : {})
   }
 
-  joined(id: LinkId, hasJoined: boolean): void {
+  /** For good: one that was let go keeps its link while it still writes to disk. */
+  joined(id: LinkId): void {
     const link = this.#links.get(id)
-    if (link !== undefined) link.hasJoined = hasJoined
+    if (link !== undefined) link.hasJoined = true
   }
 
   /** A link that is closing or gone takes nothing more: that it is gone is reported by its own end. */
