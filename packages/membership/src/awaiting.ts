@@ -45,3 +45,12 @@ export function withoutWaiting(state: MembershipState, workerId: string): Member
   const others = (names: readonly string[]) => names.filter(name => name !== workerId)
   return { ...state, gathering: { ...state.gathering, suspects: others(suspects), expected: others(expected) } }
 }
+
+/**
+ * Whoever holds the state may come back with it: the next generation waits for that while. Begins when the last one who held it is lost, and anew while too
+ * few come to go on without: a network that was down for all lets them back one after the other.
+ */
+export const awaitingState = (state: MembershipState, nowMs: Ms): MembershipState => ({
+  ...state,
+  gathering: { ...state.gathering, stateUntilMs: nowMs + state.config.deadlines.regatherMs },
+})

@@ -1,6 +1,6 @@
 import type { ErrorRecord, Ms } from '@skein/core'
 import { withoutAccusations } from './accusations.ts'
-import { withoutWaiting } from './awaiting.ts'
+import { awaitingState, withoutWaiting } from './awaiting.ts'
 import { isKept, isSaved } from './candidates.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { endFailed, endOf, memberEvent } from './ending.ts'
@@ -63,12 +63,6 @@ export function removeMember(
   }
   return endGeneration(rest, effects, { error: workerLost(state, member, reason), why, nowMs, withholdForm })
 }
-
-/** The connection of the last one who held the state broke: it may come back with it, so the next generation waits for a while. */
-const awaitingState = (state: MembershipState, nowMs: Ms): MembershipState => ({
-  ...state,
-  gathering: { ...state.gathering, stateUntilMs: nowMs + state.config.deadlines.regatherMs },
-})
 
 const saidOf: Partial<Record<MemberChange, string>> = {
   lost: 'was lost',

@@ -1,11 +1,12 @@
 import type { Ms } from '@skein/core'
-import { withoutWaiting } from './awaiting.ts'
+import { awaitingState, withoutWaiting } from './awaiting.ts'
 import { type Decision, keep } from './effects.ts'
 import { tryForm } from './forming.ts'
 import { loadDisagreement } from './load-agreement.ts'
 import { memberOfLink, nameOf, withMember, withoutMember } from './members.ts'
 import { catchUp } from './newcomers.ts'
 import { refuseStranger, turnAway } from './refusing.ts'
+import { leastWorkers } from './seating.ts'
 import type { LinkId, LoadReport, MembershipState } from './state.ts'
 
 /** A worker has opened model and data: it may be in the next generation. */
@@ -20,7 +21,10 @@ export function onLoaded(state: MembershipState, link: LinkId, report: LoadRepor
   if (wrong !== undefined) return turnAway(withoutMember(state, member.workerId), link, wrong)
   const why = `${nameOf(member)} has model and data`
   if (state.phase === 'gathering' || state.phase === 'paused') {
-    return tryForm(withoutWaiting(next, member.workerId), [], nowMs, why)
+    // Until now it could not have gone on anyway: whoever holds the state is as far from here as this one was.
+    const couldGoOn = state.members.tally.loaded >= leastWorkers(state.config)
+    const waiting = couldGoOn ? next : awaitingState(next, nowMs)
+    return tryForm(withoutWaiting(waiting, member.workerId), [], nowMs, why)
   }
   return catchUp(next, mine, why)
 }
