@@ -17,12 +17,15 @@ const factsFile = 'coordinator.json'
 /** Written by the launcher for this user's other processes, readable by nobody else. */
 const tokenFile = 'token'
 
-/** Keeps the run's token for `skein status` and `skein watch` of the same user; the returned function removes it. */
+/** Keeps the run's token for `skein status` and `skein watch` of the same user; the returned function removes it, unless it is another one by then. */
 export function keepToken(runDir: string, token: string): () => void {
   const file = path.join(runDir, tokenFile)
   fs.mkdirSync(runDir, { recursive: true })
   fs.writeFileSync(file, token, { mode: 0o600 })
-  return () => fs.rmSync(file, { force: true })
+  return () => {
+    const kept = fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : undefined
+    if (kept === token) fs.rmSync(file, { force: true })
+  }
 }
 
 /**

@@ -49,6 +49,9 @@ describe('--resume without a path', () => {
     const other = write(root.path, 'mnist-1/checkpoints/step-00000100', 200)
     expect((await newestCheckpoint({ to: root.path }, 'gpt')).path).toBe(own)
     expect((await newestCheckpoint({ to: root.path }, 'llama')).path).toBe(other)
+    write(root.path, 'gpt-tiny-20261128-120000/checkpoints/step-00000100', 300)
+    const dated = write(root.path, 'gpt-20261128-110000/checkpoints/step-00000100', 150)
+    expect((await newestCheckpoint({ to: root.path }, 'gpt')).path).toBe(dated)
   })
 
   it('lets the step decide between checkpoints of one moment', async () => {

@@ -44,7 +44,7 @@ export async function newestCheckpoint(
     throw nothingToResume(dir, 'runs on S3 are not searched', 'name the run: --resume s3://BUCKET/PREFIX/RUN')
   }
   const all = checkpointsBelow(dir)
-  const own = all.filter(one => one.path.startsWith(path.join(dir, `${jobName}-`)))
+  const own = all.filter(one => isRunOf(jobName, path.relative(dir, one.path).split(path.sep)[0] ?? ''))
   const { found, skipped } = await firstWhole(own.length > 0 ? own : all)
   if (found !== undefined) return found
   const why = fs.existsSync(dir) ? 'no run there has written one yet' : 'there is no such folder'
@@ -79,6 +79,10 @@ async function firstWhole(
   }
   return { skipped }
 }
+
+/** `NAME-DATE-TIME`, or a number in place of these; `NAME-OTHER-DATE-TIME` is of another job. */
+const isRunOf = (jobName: string, folder: string) =>
+  folder.startsWith(`${jobName}-`) && /^(?:\d{8}-\d{6}|\d+)$/u.test(folder.slice(jobName.length + 1))
 
 const isCheckpointName = (name: string) => name === manifestName || stepFolder.test(name)
 

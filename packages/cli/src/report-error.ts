@@ -41,7 +41,7 @@ function indented(text: string): string {
 /** Where the stack of an unexpected error goes: the run's folder if it has one yet, else one file per user. */
 export function errorLogFile(runDir: string | undefined): string {
   if (runDir !== undefined && fs.existsSync(runDir)) return path.join(runDir, 'logs', 'cli.log')
-  return path.join(os.tmpdir(), `skein-errors-${os.userInfo().username}.log`)
+  return path.join(os.tmpdir(), `skein-errors-${process.getuid?.() ?? 'user'}.log`)
 }
 
 /**

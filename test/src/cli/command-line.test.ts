@@ -50,6 +50,7 @@ describe('the command line', () => {
   it('refuses to go on with a run whose folder is not named', async () => {
     await expectRefusal(['coordinator', '--job', 'job.ts', '--workers', '1', '--continue'], {
       code: 'SKEIN_CLI_USAGE',
+      status: 2,
       names: ['--continue', '--run-dir'],
     })
   })

@@ -42,14 +42,15 @@ export async function coordinator(options: CoordinatorCommandOptions): Promise<n
   using ending = endingOf(endGraceMs)
   const say = (facts: Readonly<Record<string, unknown>>, text: string) =>
     process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${text}\n`)
+  // What is wrong with the command line is no end of a run: status 2.
+  if (options.continue && options.runDir === undefined)
+    throw usage(
+      '--continue was given without --run-dir',
+      'pass --run-dir DIR: its folder says which run is gone on with',
+    )
+  const tls = readTlsIdentity(options)
+  const etcd = etcdOf(options)
   try {
-    if (options.continue && options.runDir === undefined)
-      throw usage(
-        '--continue was given without --run-dir',
-        'pass --run-dir DIR: its folder says which run is gone on with',
-      )
-    const tls = readTlsIdentity(options)
-    const etcd = etcdOf(options)
     const [{ startCoordinator }, run] = await Promise.all([
       import('@skein/coordinator'),
       loadForRun(options.job, options, environment.store),

@@ -10,7 +10,7 @@ export async function doctor(options: { readonly json: boolean; readonly signal:
   if (options.json) {
     process.stdout.write(`${JSON.stringify({ event: 'doctor', ok, device: choice, facts })}\n`)
   } else {
-    const text = doctorText(rows, choice, process.stdout.isTTY)
+    const text = doctorText(rows, choice, process.stdout.hasColors?.() ?? false)
     process.stdout.write(`${text}\n`)
   }
   return ok ? 0 : 1

@@ -54,8 +54,9 @@ export async function train(options: TrainCommandOptions): Promise<number> {
   let launched: LocalRun | undefined
   let forgetToken: (() => void) | undefined
   try {
-    forgetToken = keepToken(run.runDir, token)
     launched = await launch(run, options, token, stops)
+    // Not before: the folder may be that of a run that goes on, whose token it holds.
+    forgetToken = keepToken(run.runDir, token)
     stops.coordinatorAt(launched.url)
     const last = await lastEvent(launched, { token, face, stops, runDir: run.runDir })
     face.close()

@@ -47,10 +47,13 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
   const parent = options.exitWithParent || isTold ? watchParent() : undefined
   using ending = endingOf(endGraceMs)
   const orphaned = new AbortController()
-  void parent?.gone.then(() => {
-    orphaned.abort(launcherGone())
-    setTimeout(() => process.exit(1), orphanGraceMs).unref()
-  })
+  // Of `echo URL | skein worker --join -` the end of stdin says nothing.
+  if (options.exitWithParent) {
+    void parent?.gone.then(() => {
+      orphaned.abort(launcherGone())
+      setTimeout(() => process.exit(1), orphanGraceMs).unref()
+    })
+  }
   // Loading worker and device overlaps waiting for the address.
   const { runWorker } = await import('@skein/worker')
   if (isTold) await loadDevice(options)
@@ -59,8 +62,9 @@ export async function worker(options: WorkerCommandOptions): Promise<number> {
     : undefined
   if (isTold && (told === undefined || told === '')) throw noAddress()
   const { token, id, threads, device, host, port, advertise, logDir, json } = options
+  // What is wrong with the command line is no end of a worker: status 2.
+  const tls = readTlsIdentity(options)
   try {
-    const tls = readTlsIdentity(options)
     const outcome = await runWorker({
       join: told === undefined ? options.join : nameList('--join')(told),
       listenHost: host,

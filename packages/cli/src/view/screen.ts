@@ -37,7 +37,8 @@ export class Screen {
   }
 
   get columns(): number {
-    return this.#stream.columns ?? 80
+    // 0 where nobody has given the terminal a size.
+    return this.#stream.columns || 80
   }
 
   draw(): void {
@@ -48,7 +49,7 @@ export class Screen {
       this.#stream.on('resize', this.#onResize)
     }
     // A frame taller than the terminal could not be overwritten: what scrolled away is out of reach.
-    const rows = Math.max(1, (this.#stream.rows ?? 24) - 1)
+    const rows = Math.max(1, (this.#stream.rows || 24) - 1)
     const lines = this.#lines(this.columns).slice(0, rows)
     this.#stream.write(beginUpdate + frame(this.#drawn, lines, this.columns, this.#colours) + endUpdate)
     this.#drawn = lines.map(visibleWidth)
