@@ -48,8 +48,8 @@ export const zeroPP: Family = {
         const [left, right] = [order(a), order(b)]
         return left.map((value, i) => value - (right[i] as number)).find(difference => difference !== 0) ?? 0
       },
-      // A place is kept for each deeper chunk: else the first chunks of a small block take all, and no rank can free any.
-      mayStart: (op, held) => held < 2 * block * chunks - (chunks - 1 - chunk(op)),
+      // Of a block smaller than the pipe a place is kept for each deeper chunk: else the first chunks take all, and no rank can free any.
+      mayStart: (op, held) => held < 2 * block * chunks - (block < ranks ? chunks - 1 - chunk(op) : 0),
     })
     return scheduleOf('zeropp', sizes, { ...parts, lists })
   },
