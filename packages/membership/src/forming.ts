@@ -7,13 +7,27 @@ import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
 import { endFailed, endOf } from './ending.ts'
 import { loadDisagreement } from './load-agreement.ts'
-import { activeMembers, asIn, counted, heldPart, heldParts, linksOf, listNames, partOfRank } from './members.ts'
+import {
+  activeMembers,
+  asIn,
+  counted,
+  heldPart,
+  heldParts,
+  holdsCommitted,
+  linksOf,
+  listNames,
+  partOfRank,
+  withoutMember,
+} from './members.ts'
 import type { GenerationMember } from './messages.ts'
-import { errorRecord } from './refusing.ts'
+import { errorRecord, turnAway } from './refusing.ts'
 import { release } from './releasing.ts'
 import { backToDisk, rewound } from './rewinding.ts'
 import { choose, leastWorkers, mostWorkers, replicasOf } from './seating.ts'
-import type { Member, MembershipState } from './state.ts'
+import type { LoadReport, Member, MembershipState } from './state.ts'
+
+/** So many are remembered. */
+const mostRewinds = 64
 
 /**
  * Between generations: forms the next one as soon as everyone is here for whom it waits, or the wait is over. Below the minimum the run
@@ -69,7 +83,12 @@ function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {
     return state.gathering.isFirst ? gatherTimeout(state) : pause(state, candidates, why)
   }
   const disagreement = state.loaded === undefined ? loadDisagreement(candidates) : undefined
-  if (disagreement !== undefined) return endFailed(state, disagreement)
+  if (disagreement !== undefined) {
+    // After a restart the run knows no more what it is trained on; who holds its last commit does.
+    const trained = candidates.find(member => holdsCommitted(state, member))?.loaded
+    if (trained === undefined) return endFailed(state, disagreement)
+    return withoutOthers(state, trained, nowMs, why)
+  }
   // Of several who have the same part and want to go, not all have a place: the others are needed no more.
   const able = asIn(from, candidates)
   const chosen = choose(from, able)
@@ -77,6 +96,20 @@ function tryFormOf(state: MembershipState, nowMs: Ms, why: string): Decision {
   const spared = from.members.filter(({ leaving, workerId }) => leaving !== undefined && !names.has(workerId))
   const { state: rest, effects } = release(from, spared)
   return withEffects(form(rest, { candidates: able, chosen }, nowMs, why, back?.reason), effects)
+}
+
+/** Turns away who has loaded something else than the run is trained on. */
+function withoutOthers(state: MembershipState, trained: LoadReport, nowMs: Ms, why: string): Decision {
+  let rest: MembershipState = { ...state, loaded: trained }
+  const effects: Effect[] = []
+  for (const member of state.members) {
+    const wrong = loadDisagreement([{ ...member, workerId: 'the run', loaded: trained }, member])
+    if (wrong === undefined) continue
+    const turned = turnAway(withoutMember(rest, member.workerId), member.link, wrong)
+    rest = turned.state
+    effects.push(...turned.effects)
+  }
+  return tryForm(rest, effects, nowMs, why)
 }
 
 function form(
@@ -128,6 +161,8 @@ function form(
     mirroring: undefined,
     gathering: { isFirst: false, suspects: [], expected: [], untilMs: nowMs, stateUntilMs: nowMs },
     loaded: state.loaded ?? chosen[0]?.loaded,
+    rewinds:
+      whyBack === undefined ? state.rewinds : [...state.rewinds, { generation, step: startStep }].slice(-mostRewinds),
     lastAdmissionMs: nowMs,
   }
   const next = { ...prepared, deadlineMs: nowMs + prepareAfterMs(prepared) }

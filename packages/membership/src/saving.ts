@@ -71,6 +71,9 @@ export function onCheckpointed(
 ): Decision {
   const checked = checkSaver(state, link, generation, step, `a checkpoint of step ${step}`)
   if ('effects' in checked) return checked
+  // A worker that comes back says it again: what it said before may not have come here.
+  if (state.checkpoint?.step === step && state.checkpoint.path === path)
+    return keep(state, `step ${step} is known to be saved at ${path}`)
   const isNewest = step >= (state.checkpoint?.step ?? 0)
   const moved = withMoveIfUnderWay(state, nowMs)
   const next: MembershipState = isNewest ? { ...moved, checkpoint: { step, path }, unsaved: undefined } : moved
@@ -137,7 +140,8 @@ function checkSaver(
   if (member === undefined) return refuseStranger(state, link, what)
   if (state.phase === 'ended') return keep(state, `${what} after the end of the run`)
   if (generation > state.generation) return refuseMessage(state, member, what, `this is generation ${state.generation}`)
-  if (step <= state.committed.step) return member
+  const isGivenUp = state.rewinds.some(back => back.generation > generation && back.step < step)
+  if (step <= state.committed.step && !isGivenUp) return member
   // The run has gone back to an earlier step since.
   if (generation < state.generation) return keep(state, `${what}, which is not the run's any more`)
   return refuseMessage(state, member, what, `the last committed step is ${state.committed.step}`)

@@ -217,6 +217,8 @@ export interface MembershipState {
   readonly gathering: Gathering
   /** Model and data of the run, as its first members have opened them. */
   readonly loaded: LoadReport | undefined
+  /** Generations that went back, and to where: later steps of those before them are not the run's any more. The last ones. */
+  readonly rewinds: readonly { readonly generation: number; readonly step: number }[]
   readonly committed: Committed
   /** Where the present generation began. */
   readonly startStep: number
@@ -283,6 +285,7 @@ export function initialState(config: MembershipConfig, nowMs: Ms): MembershipSta
       stateUntilMs: nowMs,
     },
     loaded: undefined,
+    rewinds: [],
     committed: { step: 0, digests: undefined, samplesTo: 0 },
     startStep: 0,
     isStateHeld: false,

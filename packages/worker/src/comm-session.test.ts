@@ -17,17 +17,26 @@ async function coordinator(welcome?: Welcome): Promise<{
   joined: Promise<Join>
   /** Kinds of what it was told, until the first link ended. */
   told: Promise<readonly string[]>
+  /** Settles when it has been told this. */
+  heard(kind: string): Promise<void>
   close(): Promise<void>
 }> {
   const listener = await listen()
   const joined = deferred<Join>()
   const told = deferred<readonly string[]>()
+  const hearing = new Map<string, ReturnType<typeof deferred<void>>>()
+  const hearingOf = (kind: string) => {
+    const one = hearing.get(kind) ?? deferred<void>()
+    hearing.set(kind, one)
+    return one
+  }
   const control = attachControl(listener.server, {
     token,
     onLink(link) {
       const kinds: string[] = []
       link.onMessage(message => {
         kinds.push(message.type)
+        hearingOf(message.type).resolve()
         if (message.type !== 'join') return
         joined.resolve(message)
         if (welcome !== undefined) void link.send(welcome)
@@ -40,7 +49,14 @@ async function coordinator(welcome?: Welcome): Promise<{
     await listener.close()
   }
   onTestFinished(close)
-  return { url: `http://127.0.0.1:${listener.port}`, control, joined: joined.promise, told: told.promise, close }
+  return {
+    url: `http://127.0.0.1:${listener.port}`,
+    control,
+    joined: joined.promise,
+    told: told.promise,
+    heard: kind => hearingOf(kind).promise,
+    close,
+  }
 }
 
 function startOf(coordinatorUrls: readonly string[]): CommStart {
@@ -80,6 +96,27 @@ test('a worker whose coordinator lost the lead and closed the link in order join
   session.receive({ type: 'close' })
   await closed.promise
   expect(told.map(({ type }) => type)).toEqual(['closed'])
+})
+
+test('what a worker has taken to disk is said again to the coordinator that it comes back to', async () => {
+  const welcome: Welcome = { type: 'welcome', runId: 'r', runDir: '/r', job: { steps: 1000 }, maxWorkers: 2 }
+  const [first, second] = await Promise.all([coordinator(welcome), coordinator(welcome)])
+  const welcomed = deferred<void>()
+  const closed = deferred<void>()
+  const session = new CommSession(startOf([first.url, second.url]), message => {
+    if (message.type === 'told' && message.message.type === 'welcome') welcomed.resolve()
+    if (message.type === 'closed') closed.resolve()
+  })
+  await session.open()
+  await welcomed.promise
+  session.receive({ type: 'loaded', dataFingerprint: 'd', numParams: 8 })
+  await first.control.close('another coordinator leads')
+  // While there is no link.
+  session.receive({ type: 'tell', message: { type: 'checkpointed', generation: 1, step: 5, path: '/c/5' } })
+  await second.heard('checkpointed')
+  session.receive({ type: 'close' })
+  await closed.promise
+  expect((await second.told).slice(0, 3)).toEqual(['join', 'loaded', 'checkpointed'])
 })
 
 test.each([

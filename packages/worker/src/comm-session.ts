@@ -36,6 +36,8 @@ export class CommSession {
   readonly #coordinator: CoordinatorLink
   /** The first one: what this worker trains, and of which run. */
   #welcome: Welcome | undefined
+  /** The last that was said to be on disk: said again to a coordinator that may not have heard it. */
+  #checkpointed: Extract<WorkerMessage, { type: 'checkpointed' }> | undefined
   #loaded: Loaded | undefined
   #leaving: string | undefined
   #message: GenerationMessage | undefined
@@ -195,6 +197,7 @@ export class CommSession {
         this.#tell(message)
         break
       case 'tell':
+        if (message.message.type === 'checkpointed') this.#checkpointed = message.message
         this.#tell(message.message)
         break
       case 'close':
@@ -235,6 +238,7 @@ export class CommSession {
       case 'welcome':
         if (!this.#isAtHome(message)) return
         if (this.#loaded !== undefined) this.#tell(this.#loaded)
+        if (this.#checkpointed !== undefined) this.#tell(this.#checkpointed)
         if (this.#leaving !== undefined) this.#tell({ type: 'leave', reason: this.#leaving })
         if (this.#welcome !== undefined) return
         this.#welcome = message
@@ -247,6 +251,8 @@ export class CommSession {
         this.#toldGeneration = message.generation
         this.#catchUp.server.open(message.generation, message.laneToken)
         this.#committed(message.startStep)
+        // The run has gone back behind it.
+        if (message.startStep < (this.#checkpointed?.step ?? 0)) this.#checkpointed = undefined
         break
       case 'catch-up':
         this.#catchUp.begin(message)
