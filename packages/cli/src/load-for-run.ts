@@ -9,6 +9,7 @@ import {
 } from '@skein/checkpoint'
 import { loadJob, type ResolvedJob, workersOf } from '@skein/job'
 import { findBelow, newestCheckpoint } from './newest-checkpoint.ts'
+import { runFolderName } from './run-folder.ts'
 
 /** The options by which `train` and `coordinator` change a job from outside. */
 export interface JobOptions {
@@ -72,7 +73,7 @@ export async function loadForRun(
     job,
     jobFile: file,
     numWorkers: workersOf(job.mesh),
-    runDir: path.resolve(options.runDir ?? path.join(job.checkpoint.to, `${job.name}-${timestamp(now)}`)),
+    runDir: path.resolve(options.runDir ?? path.join(job.checkpoint.to, runFolderName(job.name, now))),
     resume: found?.path,
     skipped: found?.skipped ?? [],
   }
@@ -110,11 +111,4 @@ export function jobFlags(options: JobOptions): string[] {
     '--checkpoint-dir': checkpointDir,
   }
   return Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [flag, String(value)]))
-}
-
-/** Local time as 20260131-235959: sorts by age, and is a file name everywhere. */
-function timestamp(now: Date): string {
-  const two = (value: number) => String(value).padStart(2, '0')
-  const date = `${now.getFullYear()}${two(now.getMonth() + 1)}${two(now.getDate())}`
-  return `${date}-${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}`
 }

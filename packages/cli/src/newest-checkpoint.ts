@@ -3,6 +3,7 @@ import path from 'node:path'
 import { findCheckpoint, type FoundCheckpoint, isS3, type SkippedCheckpoint, wholeOrSkipped } from '@skein/checkpoint'
 import { SkeinError } from '@skein/core'
 import { CliErrors } from './errors.ts'
+import { isRunFolderOf } from './run-folder.ts'
 
 const manifestName = 'manifest.json'
 const stepFolder = /^step-\d+$/u
@@ -44,7 +45,7 @@ export async function newestCheckpoint(
     throw nothingToResume(dir, 'runs on S3 are not searched', 'name the run: --resume s3://BUCKET/PREFIX/RUN')
   }
   const all = checkpointsBelow(dir)
-  const own = all.filter(one => isRunOf(jobName, path.relative(dir, one.path).split(path.sep)[0] ?? ''))
+  const own = all.filter(one => isRunFolderOf(jobName, path.relative(dir, one.path).split(path.sep)[0] ?? ''))
   const { found, skipped } = await firstWhole(own.length > 0 ? own : all)
   if (found !== undefined) return found
   const why = fs.existsSync(dir) ? 'no run there has written one yet' : 'there is no such folder'
@@ -79,10 +80,6 @@ async function firstWhole(
   }
   return { skipped }
 }
-
-/** `NAME-DATE-TIME`, or a number in place of these; `NAME-OTHER-DATE-TIME` is of another job. */
-const isRunOf = (jobName: string, folder: string) =>
-  folder.startsWith(`${jobName}-`) && /^(?:\d{8}-\d{6}|\d+)$/u.test(folder.slice(jobName.length + 1))
 
 const isCheckpointName = (name: string) => name === manifestName || stepFolder.test(name)
 

@@ -1,11 +1,9 @@
-import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { attachLanes, type LaneKind, listen } from '@skein/transport'
 import { expect, test } from 'vitest'
-import { createGroup } from './group.ts'
+import { groupAlone } from './group-alone.test.support.ts'
 import { connectGroup } from './node/connect-group.ts'
 import { maxUnflushedFrames } from './outgoing-lane.ts'
 import type { TensorRegion } from './region.ts'
-import { scratchBytesFor } from './scratch-bytes.ts'
 
 const elems = 1 << 24
 const segmentBytes = 1 << 16
@@ -15,19 +13,9 @@ const kernelBytes = 40 << 20
 async function pair(kind: LaneKind) {
   const listeners = [await listen(), await listen()]
   const addresses = listeners.map(({ port }) => ({ host: '127.0.0.1', port }))
-  const scratchBytes = scratchBytesFor(2, { segmentBytes })
   const members = await Promise.all(
     listeners.map(async ({ server }, rank) => {
-      const arena = new SharedArena(createSharedMemory(elems * 4 + scratchBytes))
-      const group = createGroup({
-        rank,
-        worldSize: 2,
-        generation: 1,
-        memory: arena.memory,
-        simd: createSimd(arena.memory),
-        scratch: arena.alloc('scratch', scratchBytes),
-        segmentBytes,
-      })
+      const { arena, group } = groupAlone({ rank, ranks: 2, segmentBytes, tensorBytes: elems * 4 })
       const door = attachLanes(server).open({ generation: 1, rank, worldSize: 2, token: 't' })
       await connectGroup(group, { door, addresses, token: 't', kind, timeoutMs: 5000 })
       const { byteOffset } = arena.alloc('values', elems * 4)

@@ -9,7 +9,7 @@ import { type IncomingHost, IncomingLane } from './incoming-lane.ts'
 import { corruptError, laneError, lostError, needlessError } from './lane-errors.ts'
 import type { OpResult, OpRun } from './op-run.ts'
 import { type OutgoingHost, OutgoingLane } from './outgoing-lane.ts'
-import { ScratchPool } from './scratch-pool.ts'
+import { type ScratchPool, scratchPools } from './scratch-pool.ts'
 
 export interface ExecutorOptions {
   readonly rank: number
@@ -88,8 +88,7 @@ export class Executor implements OutgoingHost, IncomingHost {
       next += segmentBytes
       return lane
     })
-    const pooled = Math.floor((scratch.byteOffset + scratch.bytes - next) / numChannels / 64) * 64
-    this.pools = this.#outgoing.map((_, channel) => new ScratchPool(next + channel * pooled, pooled))
+    this.pools = scratchPools(next, scratch.byteOffset + scratch.bytes - next, numChannels)
     this.#queues = this.#outgoing.map(() => [])
     this.#nextStart = this.#outgoing.map(() => 0)
   }

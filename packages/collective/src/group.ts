@@ -161,11 +161,6 @@ export class Group implements Collectives {
     return this.#choice.rank('all-reduce', bytes)
   }
 
-  /** Host of each rank, where they are known. */
-  get hosts(): readonly number[] | undefined {
-    return this.#options.hosts
-  }
-
   get links(): LinkFigures {
     return this.#choice.links
   }

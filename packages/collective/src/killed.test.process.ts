@@ -6,11 +6,9 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { asSkeinError, sleep } from '@skein/core'
-import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { attachLanes, listen } from '@skein/transport'
-import { createGroup } from './group.ts'
+import { groupAlone } from './group-alone.test.support.ts'
 import { connectGroup } from './node/connect-group.ts'
-import { scratchBytesFor } from './scratch-bytes.ts'
 
 export interface VictimOptions {
   readonly rank: number
@@ -25,17 +23,7 @@ export interface VictimOptions {
 const { rank, ranks, folder, victim, killAt } = JSON.parse(process.argv[2] ?? '') as VictimOptions
 const say = (line: unknown) => fs.writeSync(1, `${JSON.stringify(line)}\n`)
 const segmentBytes = 64
-const scratchBytes = scratchBytesFor(ranks, { segmentBytes })
-const arena = new SharedArena(createSharedMemory(scratchBytes + 65_536))
-const group = createGroup({
-  rank,
-  worldSize: ranks,
-  generation: 1,
-  memory: arena.memory,
-  simd: createSimd(arena.memory),
-  scratch: arena.alloc('scratch', scratchBytes),
-  segmentBytes,
-})
+const { arena, group } = groupAlone({ rank, ranks, segmentBytes, tensorBytes: 65_536 })
 const socketOf = (of: number) => path.join(folder, `${of}.sock`)
 const listener = await listen({ path: socketOf(rank) })
 const door = attachLanes(listener.server).open({ generation: 1, rank, worldSize: ranks, token: 'kill' })

@@ -1,8 +1,10 @@
+import type { SkeinError } from '@skein/core'
 import { allReduceAlgorithms } from '@skein/plan'
-import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
+import type { SharedArena } from '@skein/simd'
 import { attachLanes, dialLane, type LaneKind, listen } from '@skein/transport'
 import { afterEach, describe, expect, test } from 'vitest'
-import { createGroup, type Group } from './group.ts'
+import type { Group } from './group.ts'
+import { groupAlone } from './group-alone.test.support.ts'
 import type { TensorRegion } from './region.ts'
 import { scratchBytesFor } from './scratch-bytes.ts'
 
@@ -25,19 +27,9 @@ async function connect(ranks: number, kind: LaneKind, segmentBytes: number): Pro
     Array.from({ length: ranks }, async (_, rank) => {
       const listener = await listen()
       const door = attachLanes(listener.server).open({ generation: 1, rank, worldSize: ranks, token })
-      const scratchBytes = scratchBytesFor(ranks, { segmentBytes })
-      const arena = new SharedArena(createSharedMemory((8 << 20) + scratchBytes))
       const failures: Member['failures'] = []
-      const group = createGroup({
-        rank,
-        worldSize: ranks,
-        generation: 1,
-        memory: arena.memory,
-        simd: createSimd(arena.memory),
-        scratch: arena.alloc('scratch', scratchBytes),
-        segmentBytes,
-        onFailure: (error, peer) => failures.push({ code: error.code, peer }),
-      })
+      const onFailure = ({ code }: SkeinError, peer: number) => failures.push({ code, peer })
+      const { arena, group } = groupAlone({ rank, ranks, segmentBytes, tensorBytes: 8 << 20, onFailure })
       closers.push(async () => {
         group.close()
         await listener.close()

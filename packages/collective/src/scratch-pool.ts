@@ -7,10 +7,10 @@ export class ScratchPool {
   /** Free pieces by rising offset, never touching each other. */
   #free: { byteOffset: number; bytes: number }[]
 
-  /** What is left over of the last 64 B is not used: nothing could be given that ends there. */
+  /** `bytes`: a multiple of 64. See `scratchPools`. */
   constructor(byteOffset: number, bytes: number) {
-    this.#bytes = bytes - (bytes % alignment)
-    this.#free = this.#bytes > 0 ? [{ byteOffset, bytes: this.#bytes }] : []
+    this.#bytes = bytes
+    this.#free = bytes > 0 ? [{ byteOffset, bytes }] : []
   }
 
   /** All that it has to give. */
@@ -44,6 +44,12 @@ export class ScratchPool {
     }
     this.#free = joined
   }
+}
+
+/** A region divided into pools of one size. What is left over is not used: a pool that promised it could never give it. */
+export function scratchPools(byteOffset: number, bytes: number, numPools: number): readonly ScratchPool[] {
+  const each = Math.floor(bytes / numPools / alignment) * alignment
+  return Array.from({ length: numPools }, (_, i) => new ScratchPool(byteOffset + i * each, each))
 }
 
 /** What a request for `bytes` takes. */

@@ -1,3 +1,5 @@
+import { isGivenUp } from '@skein/membership'
+
 /** What the log of a run says, whichever store keeps it: all that was ever made durable, superseded rows too. */
 export interface RunHistory {
   readonly runId: string | undefined
@@ -105,7 +107,7 @@ export function standOf(history: RunHistory): LoggedStand | undefined {
     digests: commit?.digests ?? last.startDigests ?? undefined,
     samplesTo: commit?.samplesTo,
     checkpoints: newestFirst(
-      history.checkpoints.filter(checkpoint => checkpoint.step <= step && !isGivenUp(history, checkpoint)),
+      history.checkpoints.filter(checkpoint => checkpoint.step <= step && !isGivenUp(history.generations, checkpoint)),
     ),
     members: last.members.map((member, rank) => ({ ...member, share: shares?.[rank] ?? 0 })),
   }
@@ -115,10 +117,6 @@ export function standOf(history: RunHistory): LoggedStand | undefined {
 export function heldCommit({ commits }: RunHistory, step: number): LoggedCommit | undefined {
   return commits.findLast(commit => commit.step === step)
 }
-
-/** A later generation began before its step: what led to it was gone back from. */
-const isGivenUp = ({ generations }: RunHistory, checkpoint: LoggedCheckpoint): boolean =>
-  generations.some(({ generation, startStep }) => generation > checkpoint.generation && startStep < checkpoint.step)
 
 /** Of one step, the one written last. Sorting keeps the order of equals. */
 const newestFirst = (checkpoints: readonly LoggedCheckpoint[]): LoggedCheckpoint[] =>

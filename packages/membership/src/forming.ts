@@ -6,7 +6,7 @@ import { sharesFor } from './dividing.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
 import { MembershipErrors } from './errors.ts'
 import { endFailed, endOf } from './ending.ts'
-import { loadDisagreement } from './load-agreement.ts'
+import { disagreementWithRun, loadDisagreement } from './load-agreement.ts'
 import {
   activeMembers,
   asIn,
@@ -103,7 +103,7 @@ function withoutOthers(state: MembershipState, trained: LoadReport, nowMs: Ms, w
   let rest: MembershipState = { ...state, loaded: trained }
   const effects: Effect[] = []
   for (const member of state.members) {
-    const wrong = loadDisagreement([{ ...member, workerId: 'the run', loaded: trained }, member])
+    const wrong = disagreementWithRun(member, trained)
     if (wrong === undefined) continue
     const turned = turnAway(withoutMember(rest, member.workerId), member.link, wrong)
     rest = turned.state
@@ -161,8 +161,7 @@ function form(
     mirroring: undefined,
     gathering: { isFirst: false, suspects: [], expected: [], untilMs: nowMs, stateUntilMs: nowMs },
     loaded: state.loaded ?? chosen[0]?.loaded,
-    rewinds:
-      whyBack === undefined ? state.rewinds : [...state.rewinds, { generation, step: startStep }].slice(-mostRewinds),
+    rewinds: whyBack === undefined ? state.rewinds : [...state.rewinds, { generation, startStep }].slice(-mostRewinds),
     lastAdmissionMs: nowMs,
   }
   const next = { ...prepared, deadlineMs: nowMs + prepareAfterMs(prepared) }

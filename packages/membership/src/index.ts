@@ -16,6 +16,7 @@ export { whyWaiting } from './describe.ts'
 export type { Decision, Effect, LogRecord } from './effects.ts'
 export { MembershipErrors } from './errors.ts'
 export type { JoinedEvent, MeasuredSpeed, MembershipEvent, RecoveredEvent, SeenMoves } from './events.ts'
+export { isGivenUp } from './given-up.ts'
 export { protocolVersion } from './joining.ts'
 export { activeMembers, compareWorkerIds, isActive, listNames, memberOfLink } from './members.ts'
 export type {

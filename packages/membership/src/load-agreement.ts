@@ -25,6 +25,10 @@ export function loadDisagreement(members: readonly Member[]): ErrorRecord | unde
   })
 }
 
+/** In what a member differs from what the run is trained on; undefined where it does not, or has not loaded yet. */
+export const disagreementWithRun = (member: Member, run: LoadReport): ErrorRecord | undefined =>
+  loadDisagreement([{ ...member, workerId: 'the run', loaded: run }, member])
+
 function groupBy(members: readonly Member[], value: (report: LoadReport) => string): Map<string, string[]> {
   const groups = new Map<string, string[]>()
   for (const { loaded, workerId } of members) {

@@ -2,7 +2,7 @@ import type { Ms } from '@skein/core'
 import { awaitingState, withoutWaiting } from './awaiting.ts'
 import { type Decision, keep } from './effects.ts'
 import { tryForm } from './forming.ts'
-import { loadDisagreement } from './load-agreement.ts'
+import { disagreementWithRun } from './load-agreement.ts'
 import { memberOfLink, nameOf, withMember, withoutMember } from './members.ts'
 import { catchUp } from './newcomers.ts'
 import { refuseStranger, turnAway } from './refusing.ts'
@@ -17,7 +17,7 @@ export function onLoaded(state: MembershipState, link: LinkId, report: LoadRepor
   if (member.loaded !== undefined) return keep(state, `${nameOf(member)} has loaded twice`)
   const next = withMember(state, member.workerId, { loaded: report })
   const mine = { ...member, loaded: report }
-  const wrong = state.loaded && loadDisagreement([{ ...mine, workerId: 'the run', loaded: state.loaded }, mine])
+  const wrong = state.loaded && disagreementWithRun(mine, state.loaded)
   if (wrong !== undefined) return turnAway(withoutMember(state, member.workerId), link, wrong)
   const why = `${nameOf(member)} has model and data`
   if (state.phase === 'gathering' || state.phase === 'paused') {

@@ -1,6 +1,7 @@
 import type { ErrorRecord, Ms } from '@skein/core'
 import { withProgress } from './deadlines.ts'
 import { type Decision, type Effect, keep, withEffects } from './effects.ts'
+import { isGivenUp } from './given-up.ts'
 import { memberOfLink, nameOf } from './members.ts'
 import { isRegroupDue, nextGeneration } from './regrouping.ts'
 import { refuseMessage, refuseStranger } from './refusing.ts'
@@ -140,8 +141,7 @@ function checkSaver(
   if (member === undefined) return refuseStranger(state, link, what)
   if (state.phase === 'ended') return keep(state, `${what} after the end of the run`)
   if (generation > state.generation) return refuseMessage(state, member, what, `this is generation ${state.generation}`)
-  const isGivenUp = state.rewinds.some(back => back.generation > generation && back.step < step)
-  if (step <= state.committed.step && !isGivenUp) return member
+  if (step <= state.committed.step && !isGivenUp(state.rewinds, { generation, step })) return member
   // The run has gone back to an earlier step since.
   if (generation < state.generation) return keep(state, `${what}, which is not the run's any more`)
   return refuseMessage(state, member, what, `the last committed step is ${state.committed.step}`)

@@ -1,5 +1,6 @@
 import type { ErrorRecord, Ms } from '@skein/core'
 import { nothingObserved, type Observed } from './deadlines.ts'
+import type { Beginning } from './given-up.ts'
 import type { DeviceFacts, LaneAddress, Vote } from './messages.ts'
 import type { Corruption } from './corruptions.ts'
 import { Roster } from './roster.ts'
@@ -218,7 +219,7 @@ export interface MembershipState {
   /** Model and data of the run, as its first members have opened them. */
   readonly loaded: LoadReport | undefined
   /** Generations that went back, and to where: later steps of those before them are not the run's any more. The last ones. */
-  readonly rewinds: readonly { readonly generation: number; readonly step: number }[]
+  readonly rewinds: readonly Beginning[]
   readonly committed: Committed
   /** Where the present generation began. */
   readonly startStep: number

@@ -1,27 +1,16 @@
 import { sleep } from '@skein/core'
-import { createSharedMemory, createSimd, SharedArena } from '@skein/simd'
 import { attachLanes, listen } from '@skein/transport'
 import { expect, onTestFinished, test } from 'vitest'
-import { createGroup } from '../group.ts'
-import { scratchBytesFor } from '../scratch-bytes.ts'
+import { groupAlone } from '../group-alone.test.support.ts'
 import { connectGroup } from './connect-group.ts'
 
 const token = 'of-this-test'
-const scratchBytes = scratchBytesFor(2)
 
 /** A rank that listens, and opens its door when it is told to. */
 async function rankAt(rank: number, holdMs: number) {
-  const arena = new SharedArena(createSharedMemory(scratchBytes + 4096))
   const listener = await listen({})
   const lanes = attachLanes(listener.server, { holdMs })
-  const group = createGroup({
-    rank,
-    worldSize: 2,
-    generation: 1,
-    memory: arena.memory,
-    simd: createSimd(arena.memory),
-    scratch: arena.alloc('scratch', scratchBytes),
-  })
+  const { group } = groupAlone({ rank, ranks: 2 })
   onTestFinished(async () => {
     group.close()
     lanes.close()
